@@ -5,7 +5,13 @@
 #	tools/deps.sh [build] [run] [test]
 #
 # Debian packages go to the host; what Debian 12 has not (yyjson), and what must
-# not touch the host (guest kernels), is unpacked under $BUILD/deps.
+# not touch the host, is unpacked under $BUILD/deps:
+#
+#	kernel/6.1/	vmlinuz vmlinux config version modules/: of VM pods
+#	guest/		qemu-guest-agent and its libraries, for their user space
+#	kernel/6.12/	the kernel of the guest test lane
+#	lane/		what only tests in that lane may run (containerd, crun)
+#	boot/		syslinux, which makes the bootable test disk
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
@@ -25,11 +31,12 @@ for set in "${@:-build}"; do
 	want+=" ${!set}"
 done
 
+arch=
 missing=
 for p in $want; do
-	[ -e "/var/lib/dpkg/info/$p.list" ] ||
-		[ -e "/var/lib/dpkg/info/$p:$(dpkg --print-architecture).list" ] ||
-		missing+=" $p"
+	[ -e "/var/lib/dpkg/info/$p.list" ] && continue
+	arch=${arch:-$(dpkg --print-architecture)}
+	[ -e "/var/lib/dpkg/info/$p:$arch.list" ] || missing+=" $p"
 done
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" != 0 ]; then
@@ -88,3 +95,134 @@ if [ ! -e "$deps/lib/libyyjson.a" ]; then
 	mv "$deps/lib/libyyjson.a.tmp" "$deps/lib/libyyjson.a"
 	rm -rf "$deps/apt" "$deps/lib/yyjson.o"
 fi
+
+# --- packages that are unpacked, never installed ----------------------------
+
+# Point releases move on and old versions vanish from the archive, so names and
+# versions are asked of apt at this moment.
+apt_knows()
+{
+	apt-cache show --no-all-versions "$1" >/dev/null 2>&1
+}
+
+refresh_lists_for() # PACKAGE, or a kernel series
+{
+	[ -n "$1" ] && apt_knows "$1" && return
+	[ "$(id -u)" = 0 ] || return 0
+	apt-get update -qq
+}
+
+newest_kernel() # REGEX
+{
+	apt-cache pkgnames linux-image- | grep -E "^$1\$" | sort -V | tail -1
+}
+
+# Unpack packages into a folder, which appears whole or not at all.
+unpack() # FOLDER PACKAGE...
+{
+	local to=$1 tmp=$1.tmp
+	shift
+	rm -rf "$tmp" && mkdir -p "$tmp/.debs"
+	(cd "$tmp/.debs" && apt-get download -qq -o APT::Sandbox::User=root \
+		"$@" >"$OLDPWD/$tmp.log" 2>&1) || {
+		cat "$tmp.log" >&2
+		echo "deps: cannot download: $*" >&2
+		exit 1
+	}
+	for p in "$tmp"/.debs/*.deb; do
+		dpkg-deb -x "$p" "$tmp"
+	done
+	rm -rf "$tmp/.debs" "$tmp.log" "$tmp/usr/share/doc" "$tmp/usr/share/man"
+}
+
+# The libraries a package needs, as Debian's own dependencies name them.
+with_libraries() # PACKAGE...
+{
+	echo "$@"
+	apt-cache depends --recurse --no-recommends --no-suggests \
+		--no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
+		grep -E '^lib[a-z0-9.+-]+$' | grep -v -- -perl | sort -u
+}
+
+u32() { od -An -tu4 -j "$2" -N 4 "$1" | tr -d ' '; }
+
+# A bzImage carries the kernel compressed; as a plain ELF file it is entered
+# through PVH, which skips the slow unpacking inside the guest.
+extract_vmlinux() # BZIMAGE OUT
+{
+	local skip size part=$2.part
+	skip=$((($(od -An -tu1 -j 497 -N 1 "$1") + 1) * 512 + $(u32 "$1" 584)))
+	size=$(u32 "$1" 588)
+	tail -c +$((skip + 1)) "$1" | head -c "$size" >"$part" || true
+	case $(u32 "$part" 0) in
+	4247762216) zstd -dcq "$part" >"$2" 2>/dev/null || true ;;
+	407642370) lz4 -dcq "$part" >"$2" 2>/dev/null || true ;;
+	*) xz -dcq "$part" >"$2" 2>/dev/null || true ;;
+	esac
+	rm -f "$part"
+	# The payload ends in its own length, which the tools above grumble at.
+	[ "$(head -c 4 "$2" | tail -c 3)" = ELF ] || {
+		echo "deps: $1: no ELF kernel inside" >&2
+		exit 1
+	}
+	chmod 644 "$2"
+}
+
+get_kernel() # SERIES REGEX
+{
+	local to=$deps/kernel/$1 tmp=$deps/kernel/$1.tmp name version
+	[ -e "$to/vmlinux" ] && return
+	name=$(newest_kernel "$2")
+	refresh_lists_for "$name"
+	name=$(newest_kernel "$2")
+	if [ -z "$name" ]; then
+		echo "deps: no package $2 in this machine's apt lists" >&2
+		exit 1
+	fi
+	echo "deps: unpacking $name"
+	mkdir -p "$deps/kernel"
+	unpack "$to" "$name"
+	version=${name#linux-image-}
+	echo "$version" >"$tmp/version"
+	mv "$tmp/boot/vmlinuz-$version" "$tmp/vmlinuz"
+	mv "$tmp/boot/config-$version" "$tmp/config"
+	find "$tmp/lib/modules" -name '*.ko.xz' -print0 |
+		xargs -0 -r -n 64 -P 2 xz -d
+	busybox depmod -b "$tmp" "$version"
+	mv "$tmp/lib/modules/$version" "$tmp/modules"
+	rm -rf "$tmp/boot" "$tmp/lib" "$tmp/usr"
+	extract_vmlinux "$tmp/vmlinuz" "$tmp/vmlinux"
+	rm -rf "$to"
+	mv "$tmp" "$to"
+}
+
+get_folder() # NAME PACKAGE...
+{
+	local to=$deps/$1 packages
+	[ -e "$to/.complete" ] && return
+	shift
+	refresh_lists_for "$1"
+	echo "deps: unpacking $*"
+	packages=$(with_libraries "$@")
+	unpack "$to" $packages
+	touch "$to.tmp/.complete"
+	rm -rf "$to"
+	mv "$to.tmp" "$to"
+}
+
+mkdir -p "$deps"
+exec 8>"$deps/.lock"
+flock 8
+for set in "${@:-build}"; do
+	case $set in
+	run)
+		get_kernel 6.1 'linux-image-6\.1\.0-[0-9]+-cloud-amd64'
+		get_folder guest qemu-guest-agent
+		;;
+	test)
+		get_kernel 6.12 'linux-image-6\.12\.[0-9.]+\+deb12-cloud-amd64'
+		get_folder lane containerd crun
+		get_folder boot syslinux syslinux-common
+		;;
+	esac
+done
