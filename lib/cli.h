@@ -111,10 +111,6 @@ int cli_usage(const struct cli_command *c, int code, const struct err *e);
 /* Print "error: ..." to stderr and return 1. */
 int cli_fail(const struct err *e);
 
-/* The name in the table nearest to @word, or NULL if none is near. @names is
- * walked with @stride bytes between the char pointers until one is NULL. */
-const char *cli_nearest(const char *word, const void *names, size_t stride);
-
 /* Durations: "90", "30s", "1m30s", "250ms", "2h"; 0, -EINVAL or -ERANGE. */
 int cli_parse_duration(const char *text, uint64_t *ret_ms);
 /* As kubectl prints an age: "42s", "3m10s", "5h", "12d". */

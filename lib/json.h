@@ -113,21 +113,23 @@ size_t json_len(const struct json_ref *r);
 int json_only(const struct json_ref *object, const char *const *known,
 	      struct err *e);
 
-/* Walk an object or array. @i is a struct json_iter, @item a struct json_ref
- * to each field or item. */
+/* Walk an object or array:
+ *
+ *	json_for_each(it, &containers)
+ *		r = parse_container(&it.item, e);
+ */
 struct json_iter {
+	struct json_ref item; /* the present field or item */
 	size_t i, nr;
 	yyjson_val *next;
 	bool fields;
 };
 
 struct json_iter json_iter(const struct json_ref *of);
-bool json_next(struct json_iter *i, const struct json_ref *of,
-	       struct json_ref *item);
+bool json_next(struct json_iter *i);
 
-#define json_for_each(iter, item, of)               \
-	for (struct json_iter iter = json_iter(of); \
-	     json_next(&(iter), (of), (item));)
+#define json_for_each(iter, of) \
+	for (struct json_iter iter = json_iter(of); json_next(&(iter));)
 
 /* Report "path: what" with @code. Returns @code. */
 int json_err(const struct json_ref *r, int code, struct err *e, const char *fmt,
@@ -146,7 +148,7 @@ struct json_out {
 	struct buf *buf;
 	uint64_t comma; /* bit per level: something came before */
 	unsigned depth;
-	bool closed_by[JSON_DEPTH_MAX]; /* per level: is an object */
+	bool is_object[JSON_DEPTH_MAX]; /* per level */
 };
 
 #define JSON_OUT(b)         \

@@ -29,6 +29,7 @@ struct map {
 	size_t nr;                 /* keys present */
 	size_t used;               /* entries in use, holes included */
 	size_t nr_slots;           /* power of two, 0 while empty */
+	uint64_t serial;           /* of the next key added */
 };
 
 #define MAP_INIT                \
@@ -39,7 +40,8 @@ struct map {
 struct map_iter {
 	const char *key; /* borrowed; valid until the key is deleted */
 	void *value;
-	size_t next;
+	uint64_t next; /* serial of the next key */
+	size_t place;  /* where it is, unless keys moved */
 };
 
 #define MAP_ITER_INIT        \

@@ -122,3 +122,58 @@ bool str_is_dns_subdomain(const char *s)
 		s += len + 1;
 	}
 }
+
+#define NEAR_MAX 64 /* longer words are not compared */
+
+/* Damerau-Levenshtein (optimal string alignment): three rows are enough. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t la = strlen(a), lb = strlen(b);
+	size_t row[3][NEAR_MAX + 1];
+
+	for (size_t j = 0; j <= lb; j++)
+		row[0][j] = j;
+	for (size_t i = 1; i <= la; i++) {
+		size_t *now = row[i % 3], *before = row[(i + 2) % 3];
+		size_t *first = row[(i + 1) % 3];
+
+		now[0] = i;
+		for (size_t j = 1; j <= lb; j++) {
+			size_t d = before[j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (d > before[j] + 1)
+				d = before[j] + 1;
+			if (d > now[j - 1] + 1)
+				d = now[j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
+			    a[i - 2] == b[j - 1] && d > first[j - 2] + 1)
+				d = first[j - 2] + 1;
+			now[j] = d;
+		}
+	}
+	return row[la % 3][lb];
+}
+
+const char *str_nearest(const char *word, const void *table, size_t stride)
+{
+	size_t len = strlen(word), best = 1 + len / 3;
+	const char *found = NULL;
+
+	if (len > NEAR_MAX || len < 2)
+		return NULL;
+	for (const char *at = table;; at += stride) {
+		const char *name;
+		size_t d;
+
+		memcpy(&name, at, sizeof(name));
+		if (!name)
+			return found;
+		if (strlen(name) > NEAR_MAX)
+			continue;
+		d = distance(word, name);
+		if (d < best || (d == best && !found)) {
+			best = d;
+			found = name;
+		}
+	}
+}

@@ -38,4 +38,9 @@ int str_set(char **slot, const char *s);
 bool str_is_dns_label(const char *s);
 bool str_is_dns_subdomain(const char *s);
 
+/* The word nearest to @word in a table that ends with NULL, for "did you mean":
+ * a transposed, missing, additional or wrong letter or two. NULL if none is
+ * near. There are @stride bytes between the char pointers of the table. */
+const char *str_nearest(const char *word, const void *table, size_t stride);
+
 #endif /* LIB_STR_H */
