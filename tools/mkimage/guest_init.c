@@ -83,6 +83,7 @@ void guest_load_modules(const char *list)
 		fclose(f);
 }
 
+/* All of these but devpts move along when the root does. */
 static void mount_all(void)
 {
 	mkdir("/dev", 0755), mkdir("/proc", 0555), mkdir("/sys", 0555);
@@ -91,6 +92,10 @@ static void mount_all(void)
 	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+}
+
+static void mount_devpts(void)
+{
 	mkdir("/dev/pts", 0755);
 	mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
 	      "gid=5,mode=620,ptmxmode=666");
@@ -130,7 +135,6 @@ static void switch_root(const char *dev)
 			dev);
 		return;
 	}
-	umount2("/dev/pts", MNT_DETACH);
 	mount("/dev", "/newroot/dev", NULL, MS_MOVE, NULL);
 	mount("/proc", "/newroot/proc", NULL, MS_MOVE, NULL);
 	mount("/sys", "/newroot/sys", NULL, MS_MOVE, NULL);
@@ -314,14 +318,15 @@ int main(int argc, char **argv)
 	setenv("HOME", "/root", 1);
 	setenv("TERM", "vt100", 1);
 	reboot(RB_DISABLE_CAD);
-	mount_all();
 	if (!second) {
+		mount_all();
 		console_open();
 		guest_load_modules("/lib/modules/boot.list");
 		root = wait_for_root();
 		if (root)
 			switch_root(root);
 	}
+	mount_devpts();
 	mkdir("/etc", 0755), mkdir("/root", 0700);
 	guest_configure();
 	run();

@@ -133,7 +133,7 @@ guest=$(realpath -m "$deps/guest")
 boot_modules="virtio_pci virtio_console virtio_net virtio_mem virtio_balloon
  virtio-rng virtio_blk button evdev"
 cmdline="console=ttyS0 quiet loglevel=4 panic=1 reboot=t cryptomgr.notests \
-random.trust_cpu=on memhp_default_state=online_movable \
+random.trust_cpu=on swiotlb=noforce memhp_default_state=online_movable \
 initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init"
 
 # A module's files, what it needs before itself. busybox depmod names all it
