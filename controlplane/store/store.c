@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Opening, reading, and handing transactions to the writer. */
+#include <stdio.h>
+#include <time.h>
+
+#include "controlplane/store/internal.h"
+
+#define HISTORY_BYTES (16u << 20)
+#define HISTORY_S     300
+
+/* One record from the disk, oldest first. */
+static int load_record(void *arg, struct object_bytes *o)
+{
+	struct store *s = arg;
+	struct entry *en = index_find_or_add(&s->index, o->key, o->key_len);
+	struct object_bytes *prev;
+
+	if (!en) {
+		object_unref(o);
+		return -ENOMEM;
+	}
+	prev = en->head && !en->head->deleted ? en->head : NULL;
+	if (prev) {
+		s->live_objects--;
+		s->live_bytes -= prev->len;
+	}
+	if (!o->deleted) {
+		s->live_objects++;
+		s->live_bytes += o->len;
+	}
+	o->older = en->head;
+	en->head = o;
+	if (o->revision <= s->compacted)
+		return 0;
+	return history_add(&s->history,
+			   (struct store_event){ object_ref(o),
+						 object_ref(prev) });
+}
+
+static int load(struct store *s, struct err *e)
+{
+	uint64_t revision = 0;
+	int r;
+
+	r = s->backend->ops->load(s->backend, load_record, s, &revision,
+				  &s->compacted, e);
+	if (r < 0)
+		return r;
+	/* Revision 0 means "none" to clients: the first change is 2. */
+	atomic_store(&s->revision, revision ? revision : 1);
+	s->fanned = revision ? revision : 1;
+	return 0;
+}
+
+static void store_destroy(struct store *s)
+{
+	if (s->backend)
+		s->backend->ops->close(s->backend);
+	history_clear(&s->history);
+	index_clear(&s->index);
+	pthread_rwlock_destroy(&s->lock);
+	pthread_mutex_destroy(&s->hub);
+	pthread_mutex_destroy(&s->queue_lock);
+	pthread_cond_destroy(&s->queue_cond);
+	free(s);
+}
+
+static int start_writer(struct store *s, struct err *e)
+{
+	int rc = pthread_create(&s->writer, NULL, store_writer, s);
+	bool started;
+
+	if (rc)
+		return err_set(e, -rc, "store: cannot start a thread: %s",
+			       strerror(rc));
+	pthread_mutex_lock(&s->queue_lock);
+	while (!s->started && !s->closing)
+		pthread_cond_wait(&s->queue_cond, &s->queue_lock);
+	started = s->started;
+	pthread_mutex_unlock(&s->queue_lock);
+	if (started)
+		return 0;
+	pthread_join(s->writer, NULL);
+	return err_set(e, -ENOMEM, "store: out of memory");
+}
+
+int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!s)
+		return err_set(e, -ENOMEM, "store: out of memory");
+	pthread_rwlock_init(&s->lock, NULL);
+	pthread_mutex_init(&s->hub, NULL);
+	pthread_mutex_init(&s->queue_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->queue_cond, &attr);
+	pthread_condattr_destroy(&attr);
+	s->queue_tail = &s->queue;
+	s->history_min =
+		opts->history_bytes ? opts->history_bytes : HISTORY_BYTES;
+	s->history_s = opts->history_s ? opts->history_s : HISTORY_S;
+
+	r = lmdb_backend_open(opts, &s->backend, e);
+	if (r == 0)
+		r = load(s, e);
+	if (r == 0)
+		r = start_writer(s, e);
+	if (r < 0) {
+		store_destroy(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->queue_lock);
+	s->closing = true;
+	pthread_cond_broadcast(&s->queue_cond);
+	pthread_mutex_unlock(&s->queue_lock);
+	pthread_join(s->writer, NULL);
+	store_destroy(s);
+}
+
+uint64_t store_revision(struct store *s)
+{
+	return atomic_load(&s->revision);
+}
+
+uint64_t store_compacted(struct store *s)
+{
+	uint64_t compacted;
+
+	pthread_rwlock_rdlock(&s->lock);
+	compacted = s->compacted;
+	pthread_rwlock_unlock(&s->lock);
+	return compacted;
+}
+
+struct object_bytes *store_get(struct store *s, const char *key)
+{
+	struct object_bytes *o = NULL;
+	struct entry *en;
+
+	pthread_rwlock_rdlock(&s->lock);
+	en = index_find(&s->index, key);
+	if (en)
+		o = object_ref(entry_at(en, atomic_load(&s->revision)));
+	pthread_rwlock_unlock(&s->lock);
+	return o;
+}
+
+static int list_add(struct store_list *l, size_t *size, struct object_bytes *o)
+{
+	struct object_bytes **v;
+
+	if (l->nr == *size) {
+		*size = *size ? *size * 2 : 64;
+		v = realloc(l->v, *size * sizeof(struct object_bytes *));
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+	}
+	l->v[l->nr++] = object_ref(o);
+	return 0;
+}
+
+static int list_locked(struct store *s, const struct store_range *r,
+		       struct store_list *l, struct err *e)
+{
+	uint64_t newest = atomic_load(&s->revision);
+	uint64_t at = r->revision ? r->revision : newest;
+	size_t len = strlen(r->prefix), size = 0;
+	struct entry *en;
+
+	if (at < s->compacted)
+		return err_set(e, -ESTALE,
+			       "too old resource version: %llu (%llu)",
+			       (unsigned long long)at,
+			       (unsigned long long)s->compacted);
+	if (at > newest)
+		return err_set(e, -ERANGE,
+			       "Too large resource version: %llu, current: %llu",
+			       (unsigned long long)at,
+			       (unsigned long long)newest);
+	l->revision = at;
+	en = index_seek(&s->index, r->after ? r->after : r->prefix);
+	if (en && r->after && strcmp(en->key, r->after) == 0)
+		en = entry_next(en);
+	for (; en && strncmp(en->key, r->prefix, len) == 0;
+	     en = entry_next(en)) {
+		struct object_bytes *o = entry_at(en, at);
+
+		if (!o || (r->match && !r->match(o, r->arg)))
+			continue;
+		if (r->limit && l->nr == r->limit)
+			l->remaining++;
+		else if (list_add(l, &size, o))
+			return err_set(e, -ENOMEM, "list: out of memory");
+	}
+	return 0;
+}
+
+int store_list(struct store *s, const struct store_range *range,
+	       struct store_list *ret, struct err *e)
+{
+	struct store_list l = { 0 };
+	int r;
+
+	pthread_rwlock_rdlock(&s->lock);
+	r = list_locked(s, range, &l, e);
+	pthread_rwlock_unlock(&s->lock);
+	if (r < 0) {
+		store_list_clear(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void store_list_clear(struct store_list *l)
+{
+	for (size_t i = 0; i < l->nr; i++)
+		object_unref(l->v[i]);
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+size_t store_count(struct store *s, const char *prefix)
+{
+	size_t len = strlen(prefix), nr = 0;
+	uint64_t at;
+
+	pthread_rwlock_rdlock(&s->lock);
+	at = atomic_load(&s->revision);
+	for (struct entry *en = index_seek(&s->index, prefix);
+	     en && strncmp(en->key, prefix, len) == 0; en = entry_next(en))
+		nr += entry_at(en, at) != NULL;
+	pthread_rwlock_unlock(&s->lock);
+	return nr;
+}
+
+void store_submit(struct store *s, struct store_txn *txn)
+{
+	bool closing;
+
+	txn->next = NULL;
+	txn->result = 0;
+	for (size_t i = 0; i < txn->nr_ops; i++)
+		txn->ops[i].ret = NULL;
+	pthread_mutex_lock(&s->queue_lock);
+	closing = s->closing;
+	if (!closing) {
+		*s->queue_tail = txn;
+		s->queue_tail = &txn->next;
+		pthread_cond_broadcast(&s->queue_cond);
+	}
+	pthread_mutex_unlock(&s->queue_lock);
+	if (closing) {
+		txn->result = err_set(&txn->err, -ESHUTDOWN,
+				      "the store is shutting down");
+		txn->done(txn);
+	}
+}
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void wake_waiter(struct store_txn *txn)
+{
+	struct waiter *w = txn->arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->done = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+int store_commit(struct store *s, struct store_txn *txn, struct err *e)
+{
+	struct waiter w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER,
+			    false };
+
+	txn->done = wake_waiter;
+	txn->arg = &w;
+	store_submit(s, txn);
+	pthread_mutex_lock(&w.lock);
+	while (!w.done)
+		pthread_cond_wait(&w.cond, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	if (txn->result < 0 && e)
+		*e = txn->err;
+	return txn->result;
+}
+
+int store_compact(struct store *s, uint64_t revision, struct err *e)
+{
+	if (revision > store_revision(s))
+		return err_set(e, -ERANGE, "revision %llu is in the future",
+			       (unsigned long long)revision);
+	pthread_mutex_lock(&s->queue_lock);
+	if (revision > s->compact_to)
+		s->compact_to = revision;
+	pthread_cond_broadcast(&s->queue_cond);
+	while (s->compact_to && !s->closing)
+		pthread_cond_wait(&s->queue_cond, &s->queue_lock);
+	pthread_mutex_unlock(&s->queue_lock);
+	if (store_compacted(s) < revision)
+		return err_set(e, -EIO, "compaction did not succeed");
+	return 0;
+}
+
+int store_backup(struct store *s, const char *dir, struct err *e)
+{
+	return s->backend->ops->backup(s->backend, dir, e);
+}
+
+void store_stats(struct store *s, struct store_stats *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	pthread_rwlock_rdlock(&s->lock);
+	ret->revision = atomic_load(&s->revision);
+	ret->compacted = s->compacted;
+	ret->live_objects = s->live_objects;
+	ret->live_bytes = s->live_bytes;
+	ret->history_events = s->history.nr;
+	ret->history_bytes = s->history.bytes;
+	pthread_rwlock_unlock(&s->lock);
+	ret->commits = atomic_load(&s->commits);
+	ret->changes = atomic_load(&s->changes);
+	ret->failed_commits = atomic_load(&s->failed_commits);
+	ret->file_bytes = s->backend->ops->file_bytes(s->backend);
+	pthread_mutex_lock(&s->hub);
+	ret->watchers = s->nr_watchers;
+	pthread_mutex_unlock(&s->hub);
+}

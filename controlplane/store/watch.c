@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * History and watchers. The history is a ring of the newest events. A watcher
+ * is either live (the writer pushes references into its bounded queue) or
+ * behind (it reads from the history itself); it starts behind, and falls
+ * behind again when its queue is full. Either way memory is bounded, and no
+ * event is skipped: @seen says up to where it has got.
+ */
+#include "controlplane/store/internal.h"
+
+#define HISTORY_STEP 4096 /* events looked at per read while behind */
+
+struct store_event *history_at(const struct history *h, size_t i)
+{
+	return &h->v[(h->head + i) & (h->size - 1)];
+}
+
+int history_add(struct history *h, struct store_event ev)
+{
+	if (h->nr == h->size) {
+		size_t size = h->size ? h->size * 2 : 1024;
+		struct store_event *v = calloc(size, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		for (size_t i = 0; i < h->nr; i++)
+			v[i] = *history_at(h, i);
+		free(h->v);
+		h->v = v;
+		h->size = size;
+		h->head = 0;
+	}
+	h->nr++;
+	*history_at(h, h->nr - 1) = ev;
+	if (ev.prev)
+		h->bytes += sizeof(*ev.prev) + ev.prev->len;
+	if (ev.obj->deleted)
+		h->bytes += sizeof(*ev.obj) + ev.obj->len;
+	return 0;
+}
+
+void store_event_clear(struct store_event *ev)
+{
+	object_unref(ev->obj);
+	object_unref(ev->prev);
+	memset(ev, 0, sizeof(*ev));
+}
+
+void history_pop(struct history *h)
+{
+	struct store_event *ev = history_at(h, 0);
+
+	if (ev->prev)
+		h->bytes -= sizeof(*ev->prev) + ev->prev->len;
+	if (ev->obj->deleted)
+		h->bytes -= sizeof(*ev->obj) + ev->obj->len;
+	store_event_clear(ev);
+	h->head = (h->head + 1) & (h->size - 1);
+	h->nr--;
+}
+
+void history_clear(struct history *h)
+{
+	while (h->nr)
+		history_pop(h);
+	free(h->v);
+	memset(h, 0, sizeof(*h));
+}
+
+static uint32_t hash_step(uint32_t h, char c)
+{
+	return (h ^ (unsigned char)c) * 16777619u;
+}
+
+static uint32_t hash_of(const char *s)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *s; s++)
+		h = hash_step(h, *s);
+	return h;
+}
+
+static bool watches(const struct store_watch *w, const struct object_bytes *o)
+{
+	if (w->prefix_len && w->prefix[w->prefix_len - 1] != '/')
+		return o->key_len == w->prefix_len &&
+		       memcmp(o->key, w->prefix, w->prefix_len) == 0;
+	return o->key_len >= w->prefix_len &&
+	       memcmp(o->key, w->prefix, w->prefix_len) == 0;
+}
+
+static void wake(struct store_watch *w)
+{
+	if (!w->waiting)
+		return;
+	w->waiting = false;
+	w->notify(w->arg);
+}
+
+static void push(struct store_watch *w, const struct store_event *ev)
+{
+	struct store_event *slot;
+
+	if (!w->live) {
+		wake(w);
+		return;
+	}
+	if (ev->obj->revision <= w->seen)
+		return;
+	if (!w->queue)
+		w->queue = calloc(STORE_WATCH_REFS, sizeof(*w->queue));
+	if (!w->queue || w->q_nr == STORE_WATCH_REFS) {
+		/* Behind: it reads on from the history after its queue. */
+		w->live = false;
+		wake(w);
+		return;
+	}
+	slot = &w->queue[(w->q_head + w->q_nr++) % STORE_WATCH_REFS];
+	slot->obj = object_ref(ev->obj);
+	slot->prev = object_ref(ev->prev);
+	w->seen = ev->obj->revision;
+	wake(w);
+}
+
+static void push_topic(struct store *s, uint32_t hash, const char *key,
+		       size_t len, const struct store_event *ev)
+{
+	struct store_watch *w = s->topics[hash % TOPICS];
+
+	for (; w; w = w->next)
+		if (w->prefix_len == len && memcmp(w->prefix, key, len) == 0)
+			push(w, ev);
+}
+
+static void fan_out(struct store *s, const struct store_event *ev)
+{
+	const char *key = ev->obj->key;
+	uint32_t h = 2166136261u;
+	size_t i;
+
+	push_topic(s, h, key, 0, ev);
+	for (i = 0; key[i]; i++) {
+		h = hash_step(h, key[i]);
+		if (key[i] == '/')
+			push_topic(s, h, key, i + 1, ev);
+	}
+	if (i && key[i - 1] != '/')
+		push_topic(s, h, key, i, ev);
+}
+
+void watch_fan_out(struct store *s, size_t nr)
+{
+	pthread_mutex_lock(&s->hub);
+	/* Only the writer changes the history: it may read it unlocked. */
+	if (s->nr_watchers)
+		for (size_t i = s->history.nr - nr; i < s->history.nr; i++)
+			fan_out(s, history_at(&s->history, i));
+	s->fanned = atomic_load(&s->revision);
+	pthread_mutex_unlock(&s->hub);
+}
+
+int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
+		     void (*notify)(void *arg), void *arg,
+		     struct store_watch **ret, struct err *e)
+{
+	size_t len = strlen(prefix);
+	struct store_watch *w, **head;
+	uint64_t newest, compacted;
+
+	if (len >= STORE_KEY_MAX)
+		return err_set(e, -EINVAL, "watch: prefix of %zu bytes", len);
+	w = calloc(1, sizeof(*w) + len + 1);
+	if (!w)
+		return err_set(e, -ENOMEM, "watch: out of memory");
+	w->s = s;
+	w->notify = notify;
+	w->arg = arg;
+	w->prefix_len = len;
+	memcpy(w->prefix, prefix, len + 1);
+
+	pthread_mutex_lock(&s->hub);
+	pthread_rwlock_rdlock(&s->lock);
+	newest = atomic_load(&s->revision);
+	compacted = s->compacted;
+	pthread_rwlock_unlock(&s->lock);
+	w->seen = revision ? revision : newest;
+	if (w->seen < compacted || w->seen > newest) {
+		pthread_mutex_unlock(&s->hub);
+		free(w);
+		if (revision < compacted)
+			return err_set(e, -ESTALE,
+				       "too old resource version: %llu (%llu)",
+				       (unsigned long long)revision,
+				       (unsigned long long)compacted);
+		return err_set(e, -ERANGE,
+			       "Too large resource version: %llu, current: %llu",
+			       (unsigned long long)revision,
+			       (unsigned long long)newest);
+	}
+	head = &s->topics[hash_of(prefix) % TOPICS];
+	w->next = *head;
+	w->link = head;
+	if (w->next)
+		w->next->link = &w->next;
+	*head = w;
+	s->nr_watchers++;
+	pthread_mutex_unlock(&s->hub);
+	*ret = w;
+	return 0;
+}
+
+void store_watch_close(struct store_watch *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->s->hub);
+	*w->link = w->next;
+	if (w->next)
+		w->next->link = w->link;
+	w->s->nr_watchers--;
+	pthread_mutex_unlock(&w->s->hub);
+	while (w->q_nr) {
+		store_event_clear(&w->queue[w->q_head]);
+		w->q_head = (w->q_head + 1) % STORE_WATCH_REFS;
+		w->q_nr--;
+	}
+	free(w->queue);
+	free(w);
+}
+
+/* The index in the history of the first event newer than @revision. */
+static size_t history_after(const struct history *h, uint64_t revision)
+{
+	size_t lo = 0, hi = h->nr;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (history_at(h, mid)->obj->revision <= revision)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Read on from the history; go live at its end. Hub held. */
+static int read_history(struct store_watch *w, struct store_event *ev, int max)
+{
+	struct store *s = w->s;
+	size_t i, looked = 0;
+	int nr = 0;
+
+	pthread_rwlock_rdlock(&s->lock);
+	if (w->seen < s->compacted) {
+		pthread_rwlock_unlock(&s->lock);
+		w->stale = true;
+		return -ESTALE;
+	}
+	for (i = history_after(&s->history, w->seen);
+	     i < s->history.nr && nr < max && looked < HISTORY_STEP;
+	     i++, looked++) {
+		struct store_event *at = history_at(&s->history, i);
+
+		w->seen = at->obj->revision;
+		if (!watches(w, at->obj))
+			continue;
+		ev[nr].obj = object_ref(at->obj);
+		ev[nr++].prev = object_ref(at->prev);
+	}
+	if (i == s->history.nr) {
+		w->live = true;
+		w->seen = atomic_load(&s->revision);
+	}
+	pthread_rwlock_unlock(&s->lock);
+	return nr;
+}
+
+int store_watch_read(struct store_watch *w, struct store_event *ev, int max)
+{
+	int nr = 0;
+
+	pthread_mutex_lock(&w->s->hub);
+	while (w->q_nr && nr < max) {
+		ev[nr++] = w->queue[w->q_head];
+		w->q_head = (w->q_head + 1) % STORE_WATCH_REFS;
+		w->q_nr--;
+	}
+	if (!w->q_nr && w->queue) {
+		/* An idle watcher keeps no queue. */
+		free(w->queue);
+		w->queue = NULL;
+		w->q_head = 0;
+	}
+	while (!nr && !w->live && !w->stale) {
+		int r = read_history(w, ev, max);
+
+		if (r < 0)
+			break;
+		nr = r;
+	}
+	if (!nr && w->stale)
+		nr = -ESTALE;
+	else if (!nr)
+		w->waiting = true;
+	pthread_mutex_unlock(&w->s->hub);
+	return nr;
+}
+
+uint64_t store_watch_progress(struct store_watch *w)
+{
+	uint64_t revision = 0;
+
+	pthread_mutex_lock(&w->s->hub);
+	if (w->live && !w->q_nr)
+		revision = w->seen > w->s->fanned ? w->seen : w->s->fanned;
+	pthread_mutex_unlock(&w->s->hub);
+	return revision;
+}
