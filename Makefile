@@ -133,9 +133,16 @@ $(O)/bin/arktos-pod: $(patsubst %.c,$(BUILD)/%.o,$(pod_src)) $(BUILD)/liblib.a
 	$(Q)mkdir -p $(@D) && $(CC) -static -pthread $(LDFLAGS) \
 	    -Wl,--gc-sections $^ -o $@ $(yyjson)
 ifneq ($(O),$(BUILD))
-$(BUILD)/%.o $(BUILD)/liblib.a:
+$(patsubst %.c,$(BUILD)/%.o,$(pod_src)) $(BUILD)/liblib.a:
 	+$(Q)$(MAKE) --no-print-directory SAN= $@
 endif
+
+# Declared types become part of the program: one YAML stream, by .incbin.
+types_src := $(sort $(wildcard controlplane/schema/types/*.yaml))
+$(O)/controlplane/schema/types.all: $(types_src)
+	$(call say,TYPES)
+	$(Q)mkdir -p $(@D) && for f in $^; do echo ---; cat $$f; done > $@
+$(O)/controlplane/schema/embed.o: $(O)/controlplane/schema/types.all
 
 $(O)/bin/arktos-control: $(O)/controlplane/main.o $(libs_cp)
 	$(call say,LINK)
