@@ -65,7 +65,9 @@ qmp_src		:= $(call srcs,qmp)
 netns_src	:= $(call srcs,netns)
 bpf_src		:= $(call srcs,bpf)
 pod_src		:= $(call srcs,agent/supervisor)
-agent_src	:= $(filter-out $(mains) $(pod_src),$(call srcs,agent))
+unpack_src	:= $(call srcs,agent/image/unpack)
+agent_src	:= $(filter-out $(mains) $(pod_src) $(unpack_src),\
+		   $(call srcs,agent))
 cp_src		:= $(filter-out $(mains),$(call srcs,controlplane))
 
 archive	= $(if $($(1)_src),$(O)/lib$(1).a)
@@ -84,6 +86,7 @@ skels	:= $(patsubst %.bpf.c,$(O)/%.skel.h,$(sort $(wildcard bpf/*.bpf.c)))
 
 bins	:= $(if $(wildcard agent/main.c),$(O)/bin/arktos-node) \
 	   $(if $(pod_src),$(O)/bin/arktos-pod) \
+	   $(if $(unpack_src),$(O)/bin/arktos-unpack) \
 	   $(if $(wildcard controlplane/main.c),$(O)/bin/arktos-control) \
 	   $(patsubst tools/%/main.c,$(O)/bin/arktos-%,$(wildcard tools/*/main.c))
 bins	:= $(subst /arktos-ctl,/arktosctl,$(bins))
@@ -143,6 +146,13 @@ $(O)/controlplane/schema/types.all: $(types_src)
 	$(call say,TYPES)
 	$(Q)mkdir -p $(@D) && for f in $^; do echo ---; cat $$f; done > $@
 $(O)/controlplane/schema/embed.o: $(O)/controlplane/schema/types.all
+
+# Unpacks foreign layers in a sandbox, so it carries nothing of the agent.
+$(O)/bin/arktos-unpack: $(call objs,$(unpack_src) agent/image/digest.c) \
+			$(libs_f0)
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D) && $(CC) $(ldflags) $^ -o $@ -larchive -lseccomp \
+	    -lcap-ng -lcrypto
 
 $(O)/bin/arktos-control: $(O)/controlplane/main.o $(libs_cp)
 	$(call say,LINK)

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/* arktos-unpack: what touches foreign archives and disks. Started by the image
+ * store only; its words are an interface between the two, not for people. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/image/unpack/verbs.h"
+
+int main(int argc, char **argv)
+{
+	if (argc == 9 && strcmp(argv[1], "layer") == 0)
+		return verb_layer(argv + 2);
+	if (argc > 2 && strcmp(argv[1], "exec") == 0)
+		return verb_exec(argv + 2);
+	fputs("arktos-unpack is started by arktos-node\n", stderr);
+	return 2;
+}
