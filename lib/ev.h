@@ -95,6 +95,7 @@ void ev_signal_del(struct ev_signal *s); /* the signal stays blocked */
 struct ev_child {
 	struct ev_io io;
 	pid_t pid;
+	bool owns_fd;
 	void (*fn)(void *arg, int status);
 	void *arg;
 };
