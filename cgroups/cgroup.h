@@ -7,7 +7,7 @@
  * controller we use, and the struct holds one descriptor for each. Which file
  * of which hierarchy answers a question is decided once, in cg_root_open().
  *
- *	auto_ptr(cg) root = NULL, pod = NULL, web = NULL;
+ *	auto_ptr(cg) root = NULL;	and pod, and web
  *
  *	cg_root_open(NULL, "arktos", &root, &e);	<own cgroup>/arktos
  *	cg_create(root, "pod42", 0, &pod, &e);
@@ -97,6 +97,10 @@ enum cg_flags {
  */
 int cg_root_open(const char *parent, const char *name, struct cg **ret,
 		 struct err *e);
+
+/* Remove what cg_root_open() with the same arguments has made: the tree, as
+ * cg_remove() does, and the agent's leaf unless somebody is in it. */
+int cg_root_remove(const char *parent, const char *name, struct err *e);
 
 /**
  * cg_create() - Create @name below @parent in every hierarchy, and open it.

@@ -9,6 +9,8 @@
  * v2: inotify on cgroup.events and memory.events. Hybrid: the former, and an
  * eventfd from v1 for OOM. Legacy hosts report OOM only.
  *
+ * Delete the watch of a cgroup before removing that.
+ *
  * Thread-safe: any thread may add and delete while one reads.
  */
 #ifndef CGROUPS_EVENTS_H
@@ -25,7 +27,7 @@ struct err;
 enum cg_event_bits {
 	CG_EVENT_STATE = 1 << 0,  /* populated or frozen has changed */
 	CG_EVENT_MEMORY = 1 << 1, /* memory.events: OOM, limits hit */
-	CG_EVENT_GONE = 1 << 2,   /* removed; the watch is over */
+	CG_EVENT_GONE = 1 << 2,   /* removed by others; few kernels tell */
 	CG_EVENT_LOST = 1 << 3,   /* queue overflow, id 0: check all */
 };
 

@@ -39,7 +39,8 @@ int cg_pressure_read(const struct cg *cg, enum cg_pressure_kind kind,
  * cg_pressure_trigger() - Get a descriptor that polls EPOLLPRI on a stall.
  * @full:      All tasks stalled, not just some.
  * @stall_us:  At least so much of it ...
- * @window_us: ... within this time: 500000 .. 10000000.
+ * @window_us: ... within this time: 500000 .. 10000000; a multiple of 2000000
+ *             for who lacks CAP_SYS_RESOURCE.
  * @ret_fd:    Owned. EPOLLERR on it: the cgroup is gone.
  */
 int cg_pressure_trigger(const struct cg *cg, enum cg_pressure_kind kind,

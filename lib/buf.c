@@ -55,6 +55,8 @@ static int buf_grow(struct buf *b, size_t more)
 		return buf_fail(b, -ENOMEM);
 	b->data = data;
 	b->size = size;
+	/* A reservation that nothing is committed to leaves a string, too. */
+	b->data[b->len] = '\0';
 	return 0;
 }
 
