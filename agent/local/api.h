@@ -20,8 +20,8 @@
  * /images?ref= GET    /node   /stats/summary   /network   /healthz   /version
  * /metrics
  *
- * with /api/v1/tenants/{tenant}/... before namespaces for other tenants than
- * "system". Documentation/node-cli.md has them all with examples.
+ * with /api/v1/tenants/{tenant}/... for other tenants than "system".
+ * Documentation/node-cli.md has them all with examples.
  *
  * Threads: every backend function is called on one of the API's own worker
  * threads, several at a time, never on the event loop. It may block; those that
@@ -51,7 +51,7 @@ struct ev;
 #define API_WATCHERS    64
 #define API_BACKLOG_MAX (4 * 1024 * 1024) /* unread bytes of one watcher */
 
-/* Never NULL, valid names already. */
+/* Never NULL, valid names. */
 struct api_pod_id {
 	const char *tenant; /* "system" when the path has none */
 	const char *namespace;
@@ -199,7 +199,6 @@ struct api_backend {
 	/* {"kind":"EventList","items":[...]}, newest last; @id NULL: all */
 	int (*events)(void *arg, const struct api_pod_id *id, struct buf *out,
 		      struct err *e);
-
 	/* {"items":[{"ref","id","kind","size","created","usedBy"}]} */
 	int (*image_list)(void *arg, struct buf *out, struct err *e);
 	/* @out: the image, as in the list. */
@@ -209,7 +208,7 @@ struct api_backend {
 			    struct buf *out, struct err *e);
 	int (*image_remove)(void *arg, const char *ref, struct err *e);
 
-	/* A v1 Node: capacity, allocatable, conditions, nodeInfo. */
+	/* A v1 Node: capacity, allocatable, conditions. */
 	int (*node)(void *arg, struct buf *out, struct err *e);
 	/* {"node":{...},"pods":[{"podRef":{...},"cpu":{"usageNanoCores",
 	 * "usageCoreNanoSeconds","throttledNanoSeconds"},"memory":
