@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Jobs that save, load and delete snapshots of the whole machine. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/auto.h"
+#include "lib/str.h"
+#include "qmp/block.h"
+#include "qmp/internal.h"
+#include "qmp/qmp.h"
+
+#define JOB_CALL_MS 5000
+
+struct snapshot_job {
+	const char *command, *tag, *vmstate;
+	const char *const *nodes;
+	size_t nr_nodes;
+};
+
+/* Job ids must be unique among all clients of this QEMU, also across a restart
+ * of this process. */
+static void make_job_id(char *id, size_t size)
+{
+	static atomic_uint counter;
+
+	snprintf(id, size, "snap-%llx-%x", (unsigned long long)conn_now_ns(),
+		 atomic_fetch_add(&counter, 1));
+}
+
+static void add_nodes(struct qmp_args *args, const struct snapshot_job *job)
+{
+	yyjson_mut_doc *doc = qmp_args_doc(args);
+	yyjson_mut_val *list = yyjson_mut_arr(doc);
+
+	for (size_t i = 0; i < job->nr_nodes; i++)
+		if (!yyjson_mut_arr_add_str(doc, list, job->nodes[i]))
+			list = NULL;
+	qmp_arg_val(args, "devices", list);
+}
+
+static int job_start(struct qmp *q, const struct snapshot_job *job,
+		     const char *id, struct err *e)
+{
+	auto_qmp_args struct qmp_args args = { 0 };
+
+	qmp_arg_str(&args, "job-id", id);
+	qmp_arg_str(&args, "tag", job->tag);
+	if (job->vmstate)
+		qmp_arg_str(&args, "vmstate", job->vmstate);
+	add_nodes(&args, job);
+	return qmp_call(q, job->command, &args, JOB_CALL_MS, NULL, e);
+}
+
+/* The job's error, if it has one. It is concluded: dismiss it afterwards. */
+static int job_result(struct qmp *q, const char *command, const char *id,
+		      struct err *e)
+{
+	auto_qmp_reply struct qmp_reply reply = { 0 };
+	yyjson_val *v;
+	size_t i, max;
+	int r;
+
+	r = qmp_call(q, "query-jobs", NULL, JOB_CALL_MS, &reply, e);
+	if (r < 0)
+		return r;
+	yyjson_arr_foreach(reply.value, i, max, v)
+	{
+		const char *error = json_str(v, "error");
+
+		if (!str_eq(json_str(v, "id"), id))
+			continue;
+		if (error)
+			return err_set(e, -EREMOTEIO, "%s: %s", command, error);
+		return 0;
+	}
+	return err_set(e, -EBADMSG, "%s: job '%s' has vanished", command, id);
+}
+
+static int job_dismiss(struct qmp *q, const char *id)
+{
+	auto_qmp_args struct qmp_args args = { 0 };
+
+	qmp_arg_str(&args, "id", id);
+	return qmp_call(q, "job-dismiss", &args, JOB_CALL_MS, NULL, NULL);
+}
+
+static int job_wait(struct qmp_watch *watch, const char *command, int wait_ms,
+		    struct err *e)
+{
+	int64_t deadline_ns = conn_deadline_ns(wait_ms);
+
+	for (;;) {
+		auto_qmp_event struct qmp_event event = { 0 };
+		int64_t left_ms = (deadline_ns - conn_now_ns()) / 1000000;
+		const char *status;
+		int r;
+
+		r = qmp_watch_wait(watch, left_ms > 0 ? (int)left_ms : 0,
+				   &event, e);
+		if (r == -ETIMEDOUT)
+			return err_set(e, r, "%s: not done after %d ms",
+				       command, wait_ms);
+		if (r < 0)
+			return r;
+		status = json_str(event.data, "status");
+		if (str_eq(status, "concluded"))
+			return 0;
+	}
+}
+
+static int job_run(struct qmp *q, const struct snapshot_job *job, int wait_ms,
+		   struct err *e)
+{
+	auto_qmp_watch struct qmp_watch *watch = NULL;
+	char id[QMP_NAME_MAX];
+	int r;
+
+	make_job_id(id, sizeof(id));
+	r = qmp_watch_add(q, "JOB_STATUS_CHANGE", "id", id, &watch);
+	if (r < 0)
+		return err_wrap(e, r, "%s: watch for events", job->command);
+	r = job_start(q, job, id, e);
+	if (r == 0)
+		r = job_wait(watch, job->command, wait_ms, e);
+	if (r < 0)
+		return r;
+	r = job_result(q, job->command, id, e);
+	/* Left over, it would only take up its id. */
+	(void)job_dismiss(q, id);
+	return r;
+}
+
+int qmp_snapshot_save(struct qmp *q, const char *tag, const char *vmstate,
+		      const char *const *nodes, size_t nr_nodes, int wait_ms,
+		      struct err *e)
+{
+	struct snapshot_job job = { "snapshot-save", tag, vmstate, nodes,
+				    nr_nodes };
+
+	return job_run(q, &job, wait_ms, e);
+}
+
+int qmp_snapshot_load(struct qmp *q, const char *tag, const char *vmstate,
+		      const char *const *nodes, size_t nr_nodes, int wait_ms,
+		      struct err *e)
+{
+	struct snapshot_job job = { "snapshot-load", tag, vmstate, nodes,
+				    nr_nodes };
+
+	return job_run(q, &job, wait_ms, e);
+}
+
+int qmp_snapshot_delete(struct qmp *q, const char *tag,
+			const char *const *nodes, size_t nr_nodes, int wait_ms,
+			struct err *e)
+{
+	struct snapshot_job job = { "snapshot-delete", tag, NULL, nodes,
+				    nr_nodes };
+
+	return job_run(q, &job, wait_ms, e);
+}
