@@ -22,6 +22,7 @@
 #include "lib/err.h"
 
 struct conn;
+struct qga;
 struct qmp_args;
 struct qmp_reply;
 
@@ -114,5 +115,8 @@ int json_list(const struct qmp_reply *reply, size_t max, const char *command,
 /* Decode base64 into @out. -EBADMSG when it is not. */
 int base64_decode(const char *text, size_t len, struct buf *out);
 int base64_encode(const void *data, size_t len, struct buf *out);
+
+/* Let @ms pass while messages are handled. 0, or why the connection is gone. */
+int qga_pause(struct qga *g, int ms);
 
 #endif /* QMP_INTERNAL_H */
