@@ -13,16 +13,16 @@ static void parse_block(yyjson_val *v, struct qmp_block *b)
 {
 	yyjson_val *inserted = yyjson_obj_get(v, "inserted");
 	yyjson_val *image = yyjson_obj_get(inserted, "image");
-	const char *io = json_str(v, "io-status");
+	const char *io = msg_str(v, "io-status");
 
-	json_copy(v, "device", b->device, sizeof(b->device));
-	json_copy(v, "qdev", b->qdev, sizeof(b->qdev));
-	json_copy(inserted, "node-name", b->node, sizeof(b->node));
-	json_copy(inserted, "file", b->file, sizeof(b->file));
-	json_copy(inserted, "drv", b->driver, sizeof(b->driver));
-	(void)json_bool(inserted, "ro", &b->read_only);
-	(void)json_u64(image, "virtual-size", &b->virtual_bytes);
-	(void)json_u64(image, "actual-size", &b->actual_bytes);
+	msg_copy(v, "device", b->device, sizeof(b->device));
+	msg_copy(v, "qdev", b->qdev, sizeof(b->qdev));
+	msg_copy(inserted, "node-name", b->node, sizeof(b->node));
+	msg_copy(inserted, "file", b->file, sizeof(b->file));
+	msg_copy(inserted, "drv", b->driver, sizeof(b->driver));
+	(void)msg_bool(inserted, "ro", &b->read_only);
+	(void)msg_u64(image, "virtual-size", &b->virtual_bytes);
+	(void)msg_u64(image, "actual-size", &b->actual_bytes);
 	b->io_error = io && !str_eq(io, "ok");
 }
 
@@ -38,7 +38,7 @@ int qmp_query_block(struct qmp *q, int timeout_ms, struct qmp_block **ret,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_BLOCKS_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_BLOCKS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	blocks = calloc(nr + 1, sizeof(*blocks));
@@ -92,10 +92,10 @@ int qmp_blockdev_snapshot(struct qmp *q, const char *node, const char *path,
 
 static void parse_snapshot(yyjson_val *v, struct qmp_snapshot *s)
 {
-	json_copy(v, "id", s->id, sizeof(s->id));
-	json_copy(v, "name", s->tag, sizeof(s->tag));
-	(void)json_u64(v, "vm-state-size", &s->vmstate_bytes);
-	(void)json_i64(v, "date-sec", &s->time_s);
+	msg_copy(v, "id", s->id, sizeof(s->id));
+	msg_copy(v, "name", s->tag, sizeof(s->tag));
+	(void)msg_u64(v, "vm-state-size", &s->vmstate_bytes);
+	(void)msg_i64(v, "date-sec", &s->time_s);
 }
 
 static yyjson_val *find_node(yyjson_val *list, const char *node)
@@ -105,7 +105,7 @@ static yyjson_val *find_node(yyjson_val *list, const char *node)
 
 	yyjson_arr_foreach(list, i, max, v)
 	{
-		if (str_eq(json_str(v, "node-name"), node))
+		if (str_eq(msg_str(v, "node-name"), node))
 			return v;
 	}
 	return NULL;
@@ -124,7 +124,7 @@ int qmp_query_snapshots(struct qmp *q, const char *node, int timeout_ms,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_BLOCKS_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_BLOCKS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	found = find_node(reply.value, node);

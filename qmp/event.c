@@ -12,8 +12,8 @@ static uint64_t event_time_us(yyjson_val *root)
 	yyjson_val *stamp = yyjson_obj_get(root, "timestamp");
 	uint64_t s, us;
 
-	if (!json_u64(stamp, "seconds", &s) ||
-	    !json_u64(stamp, "microseconds", &us) || s > UINT32_MAX * 16ULL ||
+	if (!msg_u64(stamp, "seconds", &s) ||
+	    !msg_u64(stamp, "microseconds", &us) || s > UINT32_MAX * 16ULL ||
 	    us >= 1000000)
 		return 0;
 	return s * 1000000 + us;
@@ -49,7 +49,7 @@ void event_queue_push(struct event_queue *eq, yyjson_doc *doc)
 		drop_first(eq);
 	slot = &eq->v[(eq->first + eq->nr++) % QMP_EVENTS_MAX];
 	*slot = (struct qmp_event){ .doc = doc,
-				    .name = json_str(root, "event"),
+				    .name = msg_str(root, "event"),
 				    .data = yyjson_obj_get(root, "data"),
 				    .time_us = event_time_us(root),
 				    .lost = eq->lost };
@@ -94,5 +94,5 @@ bool event_matches(const char *name, yyjson_val *data, const char *names,
 {
 	if (!name_is_listed(name, names))
 		return false;
-	return !key || str_eq(json_str(data, key), value);
+	return !key || str_eq(msg_str(data, key), value);
 }

@@ -87,30 +87,30 @@ void conn_set_readable(struct conn *c, bool readable);
 
 /* Parse an object from @text, with QMP_DEPTH_MAX checked first. NULL if it is
  * none. */
-yyjson_doc *json_read_object(const char *text, size_t len);
+yyjson_doc *msg_read_object(const char *text, size_t len);
 
 /* {"execute": command, "arguments": args, "id": id} and a line end. @id 0: none
  * is sent. */
-int json_command(const char *command, const struct qmp_args *args, uint64_t id,
-		 struct buf *out, struct err *e);
+int msg_command(const char *command, const struct qmp_args *args, uint64_t id,
+		struct buf *out, struct err *e);
 
 /* Tell an "error" member: -EREMOTEIO, or -EOPNOTSUPP for an unknown command.
  * Foreign text is cut to what is printable. */
-int json_remote_error(yyjson_val *error, const char *command, struct err *e);
+int msg_remote_error(yyjson_val *error, const char *command, struct err *e);
 
 /* Members of an object. False when missing or of another type. */
-bool json_u64(yyjson_val *obj, const char *key, uint64_t *ret);
-bool json_i64(yyjson_val *obj, const char *key, int64_t *ret);
-bool json_bool(yyjson_val *obj, const char *key, bool *ret);
-const char *json_str(yyjson_val *obj, const char *key); /* NULL if not */
+bool msg_u64(yyjson_val *obj, const char *key, uint64_t *ret);
+bool msg_i64(yyjson_val *obj, const char *key, int64_t *ret);
+bool msg_bool(yyjson_val *obj, const char *key, bool *ret);
+const char *msg_str(yyjson_val *obj, const char *key); /* NULL if not */
 
 /* Copy a string member into a fixed field; "" when missing, cut when long. */
-void json_copy(yyjson_val *obj, const char *key, char *to, size_t size);
+void msg_copy(yyjson_val *obj, const char *key, char *to, size_t size);
 
 /* The list a reply is, as long as it has at most @max members: -EBADMSG when
  * it is none, -E2BIG beyond. */
-int json_list(const struct qmp_reply *reply, size_t max, const char *command,
-	      size_t *ret_nr, struct err *e);
+int msg_list(const struct qmp_reply *reply, size_t max, const char *command,
+	     size_t *ret_nr, struct err *e);
 
 /* Decode base64 into @out. -EBADMSG when it is not. */
 int base64_decode(const char *text, size_t len, struct buf *out);

@@ -48,8 +48,8 @@ int qmp_query_status(struct qmp *q, int timeout_ms,
 	r = qmp_call(q, "query-status", NULL, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
-	status = json_str(reply.value, "status");
-	if (!status || !json_bool(reply.value, "running", &running))
+	status = msg_str(reply.value, "status");
+	if (!status || !msg_bool(reply.value, "running", &running))
 		return err_set(e, -EBADMSG, "query-status: no status in it");
 	for (size_t i = 0; i < ARRAY_LEN(run_states); i++)
 		if (str_eq(status, run_states[i]))
@@ -97,15 +97,15 @@ static int parse_cpu_slot(yyjson_val *v, struct qmp_cpu_slot *slot)
 	yyjson_val *props = yyjson_obj_get(v, "props");
 	uint64_t vcpus;
 
-	json_copy(v, "type", slot->type, sizeof(slot->type));
-	json_copy(v, "qom-path", slot->qom_path, sizeof(slot->qom_path));
+	msg_copy(v, "type", slot->type, sizeof(slot->type));
+	msg_copy(v, "qom-path", slot->qom_path, sizeof(slot->qom_path));
 	if (!slot->type[0] || !yyjson_is_obj(props) ||
-	    !json_u64(v, "vcpus-count", &vcpus) || vcpus > QMP_CPUS_MAX)
+	    !msg_u64(v, "vcpus-count", &vcpus) || vcpus > QMP_CPUS_MAX)
 		return -EBADMSG;
 	slot->vcpus = (unsigned int)vcpus;
 	slot->plugged = slot->qom_path[0] != '\0';
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
-		if (!json_i64(props, names[i], ids[i]))
+		if (!msg_i64(props, names[i], ids[i]))
 			*ids[i] = -1;
 	return 0;
 }
@@ -123,7 +123,7 @@ int qmp_query_cpu_slots(struct qmp *q, int timeout_ms,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_CPUS_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	slots = calloc(nr + 1, sizeof(*slots));
@@ -166,13 +166,13 @@ static int parse_cpu(yyjson_val *v, struct qmp_cpu *cpu)
 {
 	uint64_t index, tid = 0;
 
-	if (!json_u64(v, "cpu-index", &index) || index > QMP_CPUS_MAX)
+	if (!msg_u64(v, "cpu-index", &index) || index > QMP_CPUS_MAX)
 		return -EBADMSG;
-	if (json_u64(v, "thread-id", &tid) && tid > INT_MAX)
+	if (msg_u64(v, "thread-id", &tid) && tid > INT_MAX)
 		return -EBADMSG;
 	cpu->index = (unsigned int)index;
 	cpu->tid = (pid_t)tid;
-	json_copy(v, "qom-path", cpu->qom_path, sizeof(cpu->qom_path));
+	msg_copy(v, "qom-path", cpu->qom_path, sizeof(cpu->qom_path));
 	return 0;
 }
 
@@ -188,7 +188,7 @@ int qmp_query_cpus(struct qmp *q, int timeout_ms, struct qmp_cpu **ret,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_CPUS_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	cpus = calloc(nr + 1, sizeof(*cpus));
@@ -284,7 +284,7 @@ int qmp_query_chardevs(struct qmp *q, int timeout_ms, struct qmp_chardev **ret,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_CPUS_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	devs = calloc(nr + 1, sizeof(*devs));
@@ -292,11 +292,11 @@ int qmp_query_chardevs(struct qmp *q, int timeout_ms, struct qmp_chardev **ret,
 		return err_set(e, -ENOMEM, "out of memory");
 	yyjson_arr_foreach(reply.value, i, max, v)
 	{
-		json_copy(v, "label", devs[i].label, sizeof(devs[i].label));
-		json_copy(v, "filename", devs[i].filename,
-			  sizeof(devs[i].filename));
+		msg_copy(v, "label", devs[i].label, sizeof(devs[i].label));
+		msg_copy(v, "filename", devs[i].filename,
+			 sizeof(devs[i].filename));
 		/* Absent: a kind that has no front end. */
-		(void)json_bool(v, "frontend-open", &devs[i].frontend_open);
+		(void)msg_bool(v, "frontend-open", &devs[i].frontend_open);
 	}
 	*ret_nr = nr;
 	*ret = take_ptr(devs);

@@ -12,30 +12,30 @@
 
 static int parse_memory_device(yyjson_val *v, struct qmp_memory_device *dev)
 {
-	const char *type = json_str(v, "type");
+	const char *type = msg_str(v, "type");
 	yyjson_val *data = yyjson_obj_get(v, "data");
 	bool ok = true;
 
 	if (!type || !yyjson_is_obj(data))
 		return -EBADMSG;
-	json_copy(data, "id", dev->id, sizeof(dev->id));
-	json_copy(data, "memdev", dev->memdev, sizeof(dev->memdev));
+	msg_copy(data, "id", dev->id, sizeof(dev->id));
+	msg_copy(data, "memdev", dev->memdev, sizeof(dev->memdev));
 	dev->slot = dev->node = -1;
-	(void)json_i64(data, "node", &dev->node);
-	(void)json_i64(data, "slot", &dev->slot);
+	(void)msg_i64(data, "node", &dev->node);
+	(void)msg_i64(data, "slot", &dev->slot);
 	if (str_eq(type, "virtio-mem")) {
 		dev->kind = QMP_MEMORY_VIRTIO_MEM;
-		ok = json_u64(data, "requested-size", &dev->requested_bytes) &&
-		     json_u64(data, "max-size", &dev->max_bytes) &&
-		     json_u64(data, "block-size", &dev->block_bytes) &&
+		ok = msg_u64(data, "requested-size", &dev->requested_bytes) &&
+		     msg_u64(data, "max-size", &dev->max_bytes) &&
+		     msg_u64(data, "block-size", &dev->block_bytes) &&
 		     dev->block_bytes > 0 &&
-		     json_u64(data, "memaddr", &dev->address);
+		     msg_u64(data, "memaddr", &dev->address);
 	} else if (str_eq(type, "dimm")) {
 		dev->kind = QMP_MEMORY_DIMM;
-		ok = json_u64(data, "addr", &dev->address);
+		ok = msg_u64(data, "addr", &dev->address);
 	}
 	ok = ok && (dev->kind == QMP_MEMORY_OTHER ||
-		    json_u64(data, "size", &dev->size_bytes));
+		    msg_u64(data, "size", &dev->size_bytes));
 	return ok ? 0 : -EBADMSG;
 }
 
@@ -52,7 +52,7 @@ int qmp_query_memory_devices(struct qmp *q, int timeout_ms,
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QMP_MEMORY_DEVICES_MAX, command, &nr, e);
+		r = msg_list(&reply, QMP_MEMORY_DEVICES_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	devs = calloc(nr + 1, sizeof(*devs));
@@ -80,11 +80,11 @@ int qmp_query_memory_size(struct qmp *q, int timeout_ms, uint64_t *ret_base,
 		     e);
 	if (r < 0)
 		return r;
-	if (!json_u64(reply.value, "base-memory", &base))
+	if (!msg_u64(reply.value, "base-memory", &base))
 		return err_set(e, -EBADMSG,
 			       "query-memory-size-summary: no base-memory");
 	/* Absent: the machine takes no memory devices. */
-	(void)json_u64(reply.value, "plugged-memory", &plugged);
+	(void)msg_u64(reply.value, "plugged-memory", &plugged);
 	if (ret_base)
 		*ret_base = base;
 	if (ret_plugged)
@@ -203,7 +203,7 @@ int qmp_query_balloon(struct qmp *q, int timeout_ms, uint64_t *ret_bytes,
 	r = qmp_call(q, "query-balloon", NULL, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
-	if (!json_u64(reply.value, "actual", ret_bytes))
+	if (!msg_u64(reply.value, "actual", ret_bytes))
 		return err_set(e, -EBADMSG, "query-balloon: no actual size");
 	return 0;
 }

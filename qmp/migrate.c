@@ -67,16 +67,16 @@ int qmp_query_migrate(struct qmp *q, int timeout_ms, struct qmp_migration *ret,
 		return r;
 	if (!yyjson_is_obj(reply.value))
 		return err_set(e, -EBADMSG, "query-migrate: not an object");
-	json_copy(reply.value, "status", m.status, sizeof(m.status));
-	json_copy(reply.value, "error-desc", m.error, sizeof(m.error));
+	msg_copy(reply.value, "status", m.status, sizeof(m.status));
+	msg_copy(reply.value, "error-desc", m.error, sizeof(m.error));
 	m.state = migration_state(m.status);
 	ram = yyjson_obj_get(reply.value, "ram");
 	/* None of these is there in every state. */
-	(void)json_u64(ram, "transferred", &m.transferred_bytes);
-	(void)json_u64(ram, "remaining", &m.remaining_bytes);
-	(void)json_u64(ram, "total", &m.total_bytes);
-	(void)json_u64(reply.value, "total-time", &m.total_ms);
-	(void)json_u64(reply.value, "downtime", &m.downtime_ms);
+	(void)msg_u64(ram, "transferred", &m.transferred_bytes);
+	(void)msg_u64(ram, "remaining", &m.remaining_bytes);
+	(void)msg_u64(ram, "total", &m.total_bytes);
+	(void)msg_u64(reply.value, "total-time", &m.total_ms);
+	(void)msg_u64(reply.value, "downtime", &m.downtime_ms);
 	*ret = m;
 	return 0;
 }

@@ -133,8 +133,8 @@ static void qga_take_sync(struct qga *g, const char *line, size_t len)
 	if (!flag || g->state != QGA_SYNCING)
 		return;
 	len -= (size_t)(flag + 1 - line);
-	doc = json_read_object(flag + 1, len);
-	if (json_u64(yyjson_doc_get_root(doc), "return", &id) &&
+	doc = msg_read_object(flag + 1, len);
+	if (msg_u64(yyjson_doc_get_root(doc), "return", &id) &&
 	    id >= g->sync_first && id <= g->sync_last) {
 		g->state = QGA_READY;
 		qga_kick(g);
@@ -145,7 +145,7 @@ static void qga_take_sync(struct qga *g, const char *line, size_t len)
 static void qga_take_answer(struct qga *g, const char *line, size_t len)
 {
 	struct qga_request *rq = g->requests;
-	yyjson_doc *doc = json_read_object(line, len);
+	yyjson_doc *doc = msg_read_object(line, len);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	yyjson_val *error = yyjson_obj_get(root, "error");
 	int code = 0;
@@ -156,7 +156,7 @@ static void qga_take_answer(struct qga *g, const char *line, size_t len)
 		rq->reply.doc = doc;
 		doc = NULL;
 	} else if (error) {
-		code = json_remote_error(error, rq->command, &rq->story);
+		code = msg_remote_error(error, rq->command, &rq->story);
 	} else {
 		code = err_set(&rq->story, -EBADMSG,
 			       "%s: the guest agent's answer makes no sense",
@@ -283,7 +283,7 @@ int qga_submit(struct qga *g, const char *command, const struct qmp_args *args,
 	rq->g = g;
 	rq->deadline_ns = conn_deadline_ns(timeout_ms);
 	strncpy(rq->command, command, sizeof(rq->command) - 1);
-	r = json_command(command, args, 0, &rq->text, e);
+	r = msg_command(command, args, 0, &rq->text, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&g->conn.lock);
@@ -423,13 +423,13 @@ static void parse_info(yyjson_val *info, struct qga_info *ret)
 	yyjson_val *v;
 	size_t i, max;
 
-	json_copy(info, "version", ret->version, sizeof(ret->version));
+	msg_copy(info, "version", ret->version, sizeof(ret->version));
 	yyjson_arr_foreach(list, i, max, v)
 	{
 		for (size_t k = 0; k < sizeof(known) / sizeof(known[0]); k++)
 			if (yyjson_equals_str(yyjson_obj_get(v, "name"),
 					      known[k].command))
-				(void)json_bool(v, "enabled", known[k].flag);
+				(void)msg_bool(v, "enabled", known[k].flag);
 	}
 }
 

@@ -39,7 +39,7 @@ int qga_parse_vcpus(const struct qmp_reply *reply, struct qga_vcpu **ret,
 	yyjson_val *v;
 	int r;
 
-	r = json_list(reply, QGA_CPUS_MAX, command, &nr, e);
+	r = msg_list(reply, QGA_CPUS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	cpus = calloc(nr + 1, sizeof(*cpus));
@@ -47,11 +47,11 @@ int qga_parse_vcpus(const struct qmp_reply *reply, struct qga_vcpu **ret,
 		return err_set(e, -ENOMEM, "out of memory");
 	yyjson_arr_foreach(reply->value, i, max, v)
 	{
-		if (!json_u64(v, "logical-id", &cpus[i].id) ||
-		    !json_bool(v, "online", &cpus[i].online))
+		if (!msg_u64(v, "logical-id", &cpus[i].id) ||
+		    !msg_bool(v, "online", &cpus[i].online))
 			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
 				       command, i);
-		(void)json_bool(v, "can-offline", &cpus[i].can_offline);
+		(void)msg_bool(v, "can-offline", &cpus[i].can_offline);
 	}
 	*ret_nr = nr;
 	*ret = take_ptr(cpus);
@@ -128,7 +128,7 @@ static int memory_block_size(struct qga *g, int timeout_ms, uint64_t *ret,
 		     e);
 	if (r < 0)
 		return r;
-	if (!json_u64(reply.value, "size", ret))
+	if (!msg_u64(reply.value, "size", ret))
 		return err_set(e, -EBADMSG,
 			       "guest-get-memory-block-info: no size");
 	return 0;
@@ -149,7 +149,7 @@ int qga_get_memory_blocks(struct qga *g, int timeout_ms,
 
 	r = qga_call(g, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QGA_BLOCKS_MAX, command, &nr, e);
+		r = msg_list(&reply, QGA_BLOCKS_MAX, command, &nr, e);
 	if (r == 0)
 		r = memory_block_size(g, left_ms(deadline_ns), &bytes, e);
 	if (r < 0)
@@ -159,11 +159,11 @@ int qga_get_memory_blocks(struct qga *g, int timeout_ms,
 		return err_set(e, -ENOMEM, "out of memory");
 	yyjson_arr_foreach(reply.value, i, max, v)
 	{
-		if (!json_u64(v, "phys-index", &blocks[i].index) ||
-		    !json_bool(v, "online", &blocks[i].online))
+		if (!msg_u64(v, "phys-index", &blocks[i].index) ||
+		    !msg_bool(v, "online", &blocks[i].online))
 			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
 				       command, i);
-		(void)json_bool(v, "can-offline", &blocks[i].can_offline);
+		(void)msg_bool(v, "can-offline", &blocks[i].can_offline);
 	}
 	*ret_block_bytes = bytes;
 	*ret_nr = nr;
@@ -199,7 +199,7 @@ int qga_set_memory_blocks(struct qga *g, const struct qga_memory_block *blocks,
 	if (!yyjson_is_arr(reply.value))
 		return err_set(e, -EBADMSG, "%s: not a list", command);
 	yyjson_arr_foreach(reply.value, i, max, v) nr_ok +=
-		str_eq(json_str(v, "response"), "success");
+		str_eq(msg_str(v, "response"), "success");
 	return nr_ok;
 }
 
@@ -248,7 +248,7 @@ int qga_exec_start(struct qga *g, const char *const *argv,
 	r = qga_call(g, "guest-exec", &args, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
-	if (!json_i64(reply.value, "pid", ret_pid))
+	if (!msg_i64(reply.value, "pid", ret_pid))
 		return err_set(e, -EBADMSG, "guest-exec: no pid");
 	return 0;
 }
@@ -279,13 +279,13 @@ static int parse_exec(yyjson_val *v, struct qga_exec_result *res)
 	int64_t n;
 	int r;
 
-	res->exited = json_i64(v, "exitcode", &n);
+	res->exited = msg_i64(v, "exitcode", &n);
 	if (res->exited)
 		res->code = (int)n;
-	else if (json_i64(v, "signal", &n))
+	else if (msg_i64(v, "signal", &n))
 		res->signal = (int)n;
-	(void)json_bool(v, "out-truncated", &out_cut);
-	(void)json_bool(v, "err-truncated", &err_cut);
+	(void)msg_bool(v, "out-truncated", &out_cut);
+	(void)msg_bool(v, "err-truncated", &err_cut);
 	res->truncated = out_cut || err_cut;
 	r = decode_member(v, "out-data", &res->out, &res->out_len);
 	if (r == 0)
@@ -307,7 +307,7 @@ int qga_exec_status(struct qga *g, int64_t pid, int timeout_ms,
 	r = qga_call(g, command, &args, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
-	if (!json_bool(reply.value, "exited", &exited))
+	if (!msg_bool(reply.value, "exited", &exited))
 		return err_set(e, -EBADMSG, "%s: odd answer", command);
 	if (!exited)
 		return -EAGAIN;
@@ -389,7 +389,7 @@ static int file_read_chunk(struct qga *g, int64_t handle, int timeout_ms,
 	if (r < 0)
 		return r;
 	data = yyjson_obj_get(reply.value, "buf-b64");
-	if (!yyjson_is_str(data) || !json_bool(reply.value, "eof", &eof) ||
+	if (!yyjson_is_str(data) || !msg_bool(reply.value, "eof", &eof) ||
 	    yyjson_get_len(data) > QGA_FILE_CHUNK * 2)
 		return err_set(e, -EBADMSG, "guest-file-read: odd answer");
 	r = base64_decode(yyjson_get_str(data), yyjson_get_len(data), b);

@@ -20,12 +20,12 @@ void qga_ifaces_free(struct qga_iface *ifaces, size_t nr)
 /* Only what is an address: this text ends up in the pod's status. */
 static bool parse_address(yyjson_val *v, char *to, size_t size)
 {
-	const char *text = json_str(v, "ip-address");
+	const char *text = msg_str(v, "ip-address");
 	unsigned char raw[sizeof(struct in6_addr)];
 	uint64_t prefix = 0;
 	int n;
 
-	if (!text || !json_u64(v, "prefix", &prefix) || prefix > 128)
+	if (!text || !msg_u64(v, "prefix", &prefix) || prefix > 128)
 		return false;
 	if (inet_pton(AF_INET, text, raw) != 1 &&
 	    inet_pton(AF_INET6, text, raw) != 1)
@@ -49,16 +49,15 @@ static int parse_iface(yyjson_val *v, struct qga_iface *iface)
 {
 	yyjson_val *list = yyjson_obj_get(v, "ip-addresses");
 	size_t nr = yyjson_arr_size(list);
-	const char *mac = json_str(v, "hardware-address");
+	const char *mac = msg_str(v, "hardware-address");
 	yyjson_val *addr;
 	size_t i, max;
 
 	if (nr > QGA_ADDRS_MAX)
 		nr = QGA_ADDRS_MAX;
-	json_copy(v, "name", iface->name, sizeof(iface->name));
+	msg_copy(v, "name", iface->name, sizeof(iface->name));
 	if (mac && is_mac(mac))
-		json_copy(v, "hardware-address", iface->mac,
-			  sizeof(iface->mac));
+		msg_copy(v, "hardware-address", iface->mac, sizeof(iface->mac));
 	iface->addrs = calloc(nr + 1, sizeof(*iface->addrs));
 	if (!iface->addrs)
 		return -ENOMEM;
@@ -85,7 +84,7 @@ int qga_get_interfaces(struct qga *g, int timeout_ms, struct qga_iface **ret,
 
 	r = qga_call(g, command, NULL, timeout_ms, &reply, e);
 	if (r == 0)
-		r = json_list(&reply, QGA_IFACES_MAX, command, &nr, e);
+		r = msg_list(&reply, QGA_IFACES_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
 	ifaces = calloc(nr + 1, sizeof(*ifaces));

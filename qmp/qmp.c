@@ -53,17 +53,17 @@ static int take_greeting(struct qmp *q, yyjson_val *root)
 	yyjson_val *qemu = yyjson_obj_get(version, "qemu");
 	uint64_t major = 0, minor = 0, micro = 0;
 
-	if (!json_u64(qemu, "major", &major) ||
-	    !json_u64(qemu, "minor", &minor) ||
-	    !json_u64(qemu, "micro", &micro) || major > UINT16_MAX ||
+	if (!msg_u64(qemu, "major", &major) ||
+	    !msg_u64(qemu, "minor", &minor) ||
+	    !msg_u64(qemu, "micro", &micro) || major > UINT16_MAX ||
 	    minor > UINT16_MAX || micro > UINT16_MAX)
 		return conn_fail(&q->conn, -EBADMSG,
 				 "the first line is not a QMP greeting");
 	q->version.major = (unsigned int)major;
 	q->version.minor = (unsigned int)minor;
 	q->version.micro = (unsigned int)micro;
-	json_copy(version, "package", q->version.package,
-		  sizeof(q->version.package));
+	msg_copy(version, "package", q->version.package,
+		 sizeof(q->version.package));
 	q->greeted = true;
 	return 0;
 }
@@ -72,13 +72,13 @@ static int take_greeting(struct qmp *q, yyjson_val *root)
 static void take_event(struct qmp *q, yyjson_doc *doc, const char *line,
 		       size_t len)
 {
-	const char *name = json_str(yyjson_doc_get_root(doc), "event");
+	const char *name = msg_str(yyjson_doc_get_root(doc), "event");
 	yyjson_val *data = yyjson_obj_get(yyjson_doc_get_root(doc), "data");
 
 	for (struct qmp_watch *w = q->watches; w; w = w->next)
 		if (event_matches(name, data, w->names, w->key, w->value))
 			event_queue_push(&w->events,
-					 json_read_object(line, len));
+					 msg_read_object(line, len));
 	event_queue_push(&q->events, doc);
 	conn_set_readable(&q->conn, true);
 }
@@ -90,7 +90,7 @@ static void take_answer(struct qmp *q, yyjson_doc *doc)
 	struct call *c = q->calls;
 	uint64_t id = 0;
 
-	if (json_u64(root, "id", &id))
+	if (msg_u64(root, "id", &id))
 		while (c && (c->id != id || c->done))
 			c = c->next;
 	if (!id || !c) {
@@ -103,8 +103,8 @@ static void take_answer(struct qmp *q, yyjson_doc *doc)
 		c->reply.doc = doc;
 		return;
 	}
-	c->code = json_remote_error(yyjson_obj_get(root, "error"), c->command,
-				    &c->story);
+	c->code = msg_remote_error(yyjson_obj_get(root, "error"), c->command,
+				   &c->story);
 	yyjson_doc_free(doc);
 }
 
@@ -117,7 +117,7 @@ static int qmp_message(struct conn *conn, const char *line, size_t len)
 
 	if (len == 0 || (len == 1 && line[0] == '\r'))
 		return 0;
-	doc = json_read_object(line, len);
+	doc = msg_read_object(line, len);
 	if (!doc)
 		return conn_fail(
 			conn, -EBADMSG,
@@ -126,7 +126,7 @@ static int qmp_message(struct conn *conn, const char *line, size_t len)
 	if (!q->greeted) {
 		r = take_greeting(q, root);
 		yyjson_doc_free(doc);
-	} else if (json_str(root, "event")) {
+	} else if (msg_str(root, "event")) {
 		take_event(q, doc, line, len);
 	} else if (yyjson_obj_get(root, "return") ||
 		   yyjson_obj_get(root, "error")) {
@@ -271,7 +271,7 @@ static int call_with_fd(struct qmp *q, const char *command,
 	c.id = ++q->last_id;
 	pthread_mutex_unlock(&q->conn.lock);
 
-	r = json_command(command, args, c.id, &text, e);
+	r = msg_command(command, args, c.id, &text, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&q->conn.lock);

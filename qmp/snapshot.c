@@ -68,9 +68,9 @@ static int job_result(struct qmp *q, const char *command, const char *id,
 		return r;
 	yyjson_arr_foreach(reply.value, i, max, v)
 	{
-		const char *error = json_str(v, "error");
+		const char *error = msg_str(v, "error");
 
-		if (!str_eq(json_str(v, "id"), id))
+		if (!str_eq(msg_str(v, "id"), id))
 			continue;
 		if (error)
 			return err_set(e, -EREMOTEIO, "%s: %s", command, error);
@@ -105,7 +105,7 @@ static int job_wait(struct qmp_watch *watch, const char *command, int wait_ms,
 				       command, wait_ms);
 		if (r < 0)
 			return r;
-		status = json_str(event.data, "status");
+		status = msg_str(event.data, "status");
 		if (str_eq(status, "concluded"))
 			return 0;
 	}

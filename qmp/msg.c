@@ -30,7 +30,7 @@ static bool depth_is_fine(const char *text, size_t len)
 	return true;
 }
 
-yyjson_doc *json_read_object(const char *text, size_t len)
+yyjson_doc *msg_read_object(const char *text, size_t len)
 {
 	yyjson_doc *doc;
 
@@ -69,8 +69,8 @@ static yyjson_mut_doc *build_command(const char *command,
 	return doc;
 }
 
-int json_command(const char *command, const struct qmp_args *args, uint64_t id,
-		 struct buf *out, struct err *e)
+int msg_command(const char *command, const struct qmp_args *args, uint64_t id,
+		struct buf *out, struct err *e)
 {
 	yyjson_mut_doc *doc;
 	auto_free char *text = NULL;
@@ -108,13 +108,13 @@ static void make_printable(char *s)
 			*s = ' ';
 }
 
-int json_remote_error(yyjson_val *error, const char *command, struct err *e)
+int msg_remote_error(yyjson_val *error, const char *command, struct err *e)
 {
-	const char *class = json_str(error, "class");
+	const char *class = msg_str(error, "class");
 	char desc[ERR_MSG_SIZE];
 	bool unknown;
 
-	json_copy(error, "desc", desc, sizeof(desc));
+	msg_copy(error, "desc", desc, sizeof(desc));
 	make_printable(desc);
 	unknown = str_eq(class, "CommandNotFound") ||
 		  strstr(desc, "has been disabled");
@@ -122,7 +122,7 @@ int json_remote_error(yyjson_val *error, const char *command, struct err *e)
 		       desc[0] ? desc : "refused without a reason");
 }
 
-bool json_u64(yyjson_val *obj, const char *key, uint64_t *ret)
+bool msg_u64(yyjson_val *obj, const char *key, uint64_t *ret)
 {
 	yyjson_val *v = yyjson_obj_get(obj, key);
 
@@ -132,7 +132,7 @@ bool json_u64(yyjson_val *obj, const char *key, uint64_t *ret)
 	return true;
 }
 
-bool json_i64(yyjson_val *obj, const char *key, int64_t *ret)
+bool msg_i64(yyjson_val *obj, const char *key, int64_t *ret)
 {
 	yyjson_val *v = yyjson_obj_get(obj, key);
 
@@ -144,7 +144,7 @@ bool json_i64(yyjson_val *obj, const char *key, int64_t *ret)
 	return true;
 }
 
-bool json_bool(yyjson_val *obj, const char *key, bool *ret)
+bool msg_bool(yyjson_val *obj, const char *key, bool *ret)
 {
 	yyjson_val *v = yyjson_obj_get(obj, key);
 
@@ -154,14 +154,14 @@ bool json_bool(yyjson_val *obj, const char *key, bool *ret)
 	return true;
 }
 
-const char *json_str(yyjson_val *obj, const char *key)
+const char *msg_str(yyjson_val *obj, const char *key)
 {
 	return yyjson_get_str(yyjson_obj_get(obj, key));
 }
 
-void json_copy(yyjson_val *obj, const char *key, char *to, size_t size)
+void msg_copy(yyjson_val *obj, const char *key, char *to, size_t size)
 {
-	const char *s = json_str(obj, key);
+	const char *s = msg_str(obj, key);
 	size_t len = s ? strnlen(s, size - 1) : 0;
 
 	if (len)
@@ -169,8 +169,8 @@ void json_copy(yyjson_val *obj, const char *key, char *to, size_t size)
 	to[len] = '\0';
 }
 
-int json_list(const struct qmp_reply *reply, size_t max, const char *command,
-	      size_t *ret_nr, struct err *e)
+int msg_list(const struct qmp_reply *reply, size_t max, const char *command,
+	     size_t *ret_nr, struct err *e)
 {
 	if (!yyjson_is_arr(reply->value))
 		return err_set(e, -EBADMSG, "%s: the answer is not a list",
