@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What pods use: read from their cgroups, written as kubelet's /stats/summary
+ * and as Prometheus text with cadvisor's names.
+ */
+#ifndef AGENT_STATS_H
+#define AGENT_STATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cgroups/cpu.h"
+#include "cgroups/io.h"
+#include "cgroups/memory.h"
+#include "cgroups/pressure.h"
+
+struct buf;
+struct cg;
+struct err;
+
+struct stats {
+	uint64_t time_ms; /* CLOCK_REALTIME, when it was read */
+	bool has_cpu, has_memory, has_io, has_pids, has_pressure;
+	struct cg_cpu_stat cpu;
+	struct cg_cpu_max cpu_max; /* read back: the limit in force */
+	uint64_t mem_current_bytes, mem_working_set_bytes, mem_max_bytes;
+	uint64_t mem_peak_bytes; /* 0: the kernel does not tell */
+	uint64_t swap_bytes;
+	struct cg_mem_stat mem;
+	struct cg_mem_events mem_events;
+	struct cg_io_stat io;
+	uint64_t pids, pids_max;
+	struct cg_pressure pressure[CG_NR_PRESSURES];
+};
+
+/**
+ * stats_read() - Read all figures of one cgroup.
+ *
+ * What this host does not provide is left out (has_...). About a dozen small
+ * reads: cheap enough for one worker to do for hundreds of cgroups a second.
+ *
+ * Return: 0, or -ENOENT, -ENODEV when the cgroup is gone, -errno.
+ */
+int stats_read(const struct cg *cg, struct stats *ret, struct err *e);
+
+/* Mean use between two readings, in thousandths of a CPU; 0 if it cannot be
+ * told. */
+uint64_t stats_cpu_milli(const struct stats *then, const struct stats *now);
+
+/* One reading and whose it is. Strings are borrowed. */
+struct stats_entry {
+	const char *tenant, *namespace, *pod, *uid;
+	const char *container;   /* NULL: the pod as a whole */
+	const char *image;       /* NULL: not known */
+	const char *cgroup_path; /* cg_path(); the label "id" */
+	uint64_t started_ms;     /* CLOCK_REALTIME */
+	uint64_t cpu_milli;      /* stats_cpu_milli(), for "usageNanoCores" */
+	struct stats stats;
+};
+
+/* The JSON of GET /stats/summary. @entries of one pod stand together, the pod's
+ * own first. 0 or -ENOMEM. */
+int stats_summary(const char *node, uint64_t boot_ms,
+		  const struct stats_entry *entries, size_t nr, struct buf *b);
+
+/* Prometheus text format 0.0.4, as GET /metrics/cadvisor. 0 or -ENOMEM. */
+int stats_prometheus(const struct stats_entry *entries, size_t nr,
+		     struct buf *b);
+
+#endif /* AGENT_STATS_H */
