@@ -36,9 +36,9 @@ int dp_open(const char *dir, struct dp **ret, struct err *e);
 void dp_close(struct dp *dp); /* pins and links stay; NULL is fine */
 DEFINE_AUTO_PTR(dp, dp_close)
 
-/* Remove all pins of all layouts below @dir. What is attached stays attached
- * and goes with its link. */
-int dp_unpin_all(const char *dir, struct err *e);
+/* Remove the pins of other layouts than this build's below @dir, or @all. What
+ * is attached stays attached and goes with its link. */
+int dp_unpin(const char *dir, bool all, struct err *e);
 
 /* Bring the program to a link's ingress, replacing what we had there in one
  * step. The link must be in the calling thread's network namespace. */
@@ -50,8 +50,11 @@ bool dp_is_attached(struct dp *dp, uint32_t ifindex);
 /* The program, for BPF_PROG_TEST_RUN. Borrowed. */
 int dp_program(const struct dp *dp);
 
-/* Tables: put replaces, del is 0 also when nothing was there, get is -ENOENT
- * then. */
+/* The ring buffer of struct dp_event. Borrowed. */
+int dp_events_map(const struct dp *dp);
+
+/* Tables: put replaces (and a link's counters start with its first put),
+ * del is 0 also when nothing was there, get is -ENOENT then. */
 int dp_iface_put(struct dp *dp, uint32_t ifindex, const struct dp_iface *v,
 		 struct err *e);
 int dp_iface_get(struct dp *dp, uint32_t ifindex, struct dp_iface *ret);
@@ -79,6 +82,10 @@ int dp_endpoint_for_each(struct dp *dp,
 			 int (*fn)(const struct dp_endpoint_key *key,
 				   const struct dp_endpoint *v, void *arg),
 			 void *arg);
+int dp_network_for_each(struct dp *dp,
+			int (*fn)(uint32_t net_id, const struct dp_network *v,
+				  void *arg),
+			void *arg);
 
 /* Sums over all CPUs. -ENOENT for a link without counters. */
 int dp_stats_get(struct dp *dp, uint32_t ifindex, struct dp_stats *ret);

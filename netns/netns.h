@@ -4,16 +4,16 @@
  * neighbours, taps, sysctls; over rtnetlink by libnl-3.
  *
  *	auto_close int ns = -EBADF;
- *	auto_ptr(nl) nl = NULL;
+ *	auto_ptr(rt) rt = NULL;
  *
  *	ns_create("/run/x/netns", &ns, e);
- *	nl_open(ns, &nl, e);
- *	nl_link_find(nl, "lo", &lo, e);
- *	nl_link_set(nl, lo.ifindex, &(struct nl_link_change){ .up = 1 }, e);
+ *	rt_open(ns, &rt, e);
+ *	rt_link_find(rt, "lo", &lo, e);
+ *	rt_link_set(rt, lo.ifindex, &(struct rt_link_change){ .up = 1 }, e);
  *
  * No call changes the calling thread's namespace: what has to be done inside
  * of one runs in a thread of its own, which ns_call() starts and joins. A
- * struct nl stays in the namespace it was opened for, and is for one thread at
+ * struct rt stays in the namespace it was opened for, and is for one thread at
  * a time. A namespace fd of -1 means the caller's own.
  */
 #ifndef NETNS_NETNS_H
@@ -27,7 +27,7 @@
 #include "lib/auto.h"
 
 struct err;
-struct nl;
+struct rt;
 
 #define NS_OWN (-1) /* the calling thread's namespace */
 
@@ -70,11 +70,11 @@ int ns_sysctl_read(int nsfd, const char *name, char *ret, size_t size,
 
 /* --- rtnetlink ------------------------------------------------------------ */
 
-int nl_open(int nsfd, struct nl **ret, struct err *e);
-void nl_close(struct nl *nl); /* NULL is fine */
-DEFINE_AUTO_PTR(nl, nl_close)
+int rt_open(int nsfd, struct rt **ret, struct err *e);
+void rt_close(struct rt *rt); /* NULL is fine */
+DEFINE_AUTO_PTR(rt, rt_close)
 
-struct nl_link {
+struct rt_link {
 	int ifindex;
 	int peer_ifindex; /* of a veth, in the peer's namespace; else 0 */
 	char name[IF_NAMESIZE];
@@ -86,30 +86,30 @@ struct nl_link {
 };
 
 /* -ENODEV when there is none. */
-int nl_link_find(struct nl *nl, const char *name, struct nl_link *ret,
+int rt_link_find(struct rt *rt, const char *name, struct rt_link *ret,
 		 struct err *e);
 
 /* Call @fn for each link until it returns other than 0; returns that. */
-int nl_link_for_each(struct nl *nl,
-		     int (*fn)(const struct nl_link *link, void *arg),
+int rt_link_for_each(struct rt *rt,
+		     int (*fn)(const struct rt_link *link, void *arg),
 		     void *arg, struct err *e);
 
-struct nl_veth_end {
+struct rt_veth_end {
 	const char *name;
-	int nsfd;           /* NS_OWN: the namespace of the nl */
+	int nsfd;           /* NS_OWN: the namespace of the rt */
 	const uint8_t *mac; /* NULL: the kernel's choice */
 	uint32_t mtu;       /* 0: the kernel's choice */
 };
 
 /* -EEXIST when one of the names is taken. Both ends are down. */
-int nl_veth_add(struct nl *nl, const struct nl_veth_end *a,
-		const struct nl_veth_end *b, struct err *e);
+int rt_veth_add(struct rt *rt, const struct rt_veth_end *a,
+		const struct rt_veth_end *b, struct err *e);
 
 /* 0 also when there is no such link. A veth takes its peer with it. */
-int nl_link_del(struct nl *nl, const char *name, struct err *e);
+int rt_link_del(struct rt *rt, const char *name, struct err *e);
 
 /* What to change; zero or NULL leaves a property alone. */
-struct nl_link_change {
+struct rt_link_change {
 	const char *name;
 	const char *alias; /* a remark, shown by 'ip link' */
 	const uint8_t *mac;
@@ -117,14 +117,14 @@ struct nl_link_change {
 	int up; /* 1: up, -1: down */
 };
 
-int nl_link_set(struct nl *nl, int ifindex, const struct nl_link_change *change,
+int rt_link_set(struct rt *rt, int ifindex, const struct rt_link_change *change,
 		struct err *e);
 
 /* These three replace what is there already: idempotent. */
-int nl_addr_add(struct nl *nl, int ifindex, struct in_addr addr, int prefix,
+int rt_addr_add(struct rt *rt, int ifindex, struct in_addr addr, int prefix,
 		struct err *e);
 
-struct nl_route {
+struct rt_route {
 	struct in_addr dst;
 	int prefix;         /* 0 with dst 0.0.0.0: the default route */
 	struct in_addr via; /* 0.0.0.0: on the link itself */
@@ -132,11 +132,11 @@ struct nl_route {
 	uint32_t mtu;       /* 0: the link's */
 };
 
-int nl_route_add(struct nl *nl, int ifindex, const struct nl_route *route,
+int rt_route_add(struct rt *rt, int ifindex, const struct rt_route *route,
 		 struct err *e);
 
 /* A permanent entry. */
-int nl_neigh_add(struct nl *nl, int ifindex, struct in_addr addr,
+int rt_neigh_add(struct rt *rt, int ifindex, struct in_addr addr,
 		 const uint8_t mac[6], struct err *e);
 
 /* --- taps ----------------------------------------------------------------- */
@@ -149,7 +149,7 @@ int nl_neigh_add(struct nl *nl, int ifindex, struct in_addr addr,
  *          a struct virtio_net_hdr of 10 bytes, until changed by an ioctl.
  * @e:      Filled on error.
  *
- * The tap stays when the fd is closed, until nl_link_del(). Offloads are off,
+ * The tap stays when the fd is closed, until rt_link_del(). Offloads are off,
  * as for a fresh fd; who reads from it says what it can take (TUNSETOFFLOAD).
  *
  * Return: 0, or -EBUSY while another fd is open on it, or an errno.
