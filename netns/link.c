@@ -16,6 +16,7 @@ static void link_read(struct rtnl_link *l, struct rt_link *ret)
 	struct nl_addr *mac = rtnl_link_get_addr(l);
 	const char *name = rtnl_link_get_name(l);
 	const char *kind = rtnl_link_get_type(l);
+	const char *alias = rtnl_link_get_ifalias(l);
 	unsigned int flags = rtnl_link_get_flags(l);
 
 	*ret = (struct rt_link){
@@ -26,6 +27,7 @@ static void link_read(struct rtnl_link *l, struct rt_link *ret)
 	};
 	snprintf(ret->name, sizeof(ret->name), "%s", name ? name : "");
 	snprintf(ret->kind, sizeof(ret->kind), "%s", kind ? kind : "");
+	snprintf(ret->alias, sizeof(ret->alias), "%s", alias ? alias : "");
 	if (mac && nl_addr_get_len(mac) == sizeof(ret->mac))
 		memcpy(ret->mac, nl_addr_get_binary_addr(mac),
 		       sizeof(ret->mac));
@@ -151,6 +153,8 @@ static int change_fill(struct rtnl_link *l, const struct rt_link_change *c)
 		rtnl_link_set_flags(l, IFF_UP);
 	else if (c->up < 0)
 		rtnl_link_unset_flags(l, IFF_UP);
+	if (c->noarp > 0)
+		rtnl_link_set_flags(l, IFF_NOARP);
 	if (c->mac) {
 		mac = nl_addr_build(AF_LLC, c->mac, 6);
 		if (!mac)

@@ -78,7 +78,8 @@ struct rt_link {
 	int ifindex;
 	int peer_ifindex; /* of a veth, in the peer's namespace; else 0 */
 	char name[IF_NAMESIZE];
-	char kind[16]; /* "veth", "tun", ...; "" for hardware and lo */
+	char kind[16];  /* "veth", "tun", ...; "" for hardware and lo */
+	char alias[64]; /* a remark, cut if longer; "" if none */
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool up;      /* administratively */
@@ -114,7 +115,8 @@ struct rt_link_change {
 	const char *alias; /* a remark, shown by 'ip link' */
 	const uint8_t *mac;
 	uint32_t mtu;
-	int up; /* 1: up, -1: down */
+	int up;    /* 1: up, -1: down */
+	int noarp; /* 1: neighbours are not asked for, all are at our MAC */
 };
 
 int rt_link_set(struct rt *rt, int ifindex, const struct rt_link_change *change,
