@@ -132,6 +132,7 @@ struct rt_route {
 	struct in_addr via; /* 0.0.0.0: on the link itself */
 	struct in_addr src; /* preferred source; 0.0.0.0: none */
 	uint32_t mtu;       /* 0: the link's */
+	bool onlink;        /* @via is on the link though no route says so */
 };
 
 int rt_route_add(struct rt *rt, int ifindex, const struct rt_route *route,

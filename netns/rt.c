@@ -148,6 +148,8 @@ static int route_fill(struct rtnl_route *r4, struct rtnl_nexthop *nh,
 		rtnl_route_nh_set_ifindex(nh, ifindex);
 		if (route->via.s_addr)
 			rtnl_route_nh_set_gateway(nh, via);
+		if (route->onlink)
+			rtnl_route_nh_set_flags(nh, RTNH_F_ONLINK);
 		r = rtnl_route_set_dst(r4, dst);
 		if (r == 0 && route->src.s_addr)
 			r = rtnl_route_set_pref_src(r4, src);

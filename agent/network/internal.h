@@ -56,7 +56,8 @@ struct network_mgr {
 	struct map nets;             /* "tenant/name" -> struct net */
 	struct map leases;           /* uid -> struct lease */
 	pthread_mutex_t define_lock; /* held while networks are (un)defined */
-	pthread_mutex_t host_lock;   /* host-wide egress set-up */
+	pthread_mutex_t host_lock;   /* held while egress changes the host */
+	bool host_ready;             /* host_lock */
 };
 
 /* --- state.c: what is kept on disk ---------------------------------------- */
@@ -152,8 +153,7 @@ int gateway_down(struct network_mgr *mgr, struct net *net, struct err *e);
 void egress_ifname(uint32_t net_id, char ret[IF_NAMESIZE]);
 int egress_up(struct network_mgr *mgr, const struct net *net, int gateway_ns,
 	      struct err *e);
-int egress_down(struct network_mgr *mgr, uint32_t net_id, int gateway_ns,
-		struct err *e);
+int egress_down(uint32_t net_id, int gateway_ns, struct err *e);
 /* What egress has changed on the host as such. */
 int egress_host_undo(struct network_mgr *mgr, struct err *e);
 

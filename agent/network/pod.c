@@ -11,7 +11,7 @@
 #include "lib/str.h"
 #include "netns/netns.h"
 
-/* The same uid has the same link name for ever: 60 bits of FNV-1a of it. */
+/* The same uid has the same link name for ever: 48 bits of FNV-1a of it. */
 void pod_ifname(const char *uid, char ret[IF_NAMESIZE])
 {
 	uint64_t hash = 0xcbf29ce484222325ULL;
@@ -110,8 +110,9 @@ int wiring_for_pod(const struct network_mgr *mgr, const struct lease *lease,
 	return ret->ns_path ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
-/* Nobody is asked for on this link: whatever the MAC, the datapath delivers by
- * address. */
+/* All pods are behind one neighbour that nobody asks for: the datapath delivers
+ * by address, whatever the MAC, and the neighbour table (one for all namespaces
+ * of the host) does not grow with the pods. */
 static int configure_gateway(const struct wiring *w, int ns_fd, struct rt *rt,
 			     int ifindex, struct err *e)
 {
@@ -125,16 +126,27 @@ static int configure_gateway(const struct wiring *w, int ns_fd, struct rt *rt,
 		{ "-ipv6/conf/all/disable_ipv6", "1" },
 	};
 	const struct rt_link_change up = { .up = 1, .noarp = 1 };
+	const struct in_addr self = { w->key.ip };
+	const uint32_t base = w->gateway & ~(0xffffffffU >> w->prefix);
+	const struct in_addr nobody = { htonl(base) };
+	const struct rt_route to_pods = {
+		.dst = nobody,
+		.prefix = (int)w->prefix,
+		.via = nobody,
+		.src = self,
+		.onlink = true,
+	};
 	int r;
 
 	r = ns_sysctls(ns_fd, sysctls, ARRAY_LEN(sysctls), e);
 	if (r == 0)
 		r = lo_up(rt, e);
 	if (r == 0)
-		r = rt_addr_add(rt, ifindex, (struct in_addr){ w->key.ip },
-				(int)w->prefix, e);
+		r = rt_addr_add(rt, ifindex, self, 32, e);
 	if (r == 0)
 		r = rt_link_set(rt, ifindex, &up, e);
+	if (r == 0)
+		r = rt_route_add(rt, ifindex, &to_pods, e);
 	return r;
 }
 

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A host of our own for one test: network and mount namespaces, directories
+ * below the scratch folder, and a network manager on them. */
+#ifndef SELFTESTS_AGENT_NETWORK_LAB_H
+#define SELFTESTS_AGENT_NETWORK_LAB_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/network/network.h"
+#include "lib/err.h"
+#include "netns/netns.h"
+#include "selftests/harness.h"
+
+#define VNET_HDR 10 /* bytes of struct virtio_net_hdr before a tap's frame */
+
+struct lab {
+	struct network_mgr *mgr;
+	struct network_opts opts;
+};
+
+static struct err lab_err;
+
+/* Needs root for namespaces; without, there is nothing to test. */
+#define NEED_ROOT()                                                \
+	do {                                                       \
+		if (geteuid() != 0)                                \
+			SKIP("needs root for network namespaces"); \
+	} while (0)
+
+#define OK(call)                                                    \
+	do {                                                        \
+		lab_err = (struct err){ 0 };                        \
+		int r_ = (call);                                    \
+		if (r_ != 0) {                                      \
+			FAIL("%s: %d: %s", #call, r_, lab_err.msg); \
+			return;                                     \
+		}                                                   \
+	} while (0)
+
+static inline int lab_host(void)
+{
+	struct rt *rt = NULL;
+	struct rt_link lo;
+	int r;
+
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
+	    mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	r = rt_open(NS_OWN, &rt, &lab_err);
+	if (r == 0)
+		r = rt_link_find(rt, "lo", &lo, &lab_err);
+	if (r == 0)
+		r = rt_link_set(rt, lo.ifindex,
+				&(struct rt_link_change){ .up = 1 }, &lab_err);
+	rt_close(rt);
+	return r;
+}
+
+static inline int lab_open(struct lab *l)
+{
+	if (!l->opts.run_dir) {
+		static char run[256], state[256], bpf[256], cwd[200];
+
+		if (!getcwd(cwd, sizeof(cwd)))
+			return -errno;
+		snprintf(run, sizeof(run), "%s/run", cwd);
+		snprintf(state, sizeof(state), "%s/state", cwd);
+		snprintf(bpf, sizeof(bpf), "%s/run/bpf", cwd);
+		l->opts.run_dir = run;
+		l->opts.state_dir = state;
+		l->opts.bpf_dir = bpf;
+	}
+	return network_mgr_open(&l->opts, &l->mgr, &lab_err);
+}
+
+static inline int lab_start(struct lab *l)
+{
+	int r = lab_host();
+
+	return r < 0 ? r : lab_open(l);
+}
+
+/* The agent dies and comes again. */
+static inline int lab_restart(struct lab *l)
+{
+	network_close(l->mgr);
+	l->mgr = NULL;
+	return lab_open(l);
+}
+
+static inline uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Is there something to read within @ms? */
+static inline bool readable(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, ms) == 1 && (p.revents & POLLIN);
+}
+
+static inline uint16_t checksum(const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	uint32_t sum = 0;
+
+	for (; len > 1; len -= 2, p += 2)
+		sum += (uint32_t)p[0] << 8 | p[1];
+	if (len)
+		sum += (uint32_t)p[0] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return htons((uint16_t)~sum);
+}
+
+static inline int ping_fd(int nsfd)
+{
+	int fd = -1;
+
+	ns_socket(nsfd, AF_INET, SOCK_RAW, IPPROTO_ICMP, &fd, &lab_err);
+	return fd;
+}
+
+/* One echo request of @len bytes of payload; true when answered by @to. */
+static inline bool ping(int fd, struct in_addr to, uint16_t seq, size_t len,
+			int ms)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = to };
+	uint8_t out[65536] = { 0 }, in[65536];
+	struct icmphdr *icmp = (void *)out;
+	uint64_t end = now_ms() + (uint64_t)ms;
+
+	icmp->type = ICMP_ECHO;
+	icmp->un.echo.id = htons((uint16_t)getpid());
+	icmp->un.echo.sequence = htons(seq);
+	icmp->checksum = checksum(out, sizeof(*icmp) + len);
+	if (sendto(fd, out, sizeof(*icmp) + len, 0, (void *)&sin, sizeof(sin)) <
+	    0)
+		return false;
+	for (;;) {
+		uint64_t now = now_ms();
+		const struct iphdr *ip = (void *)in;
+		const struct icmphdr *got;
+
+		if (now >= end || !readable(fd, (int)(end - now)))
+			return false;
+		if (recv(fd, in, sizeof(in), 0) < (ssize_t)sizeof(*ip))
+			continue;
+		got = (void *)(in + ip->ihl * 4);
+		if (got->type == ICMP_ECHOREPLY && ip->saddr == to.s_addr &&
+		    got->un.echo.id == icmp->un.echo.id &&
+		    got->un.echo.sequence == icmp->un.echo.sequence)
+			return true;
+	}
+}
+
+static inline bool ping_once(int nsfd, struct in_addr to)
+{
+	int fd = ping_fd(nsfd);
+	bool ok = fd >= 0 && ping(fd, to, 1, 56, 2000);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* A socket that sends and sees whole frames on eth0 of @nsfd. */
+static inline int frame_fd(int nsfd)
+{
+	struct sockaddr_ll sll = { .sll_family = AF_PACKET,
+				   .sll_protocol = htons(ETH_P_ALL) };
+	struct rt *rt = NULL;
+	struct rt_link eth0;
+	int fd = -1;
+
+	if (rt_open(nsfd, &rt, &lab_err) < 0 ||
+	    rt_link_find(rt, "eth0", &eth0, &lab_err) < 0 ||
+	    ns_socket(nsfd, AF_PACKET, SOCK_RAW, 0, &fd, &lab_err) < 0) {
+		rt_close(rt);
+		return -1;
+	}
+	rt_close(rt);
+	sll.sll_ifindex = eth0.ifindex;
+	if (bind(fd, (void *)&sll, sizeof(sll)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+struct frame {
+	struct ethhdr eth;
+	struct iphdr ip;
+	struct icmphdr icmp;
+	uint8_t data[32];
+} __attribute__((packed));
+
+/* An echo request as @from would send it. */
+static inline struct frame frame_ping(const struct endpoint *from,
+				      struct in_addr to)
+{
+	struct frame f = { 0 };
+
+	memset(f.eth.h_dest, 0x02, 6);
+	memcpy(f.eth.h_source, from->mac, 6);
+	f.eth.h_proto = htons(ETH_P_IP);
+	f.ip.version = 4;
+	f.ip.ihl = 5;
+	f.ip.ttl = 64;
+	f.ip.protocol = IPPROTO_ICMP;
+	f.ip.tot_len = htons(sizeof(f) - sizeof(f.eth));
+	f.ip.saddr = from->ip.s_addr;
+	f.ip.daddr = to.s_addr;
+	f.ip.check = checksum(&f.ip, sizeof(f.ip));
+	f.icmp.type = ICMP_ECHO;
+	f.icmp.un.echo.id = htons(7);
+	f.icmp.checksum = checksum(&f.icmp, sizeof(f.icmp) + sizeof(f.data));
+	return f;
+}
+
+static inline int tap_write(int fd, const void *frame, size_t len)
+{
+	uint8_t out[VNET_HDR + 65536] = { 0 };
+
+	memcpy(out + VNET_HDR, frame, len);
+	return write(fd, out, VNET_HDR + len) < 0 ? -errno : 0;
+}
+
+/* The next frame within @ms: its length, without the vnet header; 0 if none. */
+static inline size_t tap_read(int fd, void *frame, size_t size, int ms)
+{
+	uint8_t in[VNET_HDR + 65536];
+	ssize_t n;
+
+	if (!readable(fd, ms))
+		return 0;
+	n = read(fd, in, sizeof(in));
+	if (n <= VNET_HDR || (size_t)n - VNET_HDR > size)
+		return 0;
+	memcpy(frame, in + VNET_HDR, (size_t)n - VNET_HDR);
+	return (size_t)n - VNET_HDR;
+}
+
+#endif /* SELFTESTS_AGENT_NETWORK_LAB_H */
