@@ -52,6 +52,22 @@ static void indent(struct buf *b, int by)
 		buf_puts(b, "  ");
 }
 
+/* Readers look for the colon no further than 1024 bytes: a longer key has to
+ * be announced. */
+static void put_key(yyjson_val *key, int level, struct buf *b)
+{
+	bool longer = yyjson_get_len(key) > 160; /* escaped: at most 6 times */
+
+	if (longer)
+		buf_puts(b, "? ");
+	put_scalar(key, b);
+	if (longer) {
+		buf_putc(b, '\n');
+		indent(b, level);
+	}
+	buf_putc(b, ':');
+}
+
 static void put_node(yyjson_val *val, int level, bool in_line, struct buf *b);
 
 /* A value behind "key:" or "-". */
@@ -96,8 +112,7 @@ static void put_node(yyjson_val *val, int level, bool in_line, struct buf *b)
 	{
 		if (!in_line || i)
 			indent(b, level);
-		put_scalar(key, b);
-		buf_putc(b, ':');
+		put_key(key, level, b);
 		put_behind(item, level, false, b);
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: lib/json.c lib/json_out.c lib/buf.c lib/err.c lib/str.c
-// build/deps/src/yyjson/src/yyjson.c
+// FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* What is accepted must keep to the limits and survive being written and read
  * again. */
 #include <assert.h>

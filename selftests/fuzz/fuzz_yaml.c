@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: lib/yaml.c lib/yaml_scalar.c lib/yaml_out.c lib/json.c lib/json_out.c
-// lib/map.c lib/buf.c lib/err.c lib/str.c build/deps/src/yyjson/src/yyjson.c
+// FUZZ: lib/yaml.c lib/yaml_scalar.c lib/yaml_out.c lib/json.c
+// FUZZ: lib/json_out.c lib/map.c lib/buf.c lib/err.c lib/str.c
+// FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* What is accepted is JSON, and written as YAML reads back as the same. */
 #include <assert.h>
 #include <stdint.h>

@@ -220,4 +220,20 @@ TEST(what_is_written_reads_back_the_same)
 	buf_clear(&b);
 }
 
+/* Found by the fuzzer: a colon beyond 1024 bytes is not seen. */
+TEST(a_long_key_survives)
+{
+	struct buf in = BUF_INIT, b = BUF_INIT;
+
+	buf_puts(&in, "{\"a\":[{\"");
+	for (int i = 0; i < 1500; i++)
+		buf_puts(&in, "k");
+	buf_puts(&in, "\":{\"x\":1}}]}");
+	ASSERT_EQ(yaml_from_json(in.data, in.len, &b, &e), 0);
+	ASSERT_EQ(convert(buf_str(&b)), 0);
+	EXPECT_STREQ(json, buf_str(&in));
+	buf_clear(&in);
+	buf_clear(&b);
+}
+
 TEST_MAIN()
