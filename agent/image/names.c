@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/image/names.h"
+#include "lib/err.h"
+#include "lib/str.h"
+
+#define SCHEME       "docker://"
+#define DEFAULT_HOST "docker.io"
+
+static bool is_lower_or_digit(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool is_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Words of [a-z0-9] with one of ".", "_", "__" or dashes between them. */
+static bool is_component(const char *s, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len) {
+		size_t words = i, gap;
+
+		while (i < len && is_lower_or_digit(s[i]))
+			i++;
+		if (i == words)
+			return false;
+		if (i == len)
+			return true;
+		gap = i;
+		if (s[i] == '.')
+			i++;
+		else if (s[i] == '_')
+			i += i + 1 < len && s[i + 1] == '_' ? 2 : 1;
+		else
+			while (i < len && s[i] == '-')
+				i++;
+		if (i == gap)
+			return false;
+	}
+	return false;
+}
+
+static bool is_path(const char *s, size_t len)
+{
+	while (len) {
+		const char *slash = memchr(s, '/', len);
+		size_t part = slash ? (size_t)(slash - s) : len;
+
+		if (!is_component(s, part))
+			return false;
+		if (!slash)
+			return true;
+		s += part + 1;
+		len -= part + 1;
+	}
+	return false;
+}
+
+/* "r.io", "r.io:5000", "localhost", "127.0.0.1:80", "[::1]:80". */
+static bool is_host(const char *s, size_t len)
+{
+	size_t i = 0;
+
+	if (s[0] == '[') {
+		for (i = 1;
+		     i < len && (isxdigit((unsigned char)s[i]) || s[i] == ':');)
+			i++;
+		if (i == len || s[i++] != ']')
+			return false;
+	} else {
+		if (!isalnum((unsigned char)s[0]))
+			return false;
+		while (i < len && (isalnum((unsigned char)s[i]) ||
+				   s[i] == '.' || s[i] == '-'))
+			i++;
+		if (!isalnum((unsigned char)s[i - 1]))
+			return false;
+	}
+	if (i == len)
+		return true;
+	if (s[i++] != ':' || i == len || len - i > 5)
+		return false;
+	for (; i < len; i++)
+		if (!isdigit((unsigned char)s[i]))
+			return false;
+	return true;
+}
+
+static bool is_tag(const char *s, size_t len)
+{
+	if (!len || len > IMAGE_TAG_MAX || !is_word(s[0]))
+		return false;
+	for (size_t i = 1; i < len; i++)
+		if (!is_word(s[i]) && s[i] != '.' && s[i] != '-')
+			return false;
+	return true;
+}
+
+/* What comes before the first slash is a host only if it looks like one. */
+static size_t host_len(const char *s, size_t len)
+{
+	const char *slash = memchr(s, '/', len);
+	size_t host = slash ? (size_t)(slash - s) : 0;
+
+	if (!host)
+		return 0;
+	if (host == 9 && memcmp(s, "localhost", 9) == 0)
+		return host;
+	for (size_t i = 0; i < host; i++)
+		if (s[i] == '.' || s[i] == ':' || isupper((unsigned char)s[i]))
+			return host;
+	return 0;
+}
+
+static int set_repo(const char *s, size_t len, struct image_name *ret)
+{
+	size_t host = host_len(s, len);
+	const char *domain = DEFAULT_HOST, *library = "";
+	size_t domain_len = strlen(domain);
+	int n;
+
+	if (host) {
+		if (!is_host(s, host))
+			return -EINVAL;
+		/* Docker's own host goes by two names. */
+		if (host != 15 || memcmp(s, "index.docker.io", 15) != 0) {
+			domain = s;
+			domain_len = host;
+		}
+		s += host + 1;
+		len -= host + 1;
+	}
+	if (!is_path(s, len))
+		return -EINVAL;
+	if (domain_len == strlen(DEFAULT_HOST) &&
+	    memcmp(domain, DEFAULT_HOST, domain_len) == 0 &&
+	    !memchr(s, '/', len))
+		library = "library/";
+	n = snprintf(ret->repo, sizeof(ret->repo), "%.*s/%s%.*s",
+		     (int)domain_len, domain, library, (int)len, s);
+	return n < (int)sizeof(ret->repo) ? 0 : -EINVAL;
+}
+
+static int parse(const char *ref, struct image_name *ret)
+{
+	const char *at = strchr(ref, '@');
+	size_t len = at ? (size_t)(at - ref) : strlen(ref);
+	const char *colon = memrchr(ref, ':', len);
+
+	if (len > IMAGE_NAME_MAX + IMAGE_TAG_MAX + 1)
+		return -EINVAL;
+	if (at) {
+		if (!digest_is_valid(at + 1))
+			return -EINVAL;
+		memcpy(ret->digest, at + 1, DIGEST_TEXT_MAX);
+	}
+	if (colon && !memchr(colon, '/', len - (size_t)(colon - ref))) {
+		size_t tag = len - (size_t)(colon - ref) - 1;
+
+		if (!is_tag(colon + 1, tag))
+			return -EINVAL;
+		/* The digest says it all; the tag beside it is a comment. */
+		if (!at)
+			memcpy(ret->tag, colon + 1, tag);
+		len = (size_t)(colon - ref);
+	} else if (!at) {
+		memcpy(ret->tag, "latest", 7);
+	}
+	return set_repo(ref, len, ret);
+}
+
+int image_name_parse(const char *ref, struct image_name *ret, struct err *e)
+{
+	struct image_name name = { .repo = "" };
+
+	if (str_starts(ref, SCHEME))
+		ref += strlen(SCHEME);
+	if (parse(ref, &name) < 0)
+		return err_set(e, -EINVAL,
+			       "'%.128s' is not an image name: want "
+			       "[host[:port]/]path[:tag][@sha256:digest] in "
+			       "lower case",
+			       image_name_is_fine(ref) ? ref : "?");
+	*ret = name;
+	return 0;
+}
+
+void image_name_format(const struct image_name *name, char text[IMAGE_REF_SIZE])
+{
+	(void)snprintf(text, IMAGE_REF_SIZE, "%s%s%s", name->repo,
+		       name->digest[0] ? "@" : ":",
+		       name->digest[0] ? name->digest : name->tag);
+}
+
+bool image_name_is_fine(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len || len > IMAGE_NAME_MAX || !isalnum((unsigned char)name[0]))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)name[i]) &&
+		    !strchr("._-/:@", name[i]))
+			return false;
+	return !strstr(name, "..");
+}
