@@ -120,7 +120,7 @@ struct image_pull_opts {
 };
 
 struct image_import_opts {
-	const char *name; /* NULL: what the source says, or its file name */
+	const char *name; /* NULL: as the file or folder */
 	enum image_kind kind;
 	const char *format; /* of a disk: "qcow2", "raw"; NULL: look */
 	image_progress_fn *progress;
@@ -205,7 +205,8 @@ const char *image_reason(enum pull_policy policy, int code);
  *          "oci-archive:TAR[:TAG]", "docker-daemon:NAME"; or the path of a
  *          qcow2 or raw disk, of a kernel bundle (a folder or tar file with an
  *          arktos-vm.json, see Documentation/images.md), or of an OCI folder.
- * @opts:   Borrowed; may be NULL. opts->name is kept as given.
+ * @opts:   Borrowed; may be NULL. opts->name is kept as given; without one, the
+ *          image is called as its file or folder.
  * @ret:    Set to the image; image_unref() it. May be NULL.
  *
  * The source is copied and never needed again. A name that belonged to another

@@ -12,6 +12,8 @@ int main(int argc, char **argv)
 		return verb_layer(argv + 2);
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)
 		return verb_exec(argv + 2);
+	if (argc > 2 && strcmp(argv[1], "tether") == 0)
+		return verb_tether(argv + 2);
 	fputs("arktos-unpack is started by arktos-node\n", stderr);
 	return 2;
 }

@@ -199,3 +199,11 @@ int verb_exec(char **args)
 		;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 126;
 }
+
+int verb_tether(char **args)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	execvp(args[0], args);
+	dprintf(STDERR_FILENO, "execute '%s': %s\n", args[0], strerror(errno));
+	return 127;
+}

@@ -13,4 +13,7 @@ int verb_layer(char **args);
 /* {PROGRAM, ...}: run it as nobody, without network, within limits. */
 int verb_exec(char **args);
 
+/* {PROGRAM, ...}: run it as it is, but let it die with whoever asked. */
+int verb_tether(char **args);
+
 #endif /* AGENT_IMAGE_UNPACK_VERBS_H */
