@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inside the guest: run the tests of a list and print one stream of TAP.
 #
-#	inside.sh TREE LIST O
+#	inside.sh TREE LIST O tests
+#	inside.sh TREE FILE O script	run the shell commands in FILE instead
 #
 # Every test gets a cgroup of its own with all controllers, as a systemd unit
 # with Delegate=yes would; what is left in there afterwards is killed, and named.
@@ -83,6 +84,10 @@ run_one() # NAME SECONDS COMMAND...
 }
 
 prepare
+if [ "$4" = script ]; then
+	mkdir /sys/fs/cgroup/test0 && echo $$ >/sys/fs/cgroup/test0/cgroup.procs
+	exec bash "$list"
+fi
 while read -r -a t; do
 	[ ${#t[@]} -ge 3 ] && run_one "${t[@]}"
 done <"$list"

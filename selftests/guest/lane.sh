@@ -72,11 +72,13 @@ start_virtiofsd()
 [ $# -gt 0 ] || fail "usage: lane.sh LIST | lane.sh -- COMMAND..."
 if [ "$1" = -- ]; then
 	shift
-	run="/bin/bash -c \"cd $PWD && $*\""
+	echo "$*" >"$list"
+	how=script
 else
 	cp "$1" "$list" || fail "no list of tests in '$1'"
-	run="/bin/bash $PWD/selftests/guest/inside.sh $PWD $list $O"
+	how=tests
 fi
+run="/bin/bash $PWD/selftests/guest/inside.sh $PWD $list $O $how"
 memory=${LANE_MEMORY:-3G}
 accel=${LANE_ACCEL:-tcg}
 cpu=max

@@ -92,18 +92,19 @@ bool guest_arg(const char *name, char *value, size_t size)
 /* --- devices ---------------------------------------------------------------
  */
 
-void guest_cpu_online(int cpu)
+void guest_cpu_online(const char *digits)
 {
-	char path[64];
+	char path[64], *end;
+	long cpu = strtol(digits, &end, 10);
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online",
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%ld/online",
 		 cpu);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return; /* the first CPU has no switch */
 	if (write(fd, "1", 1) < 0)
-		fprintf(stderr, "init: cpu%d online: %m\n", cpu);
+		fprintf(stderr, "init: cpu%ld online: %m\n", cpu);
 	close(fd);
 }
 
@@ -114,7 +115,7 @@ void guest_cpus_online(void)
 
 	while (d && (e = readdir(d)))
 		if (strncmp(e->d_name, "cpu", 3) == 0 && isdigit(e->d_name[3]))
-			guest_cpu_online(atoi(e->d_name + 3));
+			guest_cpu_online(e->d_name + 3);
 	if (d)
 		closedir(d);
 }
@@ -360,7 +361,7 @@ static void network_up(struct told *t)
 	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq r = { .ifr_flags = 0 };
 	in_addr_t ip, mask, gw = INADDR_NONE;
-	char *slash;
+	char *slash, *end;
 	int prefix;
 
 	link_up(s, "lo");
@@ -368,7 +369,7 @@ static void network_up(struct told *t)
 	if (!first_link(r.ifr_name) || !slash)
 		goto out;
 	*slash = '\0';
-	prefix = atoi(slash + 1);
+	prefix = (int)strtol(slash + 1, &end, 10);
 	ip = inet_addr(t->ip);
 	mask = prefix > 0 ? htonl(~0U << (32 - prefix)) : 0;
 	set_addr(&r.ifr_addr, ip);
@@ -378,7 +379,7 @@ static void network_up(struct told *t)
 	if (ioctl(s, SIOCSIFNETMASK, &r))
 		fprintf(stderr, "init: netmask /%d: %m\n", prefix);
 	if (*t->mtu) {
-		r.ifr_mtu = atoi(t->mtu);
+		r.ifr_mtu = (int)strtol(t->mtu, &end, 10);
 		if (ioctl(s, SIOCSIFMTU, &r))
 			fprintf(stderr, "init: mtu '%s': %m\n", t->mtu);
 	}

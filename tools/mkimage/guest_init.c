@@ -272,7 +272,7 @@ static void uevent_seen(int fd)
 		}
 		msg[n] = '\0';
 		if (strncmp(msg, cpu, sizeof(cpu) - 1) == 0)
-			guest_cpu_online(atoi(msg + sizeof(cpu) - 1));
+			guest_cpu_online(msg + sizeof(cpu) - 1);
 		else if (strstr(msg, "/virtio-ports/"))
 			guest_ports_link();
 	}

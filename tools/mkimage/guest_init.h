@@ -27,8 +27,8 @@ void guest_load_modules(const char *list);
  * kernel's arguments, and from a NoCloud seed where they are silent. */
 void guest_configure(void);
 
-void guest_cpu_online(int cpu);
-void guest_cpus_online(void); /* all that are plugged in */
-void guest_ports_link(void);  /* /dev/virtio-ports/NAME, as udev does */
+void guest_cpu_online(const char *digits); /* its number, maybe with a tail */
+void guest_cpus_online(void);              /* all that are plugged in */
+void guest_ports_link(void); /* /dev/virtio-ports/NAME, as udev does */
 
 #endif /* TOOLS_MKIMAGE_GUEST_INIT_H */
