@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+/* OpenAPI v2 and v3 documents, written from the compiled schemas. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "controlplane/schema/types.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+static void put_schema(struct json_out *o, const char *key,
+		       const struct schema *s, bool v3);
+
+static void put_type(struct json_out *o, const struct schema *s, bool v3)
+{
+	static const char *const names[] = {
+		[SCHEMA_OBJECT] = "object",        [SCHEMA_ARRAY] = "array",
+		[SCHEMA_STRING] = "string",        [SCHEMA_INTEGER] = "integer",
+		[SCHEMA_NUMBER] = "number",        [SCHEMA_BOOLEAN] = "boolean",
+		[SCHEMA_INT_OR_STRING] = "string", [SCHEMA_QUANTITY] = "string",
+	};
+
+	if (v3 &&
+	    (s->type == SCHEMA_INT_OR_STRING || s->type == SCHEMA_QUANTITY)) {
+		json_put_array(o, "oneOf");
+		json_put_object(o, NULL);
+		json_put_str(o, "type", "string");
+		json_put_end(o);
+		json_put_object(o, NULL);
+		json_put_str(o, "type",
+			     s->type == SCHEMA_QUANTITY ? "number" : "integer");
+		json_put_end(o);
+		json_put_end(o);
+	} else if (names[s->type]) {
+		json_put_str(o, "type", names[s->type]);
+	}
+	if (s->format && s->type != SCHEMA_QUANTITY)
+		json_put_str(o, "format", s->format);
+}
+
+static void put_merging(struct json_out *o, const struct schema *s)
+{
+	if (s->patch_key)
+		json_put_str(o, "x-kubernetes-patch-merge-key", s->patch_key);
+	if (s->patch_merge || s->retain_keys)
+		json_put_str(o, "x-kubernetes-patch-strategy",
+			     s->patch_merge ? "merge" : "retainKeys");
+	if (s->type == SCHEMA_ARRAY)
+		json_put_str(o, "x-kubernetes-list-type",
+			     s->list == LIST_MAP   ? "map"
+			     : s->list == LIST_SET ? "set"
+						   : "atomic");
+	if (s->keys) {
+		json_put_array(o, "x-kubernetes-list-map-keys");
+		for (const char **k = s->keys; *k; k++)
+			json_put_str(o, NULL, *k);
+		json_put_end(o);
+	}
+	if (s->map_atomic)
+		json_put_str(o, "x-kubernetes-map-type", "atomic");
+	if (s->preserve_unknown)
+		json_put_bool(o, "x-kubernetes-preserve-unknown-fields", true);
+}
+
+static void put_fields(struct json_out *o, const struct schema *s, bool v3)
+{
+	bool required = false;
+
+	if (!s->nr_fields)
+		return;
+	json_put_object(o, "properties");
+	for (size_t i = 0; i < s->nr_fields; i++) {
+		put_schema(o, s->fields[i].name, s->fields[i].schema, v3);
+		required |= s->fields[i].required;
+	}
+	json_put_end(o);
+	if (!required)
+		return;
+	json_put_array(o, "required");
+	for (size_t i = 0; i < s->nr_fields; i++)
+		if (s->fields[i].required)
+			json_put_str(o, NULL, s->fields[i].name);
+	json_put_end(o);
+}
+
+static void put_ref(struct json_out *o, const struct schema *s, bool v3)
+{
+	if (!v3) {
+		json_put_fmt(o, "$ref", "#/definitions/%s", s->name);
+		return;
+	}
+	json_put_array(o, "allOf");
+	json_put_object(o, NULL);
+	json_put_fmt(o, "$ref", "#/components/schemas/%s", s->name);
+	json_put_end(o);
+	json_put_end(o);
+}
+
+static void put_body(struct json_out *o, const struct schema *s, bool v3)
+{
+	if (s->description)
+		json_put_str(o, "description", s->description);
+	put_type(o, s, v3);
+	put_fields(o, s, v3);
+	if (s->items)
+		put_schema(o, "items", s->items, v3);
+	if (s->additional)
+		put_schema(o, "additionalProperties", s->additional, v3);
+	if (s->allowed)
+		json_put_val(o, "enum", s->allowed);
+	if (s->has_min)
+		json_put_double(o, "minimum", s->min);
+	if (s->has_max)
+		json_put_double(o, "maximum", s->max);
+	if (s->pattern)
+		json_put_str(o, "pattern", s->pattern);
+	if (s->def && v3)
+		json_put_val(o, "default", s->def);
+	if (s->nullable && v3)
+		json_put_bool(o, "nullable", true);
+	put_merging(o, s);
+}
+
+static void put_schema(struct json_out *o, const char *key,
+		       const struct schema *s, bool v3)
+{
+	json_put_object(o, key);
+	if (s->ref && s->name) {
+		if (s->description)
+			json_put_str(o, "description", s->description);
+		put_ref(o, s, v3);
+		if (s->def && v3)
+			json_put_val(o, "default", s->def);
+		put_merging(o, s);
+	} else {
+		put_body(o, s, v3);
+	}
+	json_put_end(o);
+}
+
+static void put_gvk(struct json_out *o, const struct type *t)
+{
+	json_put_object(o, NULL);
+	json_put_str(o, "group", t->group);
+	json_put_str(o, "kind", t->kind);
+	json_put_str(o, "version", t->version);
+	json_put_end(o);
+}
+
+/* The type whose objects a definition describes, if any. */
+static const struct type *type_of(const struct discovery *d, const char *name)
+{
+	for (size_t i = 0; i < d->set->nr; i++)
+		if (str_eq(d->set->types[i].schema->name, name))
+			return &d->set->types[i];
+	return NULL;
+}
+
+static void put_definitions(const struct discovery *d, struct json_out *o,
+			    bool v3)
+{
+	struct map_iter it = MAP_ITER_INIT;
+
+	while (map_next(&d->set->definitions, &it)) {
+		const struct type *t = type_of(d, it.key);
+
+		json_put_object(o, it.key);
+		put_body(o, it.value, v3);
+		if (t) {
+			json_put_array(o, "x-kubernetes-group-version-kind");
+			put_gvk(o, t);
+			json_put_end(o);
+		}
+		json_put_end(o);
+	}
+}
+
+static void put_parameters(struct json_out *o, bool v3)
+{
+	static const char *const names[] = { "dryRun", "fieldManager",
+					     "fieldValidation", "force" };
+
+	json_put_array(o, "parameters");
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *type =
+			strcmp(names[i], "force") ? "string" : "boolean";
+
+		json_put_object(o, NULL);
+		json_put_str(o, "name", names[i]);
+		json_put_str(o, "in", "query");
+		if (v3) {
+			json_put_object(o, "schema");
+			json_put_str(o, "type", type);
+			json_put_end(o);
+		} else {
+			json_put_str(o, "type", type);
+			json_put_bool(o, "uniqueItems", true);
+		}
+		json_put_end(o);
+	}
+	json_put_end(o);
+}
+
+static void put_op(struct json_out *o, const char *op, const char *action,
+		   const struct type *t, bool v3)
+{
+	json_put_object(o, op);
+	json_put_fmt(o, "operationId", "%s%s%s%s", action, t->group, t->version,
+		     t->kind);
+	if (strcmp(op, "get") != 0)
+		put_parameters(o, v3);
+	json_put_object(o, "responses");
+	json_put_object(o, "200");
+	json_put_str(o, "description", "OK");
+	if (v3) {
+		json_put_object(o, "content");
+		json_put_object(o, "application/json");
+		json_put_object(o, "schema");
+		json_put_fmt(o, "$ref", "#/components/schemas/%s",
+			     t->schema->name);
+		json_put_end(o);
+		json_put_end(o);
+		json_put_end(o);
+	}
+	json_put_end(o);
+	json_put_end(o);
+	json_put_str(o, "x-kubernetes-action", action);
+	json_put_object(o, "x-kubernetes-group-version-kind");
+	json_put_str(o, "group", t->group);
+	json_put_str(o, "kind", t->kind);
+	json_put_str(o, "version", t->version);
+	json_put_end(o);
+	json_put_end(o);
+}
+
+static void put_path(struct json_out *o, const struct type *t, bool v3)
+{
+	const char *ns =
+		t->scope == SCOPE_NAMESPACED ? "namespaces/{namespace}/" : "";
+	char prefix[300], path[600];
+
+	snprintf(prefix, sizeof(prefix), "/%s%s%s/%s",
+		 *t->group ? "apis" : "api", *t->group ? "/" : "", t->group,
+		 t->version);
+	snprintf(path, sizeof(path), "%s/%s%s", prefix, ns, t->plural);
+	json_put_object(o, path);
+	if (t->verbs & VERB_LIST)
+		put_op(o, "get", "list", t, v3);
+	if (t->verbs & VERB_CREATE)
+		put_op(o, "post", "post", t, v3);
+	json_put_end(o);
+	if (!(t->verbs & VERB_GET))
+		return;
+	snprintf(path, sizeof(path), "%s/%s%s/{name}", prefix, ns, t->plural);
+	json_put_object(o, path);
+	put_op(o, "get", "get", t, v3);
+	put_op(o, "put", "put", t, v3);
+	put_op(o, "patch", "patch", t, v3);
+	put_op(o, "delete", "delete", t, v3);
+	json_put_end(o);
+}
+
+static void put_paths(const struct discovery *d, struct json_out *o,
+		      const char *group, const char *version, bool v3)
+{
+	json_put_object(o, "paths");
+	for (size_t i = 0; i < d->set->nr; i++) {
+		const struct type *t = &d->set->types[i];
+
+		if (!group || (strcmp(t->group, group) == 0 &&
+			       strcmp(t->version, version) == 0))
+			put_path(o, t, v3);
+	}
+	json_put_end(o);
+}
+
+static void put_info(struct json_out *o)
+{
+	json_put_object(o, "info");
+	json_put_str(o, "title", "Kubernetes");
+	json_put_str(o, "version", "v1.32.0+arktos-" ARKTOS_VERSION);
+	json_put_end(o);
+}
+
+void openapi_v2(const struct discovery *d, struct buf *b)
+{
+	struct json_out o = JSON_OUT(b);
+
+	json_put_object(&o, NULL);
+	json_put_str(&o, "swagger", "2.0");
+	put_info(&o);
+	put_paths(d, &o, NULL, NULL, false);
+	json_put_object(&o, "definitions");
+	put_definitions(d, &o, false);
+	json_put_end(&o);
+	json_put_end(&o);
+}
+
+int openapi_v3(const struct discovery *d, const char *group,
+	       const char *version, struct buf *b)
+{
+	struct json_out o = JSON_OUT(b);
+	bool found = false;
+
+	for (size_t i = 0; i < d->set->nr; i++)
+		found |= strcmp(d->set->types[i].group, group) == 0 &&
+			 strcmp(d->set->types[i].version, version) == 0;
+	if (!found)
+		return -ENOENT;
+	json_put_object(&o, NULL);
+	json_put_str(&o, "openapi", "3.0.0");
+	put_info(&o);
+	put_paths(d, &o, group, version, true);
+	json_put_object(&o, "components");
+	json_put_object(&o, "schemas");
+	put_definitions(d, &o, true);
+	json_put_end(&o);
+	json_put_end(&o);
+	json_put_end(&o);
+	return 0;
+}
+
+void openapi_v3_index(const struct discovery *d, struct buf *b)
+{
+	struct json_out o = JSON_OUT(b);
+	char last[300] = "";
+
+	json_put_object(&o, NULL);
+	json_put_object(&o, "paths");
+	for (size_t i = 0; i < d->set->nr; i++) {
+		const struct type *t = &d->set->types[i];
+		char path[300];
+
+		snprintf(path, sizeof(path), "%s%s%s/%s",
+			 *t->group ? "apis" : "api", *t->group ? "/" : "",
+			 t->group, t->version);
+		if (strcmp(path, last) == 0)
+			continue;
+		memcpy(last, path, sizeof(last));
+		json_put_object(&o, path);
+		json_put_fmt(&o, "serverRelativeURL",
+			     "/openapi/v3/%s?hash=" ARKTOS_VERSION, path);
+		json_put_end(&o);
+	}
+	json_put_end(&o);
+	json_put_end(&o);
+}

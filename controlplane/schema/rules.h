@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of rules; see struct type_hooks. */
+#ifndef CONTROLPLANE_SCHEMA_RULES_H
+#define CONTROLPLANE_SCHEMA_RULES_H
+
+#include "controlplane/schema/types.h"
+
+/* Of any pod spec; @prefix is where it is: "spec.template.spec". */
+void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec);
+void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
+			 struct field_errors *errs);
+
+void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		      yyjson_mut_val *old, const char *subresource);
+void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs);
+void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
+			      struct field_errors *errs);
+
+#endif /* CONTROLPLANE_SCHEMA_RULES_H */

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Rules of pods, and of the pod templates in workloads. */
+#include <stdio.h>
+
+#include "controlplane/schema/rules.h"
+#include "lib/json.h"
+#include "lib/quantity.h"
+#include "lib/str.h"
+
+#define LABEL_RULE                                                             \
+	"a lowercase RFC 1123 label must consist of lower case alphanumeric "  \
+	"characters or '-', and must start and end with an alphanumeric "      \
+	"character (e.g. 'my-name',  or '123-abc', regex used for validation " \
+	"is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+
+/* --- pods -------------------------------------------------------------------
+ */
+
+static uint64_t milli_of(yyjson_mut_val *set, const char *name)
+{
+	const char *text = yyjson_mut_get_str(yyjson_mut_obj_get(set, name));
+	uint64_t v = 0;
+
+	if (!text || quantity_parse_cpu(text, &v, NULL))
+		return 0;
+	return v;
+}
+
+struct qos {
+	bool any, all_limits, equal;
+};
+
+static void qos_of(yyjson_mut_val *c, struct qos *q)
+{
+	static const char *const names[] = { "cpu", "memory" };
+	yyjson_mut_val *limits = mut_get(c, "resources.limits");
+	yyjson_mut_val *requests = mut_get(c, "resources.requests");
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		uint64_t limit = milli_of(limits, names[i]);
+		uint64_t request = milli_of(requests, names[i]);
+
+		q->any |= limit || request;
+		q->all_limits &= limit != 0;
+		q->equal &= limit == request;
+	}
+}
+
+static const char *pod_qos(yyjson_mut_val *obj)
+{
+	static const char *const lists[] = { "spec.containers",
+					     "spec.initContainers" };
+	yyjson_mut_val *vm = mut_get(obj, "spec.virtualMachine"), *c;
+	struct qos q = { false, true, true };
+	size_t i, max;
+
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+		yyjson_mut_arr_foreach(mut_get(obj, lists[l]), i, max, c)
+			qos_of(c, &q);
+	if (vm)
+		qos_of(vm, &q);
+	return !q.any                    ? "BestEffort"
+	       : q.all_limits && q.equal ? "Guaranteed"
+					 : "Burstable";
+}
+
+/* A request that is not given is the limit. */
+static void default_requests(yyjson_mut_doc *doc, yyjson_mut_val *c)
+{
+	yyjson_mut_val *limits = mut_get(c, "resources.limits"), *key, *val;
+	size_t i, max;
+
+	yyjson_mut_obj_foreach(limits, i, max, key, val)
+	{
+		const char *name = yyjson_mut_get_str(key);
+		yyjson_mut_val *requests = mut_get(c, "resources.requests");
+
+		if (!requests) {
+			requests = yyjson_mut_obj(doc);
+			mut_set(doc, c, "resources.requests", requests);
+		}
+		if (!yyjson_mut_obj_get(requests, name))
+			mut_put(doc, requests, name,
+				yyjson_mut_val_mut_copy(doc, val));
+	}
+}
+
+static void default_container(yyjson_mut_doc *doc, yyjson_mut_val *c)
+{
+	const char *image = mut_str(c, "image");
+
+	default_requests(doc, c);
+	if (image && !mut_str(c, "imagePullPolicy")) {
+		const char *slash = strrchr(image, '/');
+		const char *tag = strchr(slash ? slash : image, ':');
+		bool latest =
+			!strchr(image, '@') && (!tag || str_eq(tag, ":latest"));
+
+		mut_set_str(doc, c, "imagePullPolicy",
+			    latest ? "Always" : "IfNotPresent");
+	}
+}
+
+void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec)
+{
+	static const char *const lists[] = { "containers", "initContainers" };
+	yyjson_mut_val *vm = yyjson_mut_obj_get(spec, "virtualMachine"), *c;
+	const char *account = mut_str(spec, "serviceAccountName");
+	size_t i, max;
+
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+		yyjson_mut_arr_foreach(mut_get(spec, lists[l]), i, max, c)
+			default_container(doc, c);
+	if (vm)
+		default_container(doc, vm);
+	if (account)
+		mut_set_str(doc, spec, "serviceAccount", account);
+	else if (mut_str(spec, "serviceAccount"))
+		mut_set_str(doc, spec, "serviceAccountName",
+			    mut_str(spec, "serviceAccount"));
+}
+
+void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		      yyjson_mut_val *old, const char *subresource)
+{
+	yyjson_mut_val *spec = yyjson_mut_obj_get(obj, "spec");
+
+	if (*subresource || !spec)
+		return;
+	rule_default_pod_spec(doc, spec);
+	if (old)
+		return;
+	if (!mut_str(spec, "serviceAccountName")) {
+		mut_set_str(doc, spec, "serviceAccountName", "default");
+		mut_set_str(doc, spec, "serviceAccount", "default");
+	}
+	mut_set(doc, obj, "status", yyjson_mut_obj(doc));
+	mut_set_str(doc, obj, "status.phase", "Pending");
+	mut_set_str(doc, obj, "status.qosClass", pod_qos(obj));
+}
+
+static void check_container(yyjson_mut_val *c, struct path *at,
+			    struct field_errors *errs)
+{
+	yyjson_mut_val *limits = mut_get(c, "resources.limits"), *key, *val;
+	yyjson_mut_val *requests = mut_get(c, "resources.requests");
+	const char *name = mut_str(c, "name");
+	size_t i, max, cut;
+
+	cut = path_field(at, "name");
+	if (name && *name && !str_is_dns_label(name))
+		field_error_add(errs, FIELD_INVALID, at->text,
+				yyjson_mut_obj_get(c, "name"), LABEL_RULE);
+	path_cut(at, cut);
+	cut = path_field(at, "image");
+	if (!mut_str(c, "image") || !*mut_str(c, "image"))
+		field_error_add(errs, FIELD_REQUIRED, at->text, NULL, "%s", "");
+	path_cut(at, cut);
+	yyjson_mut_obj_foreach(requests, i, max, key, val)
+	{
+		const char *res = yyjson_mut_get_str(key);
+		const char *limit =
+			yyjson_mut_get_str(yyjson_mut_obj_get(limits, res));
+
+		if (!limit || milli_of(requests, res) <= milli_of(limits, res))
+			continue;
+		cut = path_field(at, "resources.requests");
+		field_error_add(errs, FIELD_INVALID, at->text, val,
+				"must be less than or equal to %s limit of %s",
+				res, limit);
+		path_cut(at, cut);
+	}
+}
+
+static bool has_volume(yyjson_mut_val *spec, const char *name)
+{
+	yyjson_mut_val *v;
+	size_t i, max;
+
+	yyjson_mut_arr_foreach(mut_get(spec, "volumes"), i, max,
+			       v) if (str_eq(mut_str(v, "name"),
+					     name)) return true;
+	return false;
+}
+
+static void check_mounts(yyjson_mut_val *spec, yyjson_mut_val *c,
+			 struct path *at, struct field_errors *errs)
+{
+	yyjson_mut_val *m;
+	size_t i, max;
+
+	yyjson_mut_arr_foreach(mut_get(c, "volumeMounts"), i, max, m)
+	{
+		const char *name = mut_str(m, "name");
+		size_t cut = path_field(at, "volumeMounts");
+
+		path_index(at, i);
+		path_field(at, "name");
+		if (name && !has_volume(spec, name))
+			field_error_add(errs, FIELD_INVALID, at->text, NULL,
+					"\"%s\": Not found", name);
+		path_cut(at, cut);
+	}
+}
+
+void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
+			 struct field_errors *errs)
+{
+	static const char *const lists[] = { "initContainers", "containers" };
+	yyjson_mut_val *vm = yyjson_mut_obj_get(spec, "virtualMachine"), *c;
+	size_t nr = yyjson_mut_arr_size(mut_get(spec, "containers"));
+	struct path at = { .len = 0 };
+	size_t i, max, cut;
+
+	path_field(&at, prefix);
+	if (vm && nr) {
+		cut = path_field(&at, "virtualMachine");
+		field_error_add(errs, FIELD_FORBIDDEN, at.text, NULL,
+				"a pod has either containers or one virtual "
+				"machine, not both");
+		path_cut(&at, cut);
+	} else if (!vm && !nr) {
+		cut = path_field(&at, "containers");
+		field_error_add(errs, FIELD_REQUIRED, at.text, NULL, "%s", "");
+		path_cut(&at, cut);
+	}
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+		yyjson_mut_arr_foreach(mut_get(spec, lists[l]), i, max, c)
+		{
+			cut = path_field(&at, lists[l]);
+			path_index(&at, i);
+			check_container(c, &at, errs);
+			check_mounts(spec, c, &at, errs);
+			path_cut(&at, cut);
+		}
+	if (vm) {
+		cut = path_field(&at, "virtualMachine");
+		check_container(vm, &at, errs);
+		path_cut(&at, cut);
+	}
+}
+
+void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs)
+{
+	rule_check_pod_spec(yyjson_mut_obj_get(obj, "spec"), "spec", errs);
+}
+
+/* What of a pod's spec may change after it was created. */
+static bool same_but_mutable(yyjson_mut_val *a, yyjson_mut_val *b)
+{
+	static const char *const lists[] = { "containers", "initContainers" };
+	static const char *const fields[] = { "activeDeadlineSeconds",
+					      "terminationGracePeriodSeconds",
+					      "tolerations", "nodeName",
+					      "schedulingGates" };
+	static const char *const parts[] = { "image", "resources",
+					     "resourcesAllocated",
+					     "resizePolicy", "powerSpec" };
+	yyjson_mut_val *c, *vm;
+	size_t i, max;
+
+	for (size_t f = 0; f < ARRAY_LEN(fields); f++) {
+		yyjson_mut_obj_remove_key(a, fields[f]);
+		yyjson_mut_obj_remove_key(b, fields[f]);
+	}
+	for (int side = 0; side < 2; side++) {
+		yyjson_mut_val *spec = side ? a : b;
+
+		vm = yyjson_mut_obj_get(spec, "virtualMachine");
+		for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
+			for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+				yyjson_mut_arr_foreach(mut_get(spec, lists[l]),
+						       i, max, c)
+					yyjson_mut_obj_remove_key(c, parts[p]);
+			if (vm)
+				yyjson_mut_obj_remove_key(vm, parts[p]);
+		}
+	}
+	return mut_equal(a, b);
+}
+
+void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
+			      struct field_errors *errs)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *a, *b;
+
+	if (!doc)
+		return;
+	a = yyjson_mut_val_mut_copy(doc, mut_get(obj, "spec"));
+	b = yyjson_mut_val_mut_copy(doc, mut_get(old, "spec"));
+	if (mut_str(b, "nodeName") &&
+	    !str_eq(mut_str(a, "nodeName"), mut_str(b, "nodeName")))
+		field_error_add(errs, FIELD_FORBIDDEN, "spec.nodeName", NULL,
+				"the pod is bound to a node already");
+	if (!same_but_mutable(a, b))
+		field_error_add(
+			errs, FIELD_FORBIDDEN, "spec", NULL,
+			"pod updates may not change fields other than "
+			"`spec.containers[*].image`,`spec.initContainers[*]."
+			"image`,`spec.activeDeadlineSeconds`,`spec.tolerations`"
+			" (only additions to existing tolerations),"
+			"`spec.terminationGracePeriodSeconds` (allow it to be "
+			"set to 1 if it was previously negative), and the "
+			"resources of containers and virtual machines");
+	if (!str_eq(pod_qos(obj), pod_qos(old)))
+		field_error_add(errs, FIELD_FORBIDDEN, "spec", NULL,
+				"Pod QoS is immutable");
+	yyjson_mut_doc_free(doc);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Types are data: one engine over declared schemas.
+ *
+ * A schema is the structural OpenAPI v3 subset that CRDs use, compiled once.
+ * Built-in types (types/, see types.h) and CRDs go through the same
+ * functions: prune or refuse unknown fields, set defaults, validate, patch,
+ * apply. Objects are yyjson mutable values; a schema is immutable and may be
+ * used from any thread.
+ */
+#ifndef CONTROLPLANE_SCHEMA_SCHEMA_H
+#define CONTROLPLANE_SCHEMA_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <yyjson.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+
+#define SCHEMA_DEPTH_MAX  64
+#define SCHEMA_ERRORS_MAX 64 /* reported of one object */
+#define SCHEMA_PATH_MAX   512
+
+enum schema_type {
+	SCHEMA_ANY, /* preserves whatever it is given */
+	SCHEMA_OBJECT,
+	SCHEMA_ARRAY,
+	SCHEMA_STRING,
+	SCHEMA_INTEGER,
+	SCHEMA_NUMBER,
+	SCHEMA_BOOLEAN,
+	SCHEMA_INT_OR_STRING,
+	SCHEMA_QUANTITY, /* string or number; stored as a string */
+};
+
+enum schema_list { LIST_ATOMIC, LIST_SET, LIST_MAP };
+
+struct schema;
+
+struct schema_field {
+	const char *name;
+	bool required;
+	struct schema *schema;
+};
+
+/* All strings and values are borrowed from the document it was compiled of. */
+struct schema {
+	enum schema_type type;
+	const char *ref;  /* short name of the definition it refers to */
+	const char *name; /* full name, when it is a definition itself */
+	const char *format, *description, *pattern;
+	struct schema_field *fields;
+	size_t nr_fields;
+	struct schema *items;      /* of an array */
+	struct schema *additional; /* of an object used as a map */
+	yyjson_val *def;           /* default */
+	yyjson_val *allowed;       /* enum */
+	enum schema_list list;
+	const char **keys; /* LIST_MAP: NULL-terminated */
+	bool map_atomic;
+	bool patch_merge;      /* strategic merge of a list */
+	bool retain_keys;      /* strategic: a union, keys are replaced */
+	const char *patch_key; /* its merge key; NULL for scalars */
+	bool preserve_unknown, nullable, embedded;
+	bool has_min, has_max, exclusive_min, exclusive_max;
+	double min, max;
+	int64_t min_len, max_len;     /* -1: none */
+	int64_t min_items, max_items; /* -1: none */
+};
+
+/* The field @name of an object's schema, or NULL. */
+const struct schema_field *schema_field(const struct schema *s,
+					const char *name);
+
+/* --- field errors, in Kubernetes' words ------------------------------------
+ */
+
+enum field_error_type {
+	FIELD_REQUIRED,
+	FIELD_INVALID,
+	FIELD_NOT_SUPPORTED,
+	FIELD_DUPLICATE,
+	FIELD_FORBIDDEN,
+	FIELD_TYPE,
+	FIELD_TOO_LONG,
+	FIELD_TOO_MANY,
+};
+
+struct field_error {
+	enum field_error_type type;
+	char *path;
+	char *message; /* "Invalid value: \"x\": must be ..." */
+};
+
+struct field_errors {
+	struct field_error v[SCHEMA_ERRORS_MAX];
+	size_t nr;
+};
+
+/* Note one error. @fmt is the detail behind the type and value; @value may be
+ * NULL. Beyond SCHEMA_ERRORS_MAX it does nothing. */
+void field_error_add(struct field_errors *errs, enum field_error_type type,
+		     const char *path, yyjson_mut_val *value, const char *fmt,
+		     ...) __attribute__((format(printf, 5, 6)));
+void field_errors_clear(struct field_errors *errs);
+/* The reason a Status cause gives for it: "FieldValueRequired". */
+const char *field_error_reason(enum field_error_type type);
+
+/* A path under construction: "spec.containers[0].name". */
+struct path {
+	char text[SCHEMA_PATH_MAX];
+	size_t len;
+};
+
+/* Each returns the length to go back to with path_cut(). */
+size_t path_field(struct path *p, const char *name);
+size_t path_index(struct path *p, size_t index);
+size_t path_key(struct path *p, const char *key); /* labels[app] */
+static inline void path_cut(struct path *p, size_t len)
+{
+	p->len = len;
+	p->text[len] = '\0';
+}
+
+/* --- the engine -------------------------------------------------------------
+ */
+
+/**
+ * schema_prune() - Remove fields that the schema does not know.
+ * @s:       Schema of @v.
+ * @v:       Object, changed in place.
+ * @unknown: Called with each unknown field's path; may be NULL.
+ * @arg:     For @unknown.
+ *
+ * Return: 0, or -E2BIG when nested beyond %SCHEMA_DEPTH_MAX.
+ */
+int schema_prune(const struct schema *s, yyjson_mut_val *v,
+		 void (*unknown)(void *arg, const char *path), void *arg);
+
+/* Set what is missing to its default, and bring quantities into their stored
+ * form. 0 or -ENOMEM. */
+int schema_default(const struct schema *s, yyjson_mut_doc *doc,
+		   yyjson_mut_val *v);
+
+/* Note everything that is wrong with @v. */
+void schema_validate(const struct schema *s, yyjson_mut_val *v, struct path *at,
+		     struct field_errors *errs);
+
+/* --- patches ----------------------------------------------------------------
+ */
+
+/* Each returns the patched value (in @doc, sharing parts of @target, which is
+ * no longer to be used), or NULL with the story in @e: code -EINVAL for a patch
+ * that is wrong by itself (400), -ERANGE for one that does not fit (422). */
+yyjson_mut_val *patch_json(yyjson_mut_doc *doc, yyjson_mut_val *target,
+			   yyjson_val *patch, struct err *e);
+yyjson_mut_val *patch_merge(yyjson_mut_doc *doc, yyjson_mut_val *target,
+			    yyjson_mut_val *patch, struct err *e);
+yyjson_mut_val *patch_strategic(const struct schema *s, yyjson_mut_doc *doc,
+				yyjson_mut_val *target, yyjson_mut_val *patch,
+				struct err *e);
+
+/* --- small helpers over yyjson ---------------------------------------------
+ */
+
+/* Walk "metadata.name"; NULL when missing. Keys hold no dots. */
+yyjson_mut_val *mut_get(yyjson_mut_val *v, const char *path);
+const char *mut_str(yyjson_mut_val *v, const char *path); /* NULL: not there */
+int64_t mut_int(yyjson_mut_val *v, const char *path, int64_t missing);
+bool mut_bool(yyjson_mut_val *v, const char *path);
+/* Set the field at @path (objects on the way are made). Copies strings. */
+int mut_set(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *path,
+	    yyjson_mut_val *value);
+/* The same for one field by its name, which may hold dots. */
+int mut_put(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *name,
+	    yyjson_mut_val *value);
+int mut_set_str(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *path,
+		const char *value);
+int mut_set_int(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *path,
+		int64_t value);
+void mut_remove(yyjson_mut_val *v, const char *path);
+bool mut_equal(yyjson_mut_val *a, yyjson_mut_val *b);
+
+#endif /* CONTROLPLANE_SCHEMA_SCHEMA_H */
