@@ -30,6 +30,7 @@
 #define SEED_STATE   "/var/lib/cloud/instance-id"
 #define SEED_SCRIPT  "/run/user-data"
 #define TEXT_MAX     (128 * 1024)
+#define EXT4_UUID_AT (1024 + 0x68)
 #define ISO_MAGIC_AT 32769
 #define ISO_LABEL_AT 32808
 #define FAT16_LABEL  43
@@ -145,6 +146,40 @@ void guest_ports_link(void)
 	}
 	if (d)
 		closedir(d);
+}
+
+/* The ext4 file system with this UUID: which disk is vda depends on the host.
+ */
+static bool has_uuid(const char *dev, const char *uuid)
+{
+	int fd = open(dev, O_RDONLY | O_CLOEXEC);
+	unsigned char id[16];
+	char text[40], *p = text;
+	bool ok = fd >= 0 && pread(fd, id, sizeof(id), EXT4_UUID_AT) ==
+				     (ssize_t)sizeof(id);
+
+	if (fd >= 0)
+		close(fd);
+	for (int i = 0; ok && i < 16; i++)
+		p += snprintf(p, 4, "%s%02x",
+			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+			      id[i]);
+	return ok && strcmp(text, uuid) == 0;
+}
+
+bool guest_disk_by_uuid(const char *uuid, char *ret_dev, size_t size)
+{
+	DIR *d = opendir("/sys/class/block");
+	bool found = false;
+	struct dirent *e;
+
+	while (d && !found && (e = readdir(d))) {
+		snprintf(ret_dev, size, "/dev/%.30s", e->d_name);
+		found = e->d_name[0] != '.' && has_uuid(ret_dev, uuid);
+	}
+	if (d)
+		closedir(d);
+	return found;
 }
 
 /* --- the seed ----------------------------------------------------------------

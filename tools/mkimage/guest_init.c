@@ -9,7 +9,7 @@
  *
  * Static and single-threaded; it waits in one poll(). It is linked with nothing
  * of the tree: it runs in a guest that has only what the image carries. Started
- * with root=DEV among the kernel's arguments it is only the first stage, which
+ * with root= among the kernel's arguments it is only the first stage, which
  * mounts that disk and starts itself from there.
  */
 #include <errno.h>
@@ -116,13 +116,18 @@ static void console_open(void)
 /* The disk named by root=, once it is there; NULL when there is no root=. */
 static const char *wait_for_root(void)
 {
-	static char dev[64];
 	struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
+	static char dev[64];
+	char root[64];
 
-	if (!guest_arg("root", dev, sizeof(dev)))
+	if (!guest_arg("root", root, sizeof(root)) ||
+	    strncmp(root, "UUID=", 5) != 0)
 		return NULL;
-	for (int i = 0; i < 500 && access(dev, F_OK); i++)
+	for (int i = 0; i < 500; i++) {
+		if (guest_disk_by_uuid(root + 5, dev, sizeof(dev)))
+			break;
 		nanosleep(&tick, NULL);
+	}
 	return dev;
 }
 

@@ -6,7 +6,7 @@
  * Kernel arguments it reads:
  *	arktos.ip=ADDRESS/PREFIX   arktos.gw=ADDRESS   arktos.mtu=BYTES
  *	arktos.hostname=NAME       arktos.dns=ADDRESS[,ADDRESS...]
- *	root=DEV                   go on from the ext4 file system on DEV
+ *	root=UUID=...              go on from that ext4 file system
  */
 #ifndef TOOLS_MKIMAGE_GUEST_INIT_H
 #define TOOLS_MKIMAGE_GUEST_INIT_H
@@ -19,6 +19,9 @@
 
 /* Kernel argument NAME=value; false when it was not given. */
 bool guest_arg(const char *name, char *value, size_t size);
+
+/* "/dev/vda2", once that disk is there. */
+bool guest_disk_by_uuid(const char *uuid, char *ret_dev, size_t size);
 
 /* Load the modules listed in a file. */
 void guest_load_modules(const char *list);

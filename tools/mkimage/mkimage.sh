@@ -98,9 +98,9 @@ web_site_layer() # ROOT
 		printf 'Content-Type: text/plain\r\n\r\n'
 		echo "host $(hostname)"
 		echo "user $(id -u)"
-		for f in cpu.max memory.max memory.current; do
-			[ -r /sys/fs/cgroup/$f ] &&
-				echo "$f $(cat /sys/fs/cgroup/$f)"
+		cd /sys/fs/cgroup && for f in cpu.max memory.max memory.current \
+			cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; do
+			[ -r $f ] && echo "$f $(cat $f)"
 		done
 		env | grep '^ARKTOS_' | sort
 	END
@@ -287,6 +287,8 @@ build_vm()
 
 # --- vm.qcow2: the same guest on a disk of its own ---------------------------
 
+root_uuid=61726b74-6f73-4361-8000-000000000001
+
 # One entry of an MBR, in hex: flag, type, first sector, sectors. Addresses by
 # cylinder are filled with what means "see the sector numbers".
 partition() # FLAG TYPE FIRST SECTORS
@@ -319,7 +321,7 @@ build_disk()
 	gzip -n -9 <"$tmp/initrd.img" >"$tmp/initrd.gz"
 	find "$tmp/root" -exec touch -h -d @0 {} +
 	mke2fs -q -t ext4 -F -O ^has_journal,^metadata_csum -m 0 \
-		-U 61726b74-6f73-4361-8000-000000000001 \
+		-U $root_uuid \
 		-E hash_seed=61726b74-6f73-4361-8000-000000000002,root_owner=0:0 \
 		-d "$tmp/root" "$tmp/root.ext4" "${root_mib}M" >/dev/null
 	cat >"$tmp/syslinux.cfg" <<-END
@@ -328,7 +330,7 @@ build_disk()
 		LABEL arktos
 			LINUX vmlinuz
 			INITRD initrd.gz
-			APPEND $cmdline root=/dev/vda2
+			APPEND $cmdline root=UUID=$root_uuid
 	END
 	truncate -s "${boot_mib}M" "$tmp/boot.fat"
 	mkfs.fat -F 16 -i 41524b54 -n ARKTOSBOOT --invariant \
