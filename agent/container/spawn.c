@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Starting a supervisor, and the mounts and probes that go with pods. */
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "agent/container/sandbox.h"
+#include "agent/spec.h"
+#include "agent/supervisor/child.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/fs.h"
+#include "lib/str.h"
+
+#define READY_MS    10000
+#define SPAWN_ARGS  96
+#define SPAWN_FDS   24
+#define FD_HIGH     256
+#define STACK_BYTES (64 * 1024)
+
+/* Command line and descriptors of the supervisor. */
+struct launch {
+	char *argv[SPAWN_ARGS];
+	size_t nr_args;
+	int from[SPAWN_FDS]; /* owned copies, out of the way of the targets */
+	size_t nr_fds;
+	int r;
+};
+
+static void arg(struct launch *l, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void arg(struct launch *l, const char *fmt, ...)
+{
+	char text[8192];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n < 0 || n >= (int)sizeof(text) || l->nr_args + 1 >= SPAWN_ARGS) {
+		l->r = -E2BIG;
+		return;
+	}
+	l->argv[l->nr_args] = strdup(text);
+	if (l->argv[l->nr_args])
+		l->nr_args++;
+	else
+		l->r = -ENOMEM;
+}
+
+/* "--key=<number it will have>" */
+static void arg_fd(struct launch *l, const char *key, int fd)
+{
+	int copy = -1;
+
+	if (l->nr_fds < SPAWN_FDS)
+		copy = fcntl(fd, F_DUPFD_CLOEXEC, FD_HIGH);
+	if (copy < 0) {
+		l->r = l->nr_fds < SPAWN_FDS ? -errno : -E2BIG;
+		return;
+	}
+	arg(l, "%s=%zu", key, 3 + l->nr_fds);
+	l->from[l->nr_fds++] = copy;
+}
+
+static void launch_clear(struct launch *l)
+{
+	for (size_t i = 0; i < l->nr_args; i++)
+		free(l->argv[i]);
+	for (size_t i = 0; i < l->nr_fds; i++)
+		close(l->from[i]);
+}
+
+static void launch_fill(struct launch *l, const struct sandbox_opts *o,
+			int ready)
+{
+	arg(l, "arktos-pod");
+	arg(l, "--uid=%s", o->uid);
+	arg(l, "--run=%s", o->run_dir);
+	arg(l, "--state=%s", o->state_dir);
+	if (o->hostname)
+		arg(l, "--hostname=%s", o->hostname);
+	arg_fd(l, "--ready-fd", ready);
+	if (o->netns_fd >= 0)
+		arg_fd(l, "--netns-fd", o->netns_fd);
+	for (size_t i = 0; i < o->nr_cgroup_procs; i++)
+		arg_fd(l, "--cgroup-fd", o->cgroup_procs[i]);
+	if (o->userns_size)
+		arg(l, "--userns=%u:%u", o->userns_base, o->userns_size);
+	if (o->shm_bytes)
+		arg(l, "--shm-bytes=%llu", (unsigned long long)o->shm_bytes);
+	if (o->oom_score_adj)
+		arg(l, "--oom-score-adj=%d", o->oom_score_adj);
+	if (o->host_pid)
+		arg(l, "--host-pid");
+	if (o->host_ipc)
+		arg(l, "--host-ipc");
+	for (size_t i = 0; o->sysctls && i < o->sysctls->nr; i++)
+		arg(l, "--sysctl=%s=%s", o->sysctls->v[i].key,
+		    o->sysctls->v[i].value);
+}
+
+static int launch_run(struct launch *l, const char *binary, pid_t *ret_pid,
+		      struct err *e)
+{
+	static char *const env[] = { NULL };
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t at;
+	sigset_t none, all;
+	int r;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(&at);
+	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK |
+					      POSIX_SPAWN_SETSIGDEF |
+					      POSIX_SPAWN_SETSID);
+	posix_spawnattr_setsigmask(&at, &none);
+	posix_spawnattr_setsigdefault(&at, &all);
+	posix_spawn_file_actions_init(&fa);
+	r = posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDWR, 0);
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&fa, 0, 1);
+	for (size_t i = 0; r == 0 && i < l->nr_fds; i++)
+		r = posix_spawn_file_actions_adddup2(&fa, l->from[i],
+						     3 + (int)i);
+	if (r == 0)
+		r = posix_spawn_file_actions_addclosefrom_np(
+			&fa, 3 + (int)l->nr_fds);
+	if (r == 0)
+		r = posix_spawn(ret_pid, binary, &fa, &at, l->argv, env);
+	posix_spawn_file_actions_destroy(&fa);
+	posix_spawnattr_destroy(&at);
+	errno = r;
+	return r ? err_sys(e, "execute '%s': is arktos-pod installed?", binary)
+		 : 0;
+}
+
+static int wait_ready(int fd, struct err *e)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct child_report rep = { .type = 0 };
+	ssize_t n;
+	int r;
+
+	do
+		r = poll(&p, 1, READY_MS);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return err_set(e, -ETIMEDOUT,
+			       "the pod's supervisor is not up after %d s",
+			       READY_MS / 1000);
+	/* The pidfd that comes along is not taken: the peer of the socket is
+	 * as certain. */
+	n = recv(fd, &rep, sizeof(rep), MSG_CMSG_CLOEXEC);
+	if (n == 1)
+		return 0;
+	rep.message[sizeof(rep.message) - 1] = '\0';
+	if (n != sizeof(rep) || rep.type != CHILD_FAILED)
+		return err_set(e, -ECHILD,
+			       "the pod's supervisor died while starting");
+	return err_set(e, rep.code < 0 ? rep.code : -EIO, "supervisor: %s",
+		       rep.message);
+}
+
+static int launch(const struct sandbox_opts *o, struct err *e)
+{
+	struct launch l = { .nr_args = 0 };
+	auto_close int near = -EBADF;
+	auto_close int far = -EBADF;
+	int pair[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "socketpair");
+	near = pair[0];
+	far = pair[1];
+	launch_fill(&l, o, far);
+	r = l.r < 0 ? err_set(e, l.r, "too much for a command line")
+		    : launch_run(&l, o->binary, &pid, e);
+	launch_clear(&l);
+	close(take_fd(&far));
+	if (r < 0)
+		return r;
+	r = wait_ready(near, e);
+	if (r < 0)
+		(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+int sandbox_spawn(const struct sandbox_opts *opts, struct sandbox **ret,
+		  struct err *e)
+{
+	auto_ptr(sandbox) old = NULL;
+	int r;
+
+	r = sandbox_open(opts->run_dir, &old, NULL);
+	if (r == 0)
+		return err_set(e, -EEXIST,
+			       "a supervisor runs in '%s' already (pid %d)",
+			       opts->run_dir, (int)sandbox_pid(old));
+	r = launch(opts, e);
+	return r < 0 ? r : sandbox_open(opts->run_dir, ret, e);
+}
+
+/* --- mounts --------------------------------------------------------------- */
+
+int sandbox_mount_open(int root_fd, const char *path, bool recursive,
+		       int *ret_fd, struct err *e)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_NO_MAGICLINKS,
+	};
+	auto_close int at = -EBADF;
+	int fd;
+
+	if (root_fd != AT_FDCWD)
+		how.resolve |= RESOLVE_IN_ROOT;
+	at = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	if (at < 0)
+		return err_sys(e, "open '%s'", path);
+	fd = open_tree(at, "",
+		       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+			       (recursive ? AT_RECURSIVE : 0));
+	if (fd < 0)
+		return err_sys(e, "clone mount of '%s'", path);
+	*ret_fd = fd;
+	return 0;
+}
+
+/* --- are there user namespaces? ------------------------------------------- */
+
+/* A copy of us in a user namespace of its own, that only waits until its
+ * descriptor of the pipe tells the end. System calls only: we have threads. */
+static pid_t hold_userns(int go)
+{
+	struct clone_args a = {
+		.flags = CLONE_NEWUSER,
+		.exit_signal = SIGCHLD,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+	char c;
+
+	if (pid == 0) {
+		syscall(SYS_read, go, &c, 1);
+		syscall(SYS_exit_group, 0);
+	}
+	return pid;
+}
+
+static int probe_map(const char *dir, pid_t pid, struct err *e)
+{
+	struct mount_attr a = { .attr_set = MOUNT_ATTR_IDMAP };
+	auto_close int tree = -EBADF;
+	auto_close int ns = -EBADF;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
+	r = fs_write_control(AT_FDCWD, path, "0 100000 65536\n", e);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)pid);
+	r = fs_write_control(AT_FDCWD, path, "0 100000 65536\n", e);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0)
+		return err_sys(e, "open '%s'", path);
+	r = sandbox_mount_open(AT_FDCWD, dir, false, &tree, e);
+	if (r < 0)
+		return r;
+	a.userns_fd = (uint64_t)ns;
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
+		return err_sys(e,
+			       "the file system of '%s' cannot map user ids: "
+			       "place it on ext4, xfs or btrfs (kernel 5.19)",
+			       dir);
+	return 0;
+}
+
+int sandbox_userns_probe(const char *dir, struct err *e)
+{
+	int fds[2], r;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(e, "pipe");
+	pid = hold_userns(fds[0]);
+	r = pid < 0 ? err_sys(e, "user namespaces: see "
+				 "/proc/sys/user/max_user_namespaces")
+		    : probe_map(dir, pid, e);
+	(void)!write(fds[1], "x", 1);
+	if (pid > 0)
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	close(fds[0]);
+	close(fds[1]);
+	return r;
+}
