@@ -26,7 +26,7 @@ struct container_image {
 	struct strv env;  /* NAME=value */
 	const char *user; /* as in the image: "", "1000", "app:app" */
 	const char *working_dir;
-	struct strv layers; /* unpacked directories, the topmost first */
+	struct strv layers; /* unpacked directories, lowest first */
 };
 
 /* Something to be seen in the container. */

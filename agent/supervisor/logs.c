@@ -66,21 +66,21 @@ void log_idle(void)
 	(void)madvise(pump_out, sizeof(pump_out), MADV_DONTNEED);
 }
 
-static int log_file(const char *path)
+static int logfile_create(const char *path)
 {
 	return open(path,
 		    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
 		    0640);
 }
 
-int log_reopen(struct log *log, struct err *e)
+int logfile_reopen(struct logfile *log, struct err *e)
 {
 	struct stat st;
 	int fd;
 
 	if (!log->path)
 		return 0;
-	fd = log_file(log->path);
+	fd = logfile_create(log->path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "open log '%s'", log->path);
 	if (log->fd >= 0)
@@ -91,27 +91,27 @@ int log_reopen(struct log *log, struct err *e)
 	return 0;
 }
 
-int log_open(struct log *log, const char *path, uint64_t max, uint32_t keep,
-	     struct err *e)
+int logfile_open(struct logfile *log, const char *path, uint64_t max,
+		 uint32_t keep, struct err *e)
 {
 	int r;
 
-	*log = (struct log){ .fd = -1, .max = max, .keep = keep };
+	*log = (struct logfile){ .fd = -1, .max = max, .keep = keep };
 	if (!path)
 		return 0;
 	log->path = strdup(path);
 	if (!log->path)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = log_reopen(log, e);
+	r = logfile_reopen(log, e);
 	/* A full disk costs output, not the container. */
 	if (r == -ENOSPC || r == -EDQUOT)
 		return 0;
 	if (r < 0)
-		log_close(log);
+		logfile_close(log);
 	return r;
 }
 
-void log_close(struct log *log)
+void logfile_close(struct logfile *log)
 {
 	if (log->fd >= 0)
 		close(log->fd);
@@ -120,7 +120,7 @@ void log_close(struct log *log)
 	log->path = NULL;
 }
 
-static void rename_old(const struct log *log, uint32_t from)
+static void rename_old(const struct logfile *log, uint32_t from)
 {
 	auto_free char *a =
 		from ? str_printf("%s.%u", log->path, from) : strdup(log->path);
@@ -132,10 +132,10 @@ static void rename_old(const struct log *log, uint32_t from)
 
 /* On failure the present file just grows on; after as much again, one more
  * try. */
-static void rotate(struct log *log)
+static void rotate(struct logfile *log)
 {
 	auto_free char *fresh = str_printf("%s.new", log->path);
-	int fd = fresh ? log_file(fresh) : -1;
+	int fd = fresh ? logfile_create(fresh) : -1;
 
 	log->size = 0;
 	if (fd < 0)
@@ -152,7 +152,7 @@ static void rotate(struct log *log)
 }
 
 /* Bytes of @len taken by the file; the rest is lost. */
-static size_t write_out(struct log *log, const char *data, size_t len)
+static size_t write_out(struct logfile *log, const char *data, size_t len)
 {
 	size_t done = 0;
 
@@ -171,7 +171,7 @@ static size_t write_out(struct log *log, const char *data, size_t len)
 	return done;
 }
 
-static bool confess(struct log *log)
+static bool confess(struct logfile *log)
 {
 	char now[TIME_TEXT], text[200];
 	size_t n;
@@ -193,14 +193,14 @@ static bool confess(struct log *log)
 	return true;
 }
 
-static void flush(struct log *log)
+static void flush(struct logfile *log)
 {
 	size_t done = 0;
 
 	if (!pump_len)
 		return;
 	if (log->fd < 0 && log->path)
-		(void)log_reopen(log, NULL);
+		(void)logfile_reopen(log, NULL);
 	if (log->fd >= 0 && (!log->untold || confess(log)))
 		done = write_out(log, pump_out, pump_len);
 	if (log->path && done < pump_len) {
@@ -214,7 +214,7 @@ static void flush(struct log *log)
 		rotate(log);
 }
 
-static void put_line(struct log *log, const char *tag, char kind,
+static void put_line(struct logfile *log, const char *tag, char kind,
 		     const char *data, size_t len)
 {
 	static const char zeros[] = "";
@@ -240,7 +240,7 @@ static void put_line(struct log *log, const char *tag, char kind,
 
 /* @data is a whole line, or its beginning; what was kept of it before comes
  * first. */
-static void end_line(struct stream *s, struct log *log, const char *data,
+static void end_line(struct stream *s, struct logfile *log, const char *data,
 		     size_t len)
 {
 	if (s->len && len) {
@@ -259,30 +259,30 @@ static void end_line(struct stream *s, struct log *log, const char *data,
 }
 
 /* Keep the tail of an unfinished line. Out of memory: it is logged as it is. */
-static void keep_line(struct stream *s, struct log *log, const char *data,
+static void keep_line(struct stream *s, struct logfile *log, const char *data,
 		      size_t len)
 {
 	if (!len)
 		return;
 	if (!s->line)
-		s->line = malloc(LOG_LINE_MAX);
+		s->line = malloc(LOGFILE_LINE_MAX);
 	if (!s->line) {
 		put_line(log, s->tag, 'P', data, len);
 		return;
 	}
 	memcpy(s->line + s->len, data, len);
 	s->len += len;
-	if (s->len == LOG_LINE_MAX) {
+	if (s->len == LOGFILE_LINE_MAX) {
 		put_line(log, s->tag, 'P', s->line, s->len);
 		s->len = 0;
 	}
 }
 
-static void split(struct stream *s, struct log *log, const char *data,
+static void split(struct stream *s, struct logfile *log, const char *data,
 		  size_t len)
 {
 	while (len) {
-		size_t room = LOG_LINE_MAX - s->len;
+		size_t room = LOGFILE_LINE_MAX - s->len;
 		size_t look = len < room ? len : room;
 		const char *nl = memchr(data, '\n', look);
 
@@ -290,7 +290,7 @@ static void split(struct stream *s, struct log *log, const char *data,
 			look = (size_t)(nl - data);
 			end_line(s, log, data, look);
 			look++;
-		} else if (s->len == 0 && look == LOG_LINE_MAX) {
+		} else if (s->len == 0 && look == LOGFILE_LINE_MAX) {
 			put_line(log, s->tag, 'P', data, look);
 		} else {
 			keep_line(s, log, data, look);
@@ -300,7 +300,7 @@ static void split(struct stream *s, struct log *log, const char *data,
 	}
 }
 
-int stream_pump(struct stream *s, struct log *log)
+int stream_pump(struct stream *s, struct logfile *log)
 {
 	for (int i = 0; i < PUMP_ROUNDS; i++) {
 		ssize_t n = read(s->fd, pump_in, sizeof(pump_in));
@@ -317,7 +317,7 @@ int stream_pump(struct stream *s, struct log *log)
 	return 1;
 }
 
-void stream_finish(struct stream *s, struct log *log)
+void stream_finish(struct stream *s, struct logfile *log)
 {
 	if (s->fd < 0)
 		return;

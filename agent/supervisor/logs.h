@@ -18,9 +18,9 @@
 
 struct err;
 
-#define LOG_LINE_MAX (16 * 1024)
+#define LOGFILE_LINE_MAX (16 * 1024)
 
-struct log {
+struct logfile {
 	char *path; /* NULL: output is discarded */
 	int fd;
 	uint64_t size, max;
@@ -39,17 +39,17 @@ struct stream {
 	size_t len;
 };
 
-int log_open(struct log *log, const char *path, uint64_t max, uint32_t keep,
-	     struct err *e);
-int log_reopen(struct log *log, struct err *e);
-void log_close(struct log *log);
+int logfile_open(struct logfile *log, const char *path, uint64_t max,
+		 uint32_t keep, struct err *e);
+int logfile_reopen(struct logfile *log, struct err *e);
+void logfile_close(struct logfile *log);
 
 /* Take what is there, at most about 256 KiB. 1: more may be there, 0: nothing
  * now, -1: end of file. */
-int stream_pump(struct stream *s, struct log *log);
+int stream_pump(struct stream *s, struct logfile *log);
 
 /* Take all that is there now, end the open line, and close. */
-void stream_finish(struct stream *s, struct log *log);
+void stream_finish(struct stream *s, struct logfile *log);
 
 /* Give back the memory of the pump's buffers. */
 void log_idle(void);

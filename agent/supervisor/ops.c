@@ -120,7 +120,7 @@ static void op_named(struct client *c, const struct request *req)
 			err_set(&e, r, "'%s' has no terminal", req->name);
 		break;
 	case OP_REOPEN:
-		r = log_reopen(&p->log, &e);
+		r = logfile_reopen(&p->log, &e);
 		break;
 	default:
 		break;

@@ -81,7 +81,7 @@ static void proc_free(struct proc *p)
 	close_slot(&p->exit_fd);
 	for (size_t i = 0; i < p->nr_cgroups; i++)
 		close_slot(&p->cgroups[i]);
-	log_close(&p->log);
+	logfile_close(&p->log);
 	free(p);
 }
 
@@ -313,7 +313,7 @@ static int make_output(struct proc *p, const struct spec *s, struct ends *x,
 	int r;
 
 	x->owned = true;
-	r = log_open(&p->log, s->log, s->log_max, s->log_keep, e);
+	r = logfile_open(&p->log, s->log, s->log_max, s->log_keep, e);
 	for (int i = 0; r == 0 && i < 2 && !s->tty; i++) {
 		int fd = -1;
 

@@ -86,7 +86,7 @@ struct proc {
 	size_t nr_cgroups;
 	int oom_fd, tty_fd, stdin_fd, exit_fd;
 	uint64_t oom_before;
-	struct log log;
+	struct logfile log;
 	struct out out[2];
 	struct watch status;
 	bool exec_next; /* the child has said so */
