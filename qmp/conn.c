@@ -60,7 +60,7 @@ static int fill_address(const char *path, struct sockaddr_un *sa, int *dirfd,
 	return 0;
 }
 
-int conn_connect(const char *path, struct err *e)
+int qmp_unix_connect(const char *path, struct err *e)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	auto_close int dirfd = -EBADF;

@@ -20,6 +20,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "qmp/unix.h"
 
 struct conn;
 struct qga;
@@ -54,9 +55,6 @@ struct conn {
 
 int64_t conn_now_ns(void);
 int64_t conn_deadline_ns(int timeout_ms);
-
-/* Connect to a unix socket, non-blocking from then on. Returns the fd. */
-int conn_connect(const char *path, struct err *e);
 
 /* On failure @fd is still the caller's. */
 int conn_init(struct conn *c, int fd, const struct conn_ops *ops,

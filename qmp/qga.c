@@ -223,7 +223,7 @@ int qga_open_fd(int fd, struct qga **ret, struct err *e)
 
 int qga_open(const char *path, struct qga **ret, struct err *e)
 {
-	auto_close int fd = conn_connect(path, e);
+	auto_close int fd = qmp_unix_connect(path, e);
 	int r;
 
 	if (fd < 0)

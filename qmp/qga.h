@@ -160,6 +160,9 @@ int qga_exec_status(struct qga *g, int64_t pid, int timeout_ms,
 int qga_file_read(struct qga *g, const char *path, size_t max, int timeout_ms,
 		  struct buf *b, struct err *e);
 
+/* The bytes in an answer to guest-file-read, appended to @b. */
+int qga_parse_file(const struct qmp_reply *reply, struct buf *b, struct err *e);
+
 struct qga_iface {
 	char name[32];
 	char mac[18];      /* "" if it has none */

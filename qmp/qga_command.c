@@ -371,13 +371,25 @@ static int file_open(struct qga *g, const char *path, int timeout_ms,
 	return 0;
 }
 
+int qga_parse_file(const struct qmp_reply *reply, struct buf *b, struct err *e)
+{
+	yyjson_val *data = yyjson_obj_get(reply->value, "buf-b64");
+	int r;
+
+	if (!yyjson_is_str(data) || yyjson_get_len(data) > QGA_FILE_CHUNK * 2)
+		return err_set(e, -EBADMSG, "guest-file-read: odd answer");
+	r = base64_decode(yyjson_get_str(data), yyjson_get_len(data), b);
+	if (r < 0)
+		return err_set(e, r, "guest-file-read: data is not base64");
+	return 0;
+}
+
 /* Returns 1 at the end of the file. */
 static int file_read_chunk(struct qga *g, int64_t handle, int timeout_ms,
 			   struct buf *b, struct err *e)
 {
 	auto_qmp_reply struct qmp_reply reply = { 0 };
 	auto_qmp_args struct qmp_args args = { 0 };
-	yyjson_val *data;
 	bool eof = false;
 	size_t before = b->len;
 	int r;
@@ -388,13 +400,11 @@ static int file_read_chunk(struct qga *g, int64_t handle, int timeout_ms,
 	r = qga_call(g, "guest-file-read", &args, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
-	data = yyjson_obj_get(reply.value, "buf-b64");
-	if (!yyjson_is_str(data) || !msg_bool(reply.value, "eof", &eof) ||
-	    yyjson_get_len(data) > QGA_FILE_CHUNK * 2)
+	if (!msg_bool(reply.value, "eof", &eof))
 		return err_set(e, -EBADMSG, "guest-file-read: odd answer");
-	r = base64_decode(yyjson_get_str(data), yyjson_get_len(data), b);
+	r = qga_parse_file(&reply, b, e);
 	if (r < 0)
-		return err_set(e, r, "guest-file-read: data is not base64");
+		return r;
 	return eof || b->len == before;
 }
 

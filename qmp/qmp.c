@@ -357,7 +357,7 @@ int qmp_open_fd(int fd, int timeout_ms, struct qmp **ret, struct err *e)
 
 int qmp_open(const char *path, int timeout_ms, struct qmp **ret, struct err *e)
 {
-	auto_close int fd = conn_connect(path, e);
+	auto_close int fd = qmp_unix_connect(path, e);
 	int r;
 
 	if (fd < 0)
