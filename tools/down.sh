@@ -45,5 +45,5 @@ if [ "${PURGE-}" = 1 ]; then
 else
 	"$node" down
 fi
-rm -rf $run_dir
+rm -rf --one-file-system $run_dir
 echo "all is down${PURGE:+, and its state gone}"

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# For end-to-end tests: an agent of the test's own. Source it as the first thing:
+#
+#	. selftests/e2e/lib.sh
+#	agent_start; image_web; node apply -f ...; ok "it runs" wait_for 20 ...
+#	e2e_end
+#
+# The test runs again in network and mount namespaces of its own; directories and
+# the cgroup have names of their own, so no other agent is ever met. At the end
+# everything must be gone: processes, cgroups, mounts, BPF objects.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+export O=${O:-build} BUILD=${BUILD:-build}
+
+skip_all() { echo "1..0 # SKIP $1"; echo "# SKIP $1"; exit 4; }
+[ "$(id -u)" = 0 ] || skip_all "must be root"
+if [ -z "${E2E_INSIDE-}" ]; then
+	export E2E_INSIDE=1
+	exec unshare -n -m --propagation private -- "$0" "$@"
+fi
+
+E2E=$(mktemp -d /tmp/arktos-e2e.XXXXXX)
+CG=arktos-${E2E##*.}
+STATE=$E2E/state RUN=$E2E/run LOG=$E2E/log
+NODE=$PWD/$O/bin/arktos-node
+AGENT_PID= tests=0 failures=0
+AGENT_ARGS=()
+mkdir -p "$STATE" "$RUN" "$LOG"
+ip link set lo up
+
+# cgroup v2 alone: controllers are given on only by a cgroup that holds no
+# process, so the test itself goes to a leaf.
+if [ "$(wc -l </proc/self/cgroup)" = 1 ]; then
+	own=$(sed 's/^0:://; s,/e2e$,,; s,^/$,,' /proc/self/cgroup)
+	mkdir -p "/sys/fs/cgroup$own/e2e"
+	echo $$ >"/sys/fs/cgroup$own/e2e/cgroup.procs"
+	AGENT_ARGS+=(--cgroup-parent "${own:-/}")
+fi
+trap e2e_cleanup EXIT
+trap 'exit 1' INT TERM
+
+node() { "$NODE" --socket "$RUN/node.sock" "$@"; }
+pause() { read -rt "${1:-0.05}" <> <(:) || :; }
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# Repeat a command until it succeeds.
+wait_for() # SECONDS COMMAND...
+{
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >"$E2E/why" 2>&1; do
+		[ "$(now_ms)" -lt $end ] || {
+			echo "# gave up waiting for: $*"
+			return 1
+		}
+		pause
+	done
+}
+
+ok() # NAME COMMAND...
+{
+	local name=$1
+	shift
+	tests=$((tests + 1))
+	if "$@" >"$E2E/said" 2>&1; then
+		echo "ok $tests $name"
+		return 0
+	fi
+	failures=$((failures + 1))
+	{
+		echo "$*"
+		cat "$E2E/said" "$E2E/why" 2>/dev/null | tail -10
+		node ps 2>&1
+		tail -15 "$LOG/agent.log"
+	} | sed 's,^,# ,'
+	echo "not ok $tests $name"
+	return 1
+}
+
+# What a command prints matches an extended regular expression.
+prints() # REGEX COMMAND...
+{
+	local re=$1 out
+	shift
+	out=$("$@" 2>&1)
+	grep -qE -- "$re" <<<"$out" || {
+		echo "want /$re/, got: $out"
+		return 1
+	}
+}
+
+# A jq expression over the pod's JSON, raw; nothing when there is no such pod.
+pod() # NAME EXPRESSION
+{
+	node ps -o json | jq -r --arg n "$1" \
+		".items[] | select(.metadata.name == \$n) | $2"
+}
+pod_is() # NAME EXPRESSION VALUE
+{
+	local got
+	got=$(pod "$1" "$2")
+	[ "$got" = "$3" ] || {
+		echo "$1: $2 is '$got', want '$3'"
+		return 1
+	}
+}
+READY='[.status.conditions[]? | select(.type == "Ready") | .status][0] // "False"'
+pod_ready() { pod_is "$1" "$READY" True; }
+pod_gone() { [ -z "$(pod "$1" .metadata.name)" ]; }
+answers() { node ps -o json; }
+
+agent_start() # OPTION...
+{
+	"$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
+		--cgroup-name "$CG" "${AGENT_ARGS[@]}" "$@" \
+		>>"$LOG/agent.log" 2>&1 </dev/null &
+	AGENT_PID=$!
+	disown "$AGENT_PID"
+	wait_for 20 answers || {
+		tail -20 "$LOG/agent.log" | sed 's,^,# ,'
+		return 1
+	}
+}
+
+gone() { ! [ -d "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
+agent_stop() { kill "$AGENT_PID" && wait_for 15 gone "$AGENT_PID"; }
+agent_kill() { kill -9 "$AGENT_PID" && wait_for 5 gone "$AGENT_PID"; }
+
+image_web()
+{
+	tools/mkimage/mkimage.sh web >/dev/null &&
+		node image import "oci:$BUILD/images/web:latest" --name web
+}
+image_vm()
+{
+	tools/mkimage/mkimage.sh vm >/dev/null &&
+		node image import "$BUILD/images/vm" --name vm
+}
+
+# --- what is ours on this machine ---------------------------------------------
+
+our_cgroups() { find /sys/fs/cgroup -type d -name "$CG" 2>/dev/null; }
+our_processes()
+{
+	local p
+	{
+		our_cgroups | while read -r c; do
+			find "$c" -name cgroup.procs -exec cat {} +
+		done
+		for p in /proc/[0-9]*; do
+			tr '\0' ' ' <"$p/cmdline" 2>/dev/null |
+				grep -qF "$E2E" && echo "${p#/proc/}"
+		done
+	} | sort -un | grep -vx "$$\|$BASHPID"
+}
+our_mounts() { grep -F "$E2E" /proc/self/mountinfo; }
+our_links() { ip -o link | grep -v ' lo:'; }
+our_bpf_ids() # prog|map
+{
+	find "$RUN/bpf" -type f 2>/dev/null | while read -r f; do
+		bpftool -j "$1" show pinned "$f" 2>/dev/null | jq -r '.id // empty'
+	done | sort -un
+}
+BPF_PROGS= BPF_MAPS=
+note_bpf()
+{
+	BPF_PROGS+=" $(our_bpf_ids prog | tr '\n' ' ')"
+	BPF_MAPS+=" $(our_bpf_ids map | tr '\n' ' ')"
+}
+our_bpf()
+{
+	local i
+	for i in $(printf '%s\n' $BPF_PROGS | sort -un); do
+		bpftool prog show id "$i" 2>/dev/null
+	done
+	for i in $(printf '%s\n' $BPF_MAPS | sort -un); do
+		bpftool map show id "$i" 2>/dev/null
+	done
+}
+
+leftovers()
+{
+	our_processes | while read -r p; do
+		echo "process $p: $(tr '\0' ' ' <"/proc/$p/cmdline")"
+	done
+	our_cgroups | sed 's,^,cgroup ,'
+	our_mounts | sed 's,^,mount ,'
+	our_links | sed 's,^,link ,'
+	our_bpf | grep . | sed 's,^,bpf ,'
+}
+nothing_left() { ! leftovers | grep .; }
+
+e2e_cleanup()
+{
+	local p
+	[ -n "${E2E_KEEP-}" ] && return
+	for p in $(our_processes); do
+		kill -9 "$p" 2>/dev/null
+	done
+	our_cgroups | while read -r c; do
+		find "$c" -depth -type d -exec rmdir {} + 2>/dev/null
+	done
+	our_mounts | cut -d ' ' -f 5 | sort -r | while read -r m; do
+		umount -l "$m" 2>/dev/null
+	done
+	rm -rf --one-file-system "$E2E"
+}
+
+# Take all down, find nothing of it, say the verdict.
+e2e_end()
+{
+	note_bpf
+	agent_stop 2>/dev/null
+	ok "down takes everything down" node_down
+	ok "nothing is left behind" wait_for 5 nothing_left
+	echo "1..$tests"
+	[ $failures -eq 0 ]
+	exit
+}
+node_down()
+{
+	"$NODE" down --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
+		--cgroup-name "$CG" "${AGENT_ARGS[@]}"
+}
