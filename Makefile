@@ -148,8 +148,8 @@ $(O)/controlplane/schema/types.all: $(types_src)
 $(O)/controlplane/schema/embed.o: $(O)/controlplane/schema/types.all
 
 # Unpacks foreign layers in a sandbox, so it carries nothing of the agent.
-$(O)/bin/arktos-unpack: $(call objs,$(unpack_src) agent/image/digest.c) \
-			$(libs_f0)
+$(O)/bin/arktos-unpack: $(call objs,$(unpack_src) agent/image/digest.c \
+			agent/image/entry.c) $(libs_f0)
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D) && $(CC) $(ldflags) $^ -o $@ -larchive -lseccomp \
 	    -lcap-ng -lcrypto

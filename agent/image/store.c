@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/image/internal.h"
@@ -16,7 +17,8 @@
 #include "lib/err.h"
 #include "lib/fs.h"
 
-#define UNPACKER "arktos-unpack"
+#define UNPACKER   "arktos-unpack"
+#define LOCK_TRIES 50
 
 static char *find_unpacker(const char *libexec)
 {
@@ -64,6 +66,22 @@ static int make_folder(struct image_store *s, const char *name, struct err *e)
 	return 0;
 }
 
+/* A killed agent's child keeps the lock until it has become its program, so
+ * the next agent may have to wait a moment. */
+static int take_lock(struct image_store *s)
+{
+	struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+	return -1;
+}
+
 static int open_dir(struct image_store *s, struct err *e)
 {
 	int r = fs_mkdirs(s->dir, 0700, e);
@@ -79,7 +97,7 @@ static int open_dir(struct image_store *s, struct err *e)
 	s->lock_fd = openat(s->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
 		return err_sys(e, "open '%s/lock'", s->dir);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (take_lock(s) < 0)
 		return errno == EWOULDBLOCK
 			       ? err_set(e, -EBUSY,
 					 "'%s' is in use by another process: "

@@ -13,7 +13,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "agent/image/unpack/entry.h"
+#include "agent/image/entry.h"
 #include "agent/image/unpack/layer.h"
 #include "lib/auto.h"
 #include "lib/err.h"

@@ -8,7 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "agent/image/unpack/entry.h"
+#include "agent/image/entry.h"
 #include "agent/image/unpack/tree.h"
 #include "lib/auto.h"
 #include "lib/err.h"

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/image/unpack/entry.h"
+#include "agent/image/entry.h"
 #include "lib/err.h"
 #include "lib/str.h"
 

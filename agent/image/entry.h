@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a layer's tar entry may be called, and what its name means. Pure. */
-#ifndef AGENT_IMAGE_UNPACK_ENTRY_H
-#define AGENT_IMAGE_UNPACK_ENTRY_H
+#ifndef AGENT_IMAGE_ENTRY_H
+#define AGENT_IMAGE_ENTRY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,4 +45,4 @@ bool entry_xattr_kept(const char *name);
 /* @name for an error message: printable, at most ENTRY_TEXT_MAX bytes. */
 const char *entry_text(const char *name, char text[ENTRY_TEXT_MAX]);
 
-#endif /* AGENT_IMAGE_UNPACK_ENTRY_H */
+#endif /* AGENT_IMAGE_ENTRY_H */
