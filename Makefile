@@ -112,7 +112,7 @@ $(O)/%.o: %.c | $(yyjson)
 define archive_rule
 $(O)/lib$(1).a: $(call objs,$($(1)_src))
 	$$(call say,AR)
-	$(Q)rm -f $$@ && $(AR) rcs $$@ $$^
+	$(Q)rm -f $$@ && $(AR) qcs $$@ $$^
 endef
 $(foreach l,lib cgroups qmp netns bpf agent cp,$(if $($(l)_src),\
 	$(eval $(call archive_rule,$(l)))))

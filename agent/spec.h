@@ -188,10 +188,12 @@ struct pod_spec {
 	char *uid; /* from the manifest, or made by the agent */
 	struct key_values labels;
 	struct key_values annotations;
-	char *network;  /* label arktos.futurewei.com/network, or "default" */
-	char *hostname; /* spec.hostname, or the name */
+	char *network; /* label arktos.futurewei.com/network, or "default" */
+	char *requested_ip; /* spec.nics[0].ipAddress */
+	char *hostname;     /* spec.hostname, or the name */
 	bool host_network, host_pid, host_ipc, share_process_namespace;
-	bool host_users; /* hostUsers; false asks for a user namespace */
+	bool has_host_users;
+	bool host_users; /* false: in a user namespace of its own */
 	enum restart_policy restart;
 	uint32_t grace_s;           /* terminationGracePeriodSeconds, 30 */
 	uint64_t active_deadline_s; /* 0: none */

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The node's CPU and memory: who has claimed how much.
+ *
+ * A pod counts with what it was allocated, or with what it still has if that is
+ * more (a shrink in progress), so that nothing is given twice.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "agent/internal.h"
+#include "agent/vm/vm.h"
+#include "lib/err.h"
+#include "lib/quantity.h"
+
+int node_init(struct agent *a, struct err *e)
+{
+	struct node_resources *n = &a->node;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct sysinfo si;
+
+	if (cpus < 1 || sysinfo(&si) < 0)
+		return err_sys(e, "read the host's CPUs and memory");
+	n->cpu_milli = (uint64_t)cpus * 1000;
+	n->mem_bytes = (uint64_t)si.totalram * si.mem_unit;
+	if (a->opts.reserved_cpu_milli >= n->cpu_milli ||
+	    a->opts.reserved_mem_bytes >= n->mem_bytes)
+		return err_set(e, -ERANGE,
+			       "the reserved CPU or memory leaves nothing of "
+			       "%" PRIu64 "m and %" PRIu64 " bytes",
+			       n->cpu_milli, n->mem_bytes);
+	n->cpu_milli -= a->opts.reserved_cpu_milli;
+	n->mem_bytes -= a->opts.reserved_mem_bytes;
+	return 0;
+}
+
+static void larger(struct quantity_set *q, const struct quantity_set *other)
+{
+	if (other->has_cpu && other->cpu_milli > q->cpu_milli)
+		q->cpu_milli = other->cpu_milli;
+	if (other->has_mem && other->mem_bytes > q->mem_bytes)
+		q->mem_bytes = other->mem_bytes;
+}
+
+struct quantity_set pod_claim(const struct pod *pod)
+{
+	struct quantity_set sum = { .has_cpu = true, .has_mem = true };
+	struct quantity_set init = { 0 };
+
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		const struct ctr *c = &pod->ctrs[i];
+		struct quantity_set q = c->res.allocated.requests;
+
+		if (c->res.actual_known && c->phase == CTR_RUNNING)
+			larger(&q, &c->res.actual.requests);
+		if (!c->spec) {
+			struct vm_size size = vm_wanted_size(pod);
+
+			if (!q.has_cpu && !q.cpu_milli)
+				q.cpu_milli = size.cpu_milli;
+			if (!q.has_mem && !q.mem_bytes)
+				q.mem_bytes = size.mem_bytes;
+			q.mem_bytes += vm_pod_overhead(pod);
+		}
+		if (c->init) {
+			larger(&init, &q);
+			continue;
+		}
+		sum.cpu_milli += q.cpu_milli;
+		sum.mem_bytes += q.mem_bytes;
+	}
+	larger(&sum, &init);
+	return sum;
+}
+
+static void refusal(const struct quantity_set *want, uint64_t cpu, uint64_t mem,
+		    const char *of, struct err *e, int r)
+{
+	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
+
+	if (want->cpu_milli > cpu)
+		err_set(e, r, "cpu: %s requested, the node has %s%s",
+			quantity_format_cpu(want->cpu_milli, a),
+			quantity_format_cpu(cpu, b), of);
+	else
+		err_set(e, r, "memory: %s requested, the node has %s%s",
+			quantity_format_human(want->mem_bytes, a),
+			quantity_format_human(mem, b), of);
+}
+
+int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
+{
+	struct node_resources *n = &pod->agent->node;
+	uint64_t free_cpu, free_mem;
+	int r = 0;
+
+	pthread_mutex_lock(&n->lock);
+	/* What this pod has already does not stand in its way. A shrink must
+	 * always be possible, so only what grows has to fit. */
+	free_cpu = n->cpu_milli + pod->claimed.cpu_milli;
+	free_cpu = free_cpu > n->used_cpu ? free_cpu - n->used_cpu : 0;
+	free_mem = n->mem_bytes + pod->claimed.mem_bytes;
+	free_mem = free_mem > n->used_mem ? free_mem - n->used_mem : 0;
+	if (want->cpu_milli > n->cpu_milli || want->mem_bytes > n->mem_bytes) {
+		r = -E2BIG;
+		refusal(want, n->cpu_milli, n->mem_bytes, " in all", e, r);
+	} else if ((want->cpu_milli > free_cpu &&
+		    want->cpu_milli > pod->claimed.cpu_milli) ||
+		   (want->mem_bytes > free_mem &&
+		    want->mem_bytes > pod->claimed.mem_bytes)) {
+		r = -ENOSPC;
+		refusal(want, free_cpu, free_mem, " free for it", e, r);
+	} else {
+		n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
+		n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
+		pod->claimed = *want;
+	}
+	pthread_mutex_unlock(&n->lock);
+	return r;
+}
+
+void node_claim_anyway(struct pod *pod, const struct quantity_set *want)
+{
+	struct node_resources *n = &pod->agent->node;
+
+	pthread_mutex_lock(&n->lock);
+	n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
+	n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
+	pod->claimed = *want;
+	pthread_mutex_unlock(&n->lock);
+}
+
+void node_release(struct pod *pod)
+{
+	static const struct quantity_set none = { .has_cpu = true,
+						  .has_mem = true };
+
+	(void)node_claim(pod, &none, NULL); /* nothing always fits */
+	node_freed(pod->agent);
+}
+
+static int by_right(const void *pa, const void *pb)
+{
+	const struct pod *a = *(struct pod *const *)pa;
+	const struct pod *b = *(struct pod *const *)pb;
+	int qa = (int)a->qos, qb = (int)b->qos;
+
+	if (qa != qb)
+		return qa - qb;
+	return a->created_us < b->created_us ? -1
+					     : a->created_us > b->created_us;
+}
+
+void node_freed(struct agent *a)
+{
+	struct pod **pods;
+	size_t nr, waiting = 0;
+
+	if (pods_all(a, &pods, &nr) < 0)
+		return; /* the next one to free something tries again */
+	for (size_t i = 0; i < nr; i++) {
+		if (__atomic_load_n(&pods[i]->waits_for_node, __ATOMIC_ACQUIRE))
+			pods[waiting++] = pods[i];
+		else
+			pod_unref(pods[i]);
+	}
+	qsort(pods, waiting, sizeof(struct pod *), by_right);
+	for (size_t i = 0; i < waiting; i++) {
+		pod_poke(pods[i]);
+		pod_unref(pods[i]);
+	}
+	free(pods);
+}

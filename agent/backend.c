@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Pods through the local API. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/backend.h"
+#include "agent/events.h"
+#include "agent/internal.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+#define CANCEL_LOOK_MS 200
+
+struct pod *backend_pod(struct agent *a, const struct api_pod_id *id,
+			struct err *e)
+{
+	char key[POD_KEY_MAX];
+	struct pod *pod = NULL;
+
+	if (snprintf(key, sizeof(key), "%s/%s/%s", id->tenant, id->namespace,
+		     id->name) < (int)sizeof(key))
+		pod = pods_find(a, key);
+	if (!pod && str_eq(id->tenant, "system"))
+		err_set(e, -ENOENT, "pods \"%s\" not found in namespace %s",
+			id->name, id->namespace);
+	else if (!pod)
+		err_set(e, -ENOENT,
+			"pods \"%s\" not found in namespace %s of tenant %s",
+			id->name, id->namespace, id->tenant);
+	return pod;
+}
+
+static bool in_scope(const struct pod *pod, const struct api_scope *s)
+{
+	const char *ns = strchr(pod->key, '/') + 1;
+	const char *name = strchr(ns, '/') + 1;
+
+	/* From the key, which never changes: the spec may at any moment. */
+	return (!s->tenant ||
+		(strlen(s->tenant) == (size_t)(ns - 1 - pod->key) &&
+		 str_starts(pod->key, s->tenant))) &&
+	       (!s->namespace ||
+		(strlen(s->namespace) == (size_t)(name - 1 - ns) &&
+		 str_starts(ns, s->namespace))) &&
+	       (!s->name || str_eq(name, s->name));
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return strcmp((*(struct pod *const *)a)->key,
+		      (*(struct pod *const *)b)->key);
+}
+
+static int pod_list(void *arg, const struct api_scope *scope, struct buf *out,
+		    struct err *e)
+{
+	struct agent *a = arg;
+	struct pod **pods;
+	bool first = true;
+	size_t nr;
+
+	if (pods_all(a, &pods, &nr) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	qsort(pods, nr, sizeof(struct pod *), by_key);
+	buf_printf(out,
+		   "{\"kind\":\"PodList\",\"apiVersion\":\"v1\","
+		   "\"metadata\":{\"resourceVersion\":\"%llu\"},\"items\":[",
+		   (unsigned long long)atomic_load(&a->version));
+	for (size_t i = 0; i < nr; i++) {
+		if (!in_scope(pods[i], scope))
+			continue;
+		pthread_mutex_lock(&pods[i]->lock);
+		if (pods[i]->published) {
+			if (!first)
+				buf_putc(out, ',');
+			first = false;
+			buf_add(out, pods[i]->published->data,
+				pods[i]->published->len);
+		}
+		pthread_mutex_unlock(&pods[i]->lock);
+	}
+	buf_puts(out, "]}");
+	pod_list_free(pods, nr);
+	return buf_error(out);
+}
+
+static int put_published(struct pod *pod, struct buf *out, struct err *e)
+{
+	size_t len = 0;
+	char *json = pod_published(pod, &len);
+	int r;
+
+	if (!json)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = buf_add(out, json, len);
+	free(json);
+	return r;
+}
+
+static int pod_get(void *arg, const struct api_pod_id *id, struct buf *out,
+		   struct err *e)
+{
+	struct pod *pod = backend_pod(arg, id, e);
+	int r;
+
+	if (!pod)
+		return -ENOENT;
+	r = put_published(pod, out, e);
+	pod_unref(pod);
+	return r;
+}
+
+static int pod_apply(void *arg, const char *json, size_t len,
+		     enum api_outcome *ret, struct buf *out, struct err *e)
+{
+	struct agent *a = arg;
+	const char *what = "";
+	char *key = NULL;
+	struct pod *pod;
+	int r;
+
+	r = network_manifest(a, json, len, e);
+	if (r != -ENOENT) {
+		if (r == 0) {
+			*ret = API_CONFIGURED;
+			buf_add(out, json, len);
+		}
+		return r;
+	}
+	if (e)
+		*e = (struct err){ 0 };
+	r = agent_apply_manifest(a, json, len, &what, &key, e);
+	if (r < 0)
+		return r;
+	*ret = str_eq(what, "created")      ? API_CREATED
+	       : str_eq(what, "configured") ? API_CONFIGURED
+					    : API_UNCHANGED;
+	pod = pods_find(a, key);
+	free(key);
+	if (pod)
+		r = put_published(pod, out, e);
+	else
+		buf_add(out, json, len); /* it came and went */
+	pod_unref(pod);
+	return r;
+}
+
+static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
+		      struct err *e)
+{
+	struct pod *pod = backend_pod(arg, id, e);
+	uint32_t grace;
+
+	if (!pod)
+		return -ENOENT;
+	pthread_mutex_lock(&pod->lock);
+	grace = pod->spec->grace_s;
+	pthread_mutex_unlock(&pod->lock);
+	if (grace_s >= 0)
+		grace = grace_s > UINT32_MAX / 2 ? UINT32_MAX / 2
+						 : (uint32_t)grace_s;
+	pod_note_remove(pod, grace);
+	pod_unref(pod);
+	return 0;
+}
+
+static int pod_action(void *arg, const struct api_pod_id *id,
+		      const char *operation, const char *params, struct err *e)
+{
+	struct pod *pod;
+	int r = 0;
+
+	(void)params;
+	if (!str_eq(operation, "reboot"))
+		return err_set(e, -EBADMSG,
+			       "Unsupported operation '%s' for Pod '%s'; this "
+			       "agent knows: reboot",
+			       operation, id->name);
+	pod = backend_pod(arg, id, e);
+	if (!pod)
+		return -ENOENT;
+	pthread_mutex_lock(&pod->lock);
+	if (!pod->spec->vm)
+		r = err_set(e, -EINVAL,
+			    "pod %s runs containers; only a VM can be rebooted",
+			    id->name);
+	else
+		pod->inbox.reboot = true;
+	pthread_mutex_unlock(&pod->lock);
+	if (r == 0)
+		pod_poke(pod);
+	pod_unref(pod);
+	return r;
+}
+
+static int events(void *arg, const struct api_pod_id *id, struct buf *out,
+		  struct err *e)
+{
+	char key[POD_KEY_MAX];
+
+	(void)arg;
+	if (!id)
+		return events_render(NULL, out);
+	if (snprintf(key, sizeof(key), "%s/%s/%s", id->tenant, id->namespace,
+		     id->name) >= (int)sizeof(key))
+		return err_set(e, -EINVAL, "the pod's name is too long");
+	return events_render(key, out);
+}
+
+/* --- resize
+ * ------------------------------------------------------------------------- */
+
+static bool settled(const struct resize_public *p, uint64_t seq)
+{
+	if (p->done_seq >= seq)
+		return true;
+	if (p->seq < seq)
+		return false; /* the worker has not seen it yet */
+	return p->condition == RESIZE_DEFERRED ||
+	       p->condition == RESIZE_INFEASIBLE ||
+	       p->condition == RESIZE_ERROR;
+}
+
+/* Wait until the wish @seq is decided, or time is up. */
+static struct resize_public wait_settled(struct pod *pod, uint64_t seq,
+					 const struct api_resize *rs)
+{
+	uint64_t end = ev_clock_ms() + rs->timeout_ms, now;
+	struct resize_public p;
+
+	pthread_mutex_lock(&pod->lock);
+	while (!settled(&pod->resize_public, seq) &&
+	       (now = ev_clock_ms()) < end &&
+	       !(rs->cancel && atomic_load(rs->cancel))) {
+		uint64_t until = now + CANCEL_LOOK_MS;
+		struct timespec ts;
+
+		if (until > end)
+			until = end;
+		ts.tv_sec = (time_t)(until / 1000);
+		ts.tv_nsec = (long)(until % 1000) * 1000000;
+		pthread_cond_timedwait(&pod->changed, &pod->lock, &ts);
+	}
+	p = pod->resize_public;
+	pthread_mutex_unlock(&pod->lock);
+	return p;
+}
+
+static void get_actual(struct pod *pod, const char *container,
+		       struct quantity_set *ret)
+{
+	struct ctr *c;
+
+	pthread_mutex_lock(&pod->lock);
+	c = pod_ctr(pod, container);
+	if (c)
+		*ret = c->shown_limits;
+	pthread_mutex_unlock(&pod->lock);
+}
+
+static void resize_result(const struct resize_public *p, uint64_t seq,
+			  struct api_resize_result *ret)
+{
+	static const enum api_resize_state states[] = {
+		[RESIZE_NONE] = API_RESIZE_DONE,
+		[RESIZE_DEFERRED] = API_RESIZE_DEFERRED,
+		[RESIZE_INFEASIBLE] = API_RESIZE_INFEASIBLE,
+		[RESIZE_IN_PROGRESS] = API_RESIZE_IN_PROGRESS,
+		[RESIZE_ERROR] = API_RESIZE_FAILED,
+	};
+
+	if (p->done_seq >= seq) {
+		ret->state = API_RESIZE_DONE;
+		ret->took_ms = p->took_ms;
+		return;
+	}
+	ret->state = p->seq < seq || p->condition == RESIZE_NONE
+			     ? API_RESIZE_IN_PROGRESS
+			     : states[p->condition];
+	snprintf(ret->why, sizeof(ret->why), "%s", p->message);
+}
+
+static int pod_resize(void *arg, const struct api_resize *rs,
+		      struct api_resize_result *ret, struct err *e)
+{
+	struct pod *pod = backend_pod(arg, &rs->pod, e);
+	struct resize_public p;
+	uint64_t seq = 0;
+	int r;
+
+	if (!pod)
+		return -ENOENT;
+	pthread_mutex_lock(&pod->lock);
+	snprintf(ret->container, sizeof(ret->container), "%s",
+		 rs->container   ? rs->container
+		 : pod->spec->vm ? pod->spec->vm->name
+				 : pod->spec->containers[0].name);
+	ret->by_guest = pod->spec->vm != NULL;
+	pthread_mutex_unlock(&pod->lock);
+	get_actual(pod, ret->container, &ret->before);
+	r = agent_resize(arg, pod->key, rs->container, &rs->want, &seq, e);
+	if (r == 0) {
+		p = wait_settled(pod, seq, rs);
+		resize_result(&p, seq, ret);
+		get_actual(pod, ret->container, &ret->after);
+	}
+	pod_unref(pod);
+	return r;
+}
+
+/* --- watchers
+ * -------------------------------------------------------------------------- */
+
+void agent_notify(struct agent *a, struct pod *pod)
+{
+	const char *ns = strchr(pod->key, '/') + 1;
+	const char *name = strchr(ns, '/') + 1;
+	char tenant[POD_KEY_MAX], namespace[POD_KEY_MAX];
+	struct api_pod_id id = { tenant, namespace, name };
+	enum api_change change = pod->gone            ? API_DELETED
+				 : pod->version_shown ? API_MODIFIED
+						      : API_ADDED;
+	size_t len = 0;
+	char *json;
+
+	pod->version_shown = true;
+	if (!a->api || !api_watched(a->api))
+		return;
+	snprintf(tenant, sizeof(tenant), "%.*s", (int)(ns - 1 - pod->key),
+		 pod->key);
+	snprintf(namespace, sizeof(namespace), "%.*s", (int)(name - 1 - ns),
+		 ns);
+	json = pod_published(pod, &len);
+	if (json)
+		api_pod_changed(a->api, change, &id, json, len);
+	free(json);
+}
+
+const struct api_backend agent_backend = {
+	.pod_list = pod_list,
+	.pod_get = pod_get,
+	.pod_apply = pod_apply,
+	.pod_delete = pod_delete,
+	.pod_resize = pod_resize,
+	.pod_action = pod_action,
+	.pod_logs = backend_logs,
+	.pod_exec = backend_exec,
+	.pod_attach = backend_attach,
+	.session_result = backend_session_result,
+	.session_close = backend_session_close,
+	.events = events,
+	.image_list = backend_image_list,
+	.image_pull = backend_image_pull,
+	.image_import = backend_image_import,
+	.image_remove = backend_image_remove,
+	.node = backend_node,
+	.stats = backend_stats,
+	.network = backend_network,
+	.metrics = backend_metrics,
+};

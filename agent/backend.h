@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent behind its local API (agent/local/api.h). */
+#ifndef AGENT_BACKEND_H
+#define AGENT_BACKEND_H
+
+#include <stddef.h>
+
+#include "agent/local/api.h"
+
+struct agent;
+struct err;
+struct pod;
+
+extern const struct api_backend agent_backend;
+
+/* The pod, with a reference; NULL and -ENOENT told in @e. */
+struct pod *backend_pod(struct agent *a, const struct api_pod_id *id,
+			struct err *e);
+
+/* backend_exec.c: commands in containers and VMs, consoles, logs */
+int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,
+		 struct err *e);
+int backend_attach(void *arg, const struct api_pod_id *id,
+		   const char *container, struct api_session *ret,
+		   struct err *e);
+int backend_session_result(void *arg, void *cookie, int *ret_code,
+			   struct err *e);
+void backend_session_close(void *arg, void *cookie);
+int backend_logs(void *arg, const struct api_logs *l, int out_fd,
+		 struct err *e);
+
+/* backend_node.c: images, the node, figures, networks */
+int backend_image_list(void *arg, struct buf *out, struct err *e);
+int backend_image_pull(void *arg, const struct api_image_job *job,
+		       struct buf *out, struct err *e);
+int backend_image_import(void *arg, const struct api_image_job *job,
+			 struct buf *out, struct err *e);
+int backend_image_remove(void *arg, const char *ref, struct err *e);
+int backend_node(void *arg, struct buf *out, struct err *e);
+int backend_stats(void *arg, struct buf *out, struct err *e);
+int backend_network(void *arg, struct buf *out, struct err *e);
+int backend_metrics(void *arg, struct buf *out, struct err *e);
+
+#endif /* AGENT_BACKEND_H */

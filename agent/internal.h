@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of agent/ itself share: the agent as a whole. */
+#ifndef AGENT_INTERNAL_H
+#define AGENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agent/agent.h"
+#include "agent/image/image.h"
+#include "agent/plan.h"
+#include "agent/pod.h"
+#include "lib/ev.h"
+#include "lib/map.h"
+#include "lib/wq.h"
+
+struct api;
+struct cg_events;
+struct manifests;
+struct prober;
+struct puller;
+struct volume_mgr;
+
+#define SECCOMP_CACHE 8
+#define USERNS_RANGE  65536u
+#define USERNS_FIRST  (1u << 20) /* below: the host's own users */
+#define USERNS_SLOTS  16384u
+
+/* What the node can give, and who has it. Guarded by its lock. */
+struct node_resources {
+	pthread_mutex_t lock;
+	uint64_t cpu_milli, mem_bytes; /* allocatable */
+	uint64_t used_cpu, used_mem;   /* claimed by pods */
+};
+
+struct agent {
+	struct agent_opts opts;
+	struct ev *loop;
+	pthread_t loop_thread;
+	struct wq *queue;
+	struct cg *root;
+	struct cg *qos[3];
+	struct network_mgr *network;
+	struct image_store *images;
+	struct puller *puller;
+	struct prober *prober;
+	struct api *api;
+	struct manifests *manifests;
+	struct node_resources node;
+	int lock_fd;
+
+	pthread_mutex_t lock; /* of the table, the slots and the cache */
+	struct map pods;      /* by key */
+	uint8_t userns_used[USERNS_SLOTS / 8];
+	struct {
+		uint64_t caps;
+		int fd;
+	} seccomp[SECCOMP_CACHE];
+	size_t nr_seccomp;
+
+	_Atomic uint64_t version; /* of the last published change */
+	bool kvm;
+	char kvm_why[256];
+	bool userns;
+	char userns_why[256];
+	char boot_id[40];
+	int64_t started_us;
+	atomic_bool stopping;
+	int probe_threads; /* atomic */
+};
+
+/* --- table.c: which pods there are ---------------------------------------- */
+
+int64_t time_us(void);
+void rfc3339(int64_t us, char buf[40]);
+
+void pod_bind_spec(struct pod *pod);
+int pod_new(struct agent *a, struct pod_spec *spec, struct pod **ret,
+	    struct err *e);
+struct pod *pod_ref(struct pod *pod);
+void pod_unref(struct pod *pod);
+
+/* Add a new pod; -EEXIST when its key is taken. */
+int pods_add(struct agent *a, struct pod *pod, struct err *e);
+struct pod *pods_find(struct agent *a, const char *key); /* a reference */
+void pods_del(struct agent *a, struct pod *pod);
+/* All pods, each with a reference; the array is the caller's. */
+int pods_all(struct agent *a, struct pod ***ret, size_t *ret_nr);
+void pod_list_free(struct pod **pods, size_t nr);
+
+/* Leave a note, and have the pod looked at. */
+void pod_poke(struct pod *pod);
+void pod_note_spec(struct pod *pod, struct pod_spec *spec);
+void pod_note_remove(struct pod *pod, uint32_t grace_s);
+
+/* A pod has changed, or is gone: tell whoever watches (backend.c). */
+void agent_notify(struct agent *a, struct pod *pod);
+
+/* Render and publish, if anything has changed. */
+void pod_publish(struct pod *pod);
+/* The published bytes; the copy is the caller's. */
+char *pod_published(struct pod *pod, size_t *ret_len);
+
+int userns_slot_take(struct agent *a, uint32_t *ret);
+void userns_slot_claim(struct agent *a, uint32_t slot);
+void userns_slot_give(struct agent *a, uint32_t slot);
+
+/* --- checkpoint.c -----------------------------------------------------------
+ */
+
+int checkpoint_write(const struct pod *pod, struct err *e);
+int checkpoint_remove(const struct pod *pod, struct err *e);
+/* Read all pods of the state directory into the table. */
+int checkpoint_load_all(struct agent *a, struct err *e);
+
+/* --- admit.c: the node's resources ------------------------------------------
+ */
+
+int node_init(struct agent *a, struct err *e);
+
+/* What a pod counts for: the larger of what it was given and what it still has,
+ * plus a VM's overhead. */
+struct quantity_set pod_claim(const struct pod *pod);
+
+/**
+ * node_claim() - Change what a pod has claimed, if it fits.
+ * Return: 0; -ENOSPC it would fit an emptier node (Deferred); -E2BIG it never
+ * fits this node (Infeasible). @e tells the numbers.
+ */
+int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e);
+/* For a pod that has it already. */
+void node_claim_anyway(struct pod *pod, const struct quantity_set *want);
+void node_release(struct pod *pod);
+/* Something has become free: look again at what waits for it, in the order of
+ * QoS and age. */
+void node_freed(struct agent *a);
+
+/* --- apply.c
+ * ------------------------------------------------------------------ */
+
+void pod_reconcile(struct agent *a, const char *key);
+
+/* --- watch.c: descriptors of pods in the loop
+ * --------------------------------- */
+
+/* Run @fn on the loop's thread and wait for it. Not from the loop itself. */
+int loop_call(struct agent *a, void (*fn)(void *arg), void *arg);
+int watch_sandbox(struct pod *pod, struct err *e);
+int watch_vm(struct pod *pod, struct err *e);
+void watch_rearm_vm(struct pod *pod); /* look at its descriptor again */
+void watch_stop_vm(struct pod *pod);  /* and close it */
+void watch_stop(struct pod *pod);     /* all of them; then they may be closed */
+
+/* --- payload: what differs between containers and VMs
+ * ------------------------- */
+
+struct payload_ops {
+	const char *kind;
+	/* Start container @i. 0; -EREMOTEIO: it cannot run, the container's
+	 * exit is filled in; other: try again later. */
+	int (*start)(struct pod *pod, size_t i, struct err *e);
+	/* Ask it to end; it is forced after its grace period. */
+	int (*stop)(struct pod *pod, size_t i, struct err *e);
+	int (*kill)(struct pod *pod, size_t i, struct err *e);
+	/* Bring what it has to what was allocated. 0 done; -EINPROGRESS; other:
+	 * failed, to be tried again. Fills res.actual. */
+	int (*resize)(struct pod *pod, size_t i, struct err *e);
+	/* Open the handles of one that runs already. */
+	int (*adopt)(struct pod *pod, size_t i, struct err *e);
+	/* Look: refresh what is known of running ones. */
+	int (*observe)(struct pod *pod, uint64_t *wake_ms, struct err *e);
+};
+
+extern const struct payload_ops payload_container;
+extern const struct payload_ops payload_vm;
+
+/* payload.c: shared by both */
+int payload_sandbox_up(struct pod *pod, struct err *e);
+int payload_sandbox_down(struct pod *pod, struct err *e);
+int payload_adopt(struct pod *pod, struct err *e);
+int payload_observe_sandbox(struct pod *pod, struct err *e);
+int payload_cgroups_up(struct pod *pod, struct err *e);
+int payload_cgroups_down(struct pod *pod, struct err *e);
+int payload_write_limits(struct pod *pod, size_t i, struct err *e);
+int payload_read_back(struct pod *pod, size_t i, struct err *e);
+int pod_write_limits(struct pod *pod, struct err *e);
+struct resources pod_allocated_total(const struct pod *pod);
+uint32_t pod_first_uid(const struct pod *pod);
+bool pod_has_userns(const struct pod *pod);
+void payload_start_failed(struct ctr *c, const char *reason, int code,
+			  const char *message);
+char *payload_log_path(const struct pod *pod, const struct ctr *c);
+int ctr_cgroup_open(struct pod *pod, struct ctr *c, struct err *e);
+
+/* payload_vm.c */
+struct vm_size;
+struct vm_size vm_wanted_size(const struct pod *pod); /* of what is allocated */
+uint64_t vm_pod_overhead(const struct pod *pod);
+
+/* --- probes.c: the pod's probes and what they found -------------------------
+ */
+
+void probes_start(struct pod *pod, size_t i);
+void probes_stop(struct pod *pod, size_t i);
+/* Worker: take over what was found since. */
+void probes_take(struct pod *pod, size_t i);
+bool probes_ready(const struct pod *pod, const struct ctr *c);
+bool probes_started(const struct pod *pod, const struct ctr *c);
+int probes_open(struct agent *a, struct err *e);
+
+/* The spec of a further process in a container, from any thread. */
+struct sandbox_failure;
+struct sandbox_spec;
+int pod_exec_spec(struct pod *pod, const char *container,
+		  const struct strv *argv, struct sandbox_spec *ret,
+		  struct sandbox_failure *ret_fail, struct err *e);
+
+/* --- resize.c
+ * ------------------------------------------------------------------- */
+
+/* One more step of a resize. 1: something was done; 0: it waits; <0 error. */
+int pod_resize_step(struct pod *pod, uint64_t *wake_ms, struct err *e);
+/* Is all that is wished for allocated? */
+bool pod_resize_allocated(const struct pod *pod);
+/* A new wish has arrived with the spec. */
+void pod_resize_begin(struct pod *pod);
+
+/* --- update.c
+ * ------------------------------------------------------------------- */
+
+/* Take a manifest: a new pod, or the allowed changes of an existing one.
+ * @ret_what: "created", "configured", "unchanged". */
+int agent_apply_manifest(struct agent *a, const char *json, size_t len,
+			 const char **ret_what, char **ret_key, struct err *e);
+/* Before the pod is known to anybody: what is wished for is its spec. */
+int pod_remember_wish(struct pod *pod);
+/* Set resources of one container (NULL: the only one) of a pod. Missing values
+ * stay as they are. @ret_seq: the wish's number, see pod.resize_public. */
+int agent_resize(struct agent *a, const char *key, const char *container,
+		 const struct resources *want, uint64_t *ret_seq,
+		 struct err *e);
+
+/* A Network manifest: 0 taken; -ENOENT: it is none. */
+int network_manifest(struct agent *a, const char *json, size_t len,
+		     struct err *e);
+
+/* --- puller.c
+ * ------------------------------------------------------------------- */
+
+int puller_new(struct agent *a, struct puller **ret, struct err *e);
+void puller_free(struct puller *p);
+/**
+ * puller_want() - Ask for an image.
+ * @ret: Set, with a reference, when it is here.
+ * Return: 1 here; 0 being pulled, @key is added to the queue when that ends;
+ * <0 failed, @reason and @e tell why, ask again after @ret_retry_ms.
+ */
+int puller_want(struct puller *p, const char *ref, enum pull_policy policy,
+		bool vm, const char *key, struct image **ret,
+		const char **ret_reason, uint64_t *ret_retry_ms, struct err *e);
+
+/* --- down.c: what a crash left of pods that are not known any more ---------
+ */
+
+/* End their processes, remove their cgroups, folders and logs. */
+void strays_remove(struct agent *a, struct pod **pods, size_t nr);
+/* Everything of ours on this host. */
+int agent_down_all(struct agent *a, bool purge, struct err *e);
+
+/* --- manifests.c, run.c
+ * ------------------------------------------------------- */
+
+int manifests_start(struct agent *a, const char *dir, struct manifests **ret,
+		    struct err *e);
+void manifests_stop(struct manifests *m);
+
+#endif /* AGENT_INTERNAL_H */

@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The VM payload: QEMU in the pod's supervisor, driven over QMP. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/container/container.h"
+#include "agent/container/sandbox.h"
+#include "agent/internal.h"
+#include "agent/vm/command.h"
+#include "agent/vm/vm.h"
+#include "cgroups/cgroup.h"
+#include "cgroups/cpu.h"
+#include "cgroups/memory.h"
+#include "lib/err.h"
+#include "lib/fs.h"
+#include "lib/log.h"
+#include "lib/str.h"
+
+#define CONSOLE_LOG_MAX (10 * 1024 * 1024)
+#define QEMU_TAP_FD     3 /* the first descriptor a host process is given */
+
+/* Everything a VM's configuration borrows. */
+struct start {
+	struct vm_config cfg;
+	struct vm_spec spec; /* the pod's, with what was allocated */
+	struct vm_command *cmd;
+	char *run_dir, *state_dir, *log_dir, *console_log;
+	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], mac[18];
+};
+
+static void start_clear(struct start *s)
+{
+	vm_command_free(s->cmd);
+	free(s->run_dir);
+	free(s->state_dir);
+	free(s->log_dir);
+	free(s->console_log);
+}
+
+struct vm_size vm_wanted_size(const struct pod *pod)
+{
+	struct vm_spec spec = *pod->spec->vm;
+
+	spec.resources = pod->ctrs[0].res.allocated;
+	return vm_size_of_spec(&spec);
+}
+
+static enum vm_accel accel(const struct agent *a)
+{
+	return a->kvm ? VM_ACCEL_KVM : VM_ACCEL_TCG;
+}
+
+uint64_t vm_pod_overhead(const struct pod *pod)
+{
+	return vm_overhead_bytes(accel(pod->agent));
+}
+
+static void fill_net(struct start *s, const struct pod *pod)
+{
+	const struct endpoint *ep = &pod->endpoint;
+
+	s->cfg.net = (struct vm_net){ .tap_fd = -1 };
+	if (!pod->network_up)
+		return;
+	inet_ntop(AF_INET, &ep->ip, s->ip, sizeof(s->ip));
+	inet_ntop(AF_INET, &ep->gateway, s->gateway, sizeof(s->gateway));
+	snprintf(s->mac, sizeof(s->mac), "%02x:%02x:%02x:%02x:%02x:%02x",
+		 ep->mac[0], ep->mac[1], ep->mac[2], ep->mac[3], ep->mac[4],
+		 ep->mac[5]);
+	s->cfg.net = (struct vm_net){
+		.tap_fd = QEMU_TAP_FD,
+		.mac = s->mac,
+		.ip = s->ip,
+		.prefix = ep->prefix,
+		.gateway = s->gateway,
+		.mtu = ep->mtu,
+	};
+}
+
+static void fill_image(struct start *s, const struct image *img)
+{
+	if (!img)
+		return; /* only the paths are of interest */
+	s->cfg.image = (struct vm_image){
+		.kernel = img->vm.kernel,
+		.initrd = img->vm.initrd,
+		.cmdline = img->vm.cmdline,
+		.disk = img->vm.disk,
+		.disk_format = img->vm.format,
+		.elastic = img->kind == IMAGE_KERNEL,
+	};
+}
+
+static int start_fill(struct start *s, const struct pod *pod, struct err *e)
+{
+	const struct agent *a = pod->agent;
+	const struct ctr *c = &pod->ctrs[0];
+
+	s->run_dir = str_printf("%s/vm", pod->run_dir);
+	s->state_dir = str_printf("%s/vm", pod->state_dir);
+	s->log_dir = str_printf("%s/%s", pod->log_dir, c->name);
+	s->console_log = str_printf("%s/console.log", s->log_dir);
+	if (!s->run_dir || !s->state_dir || !s->log_dir || !s->console_log)
+		return err_set(e, -ENOMEM, "out of memory");
+	s->spec = *pod->spec->vm;
+	s->spec.resources = c->res.allocated;
+	s->cfg = (struct vm_config){
+		.uid = pod->uid,
+		.hostname = pod->spec->hostname,
+		.spec = &s->spec,
+		.size = vm_size_of_spec(&s->spec),
+		.node = { a->node.cpu_milli, a->node.mem_bytes },
+		.accel = accel(a),
+		.qemu = a->opts.qemu,
+		.run_dir = s->run_dir,
+		.state_dir = s->state_dir,
+		.console_log = s->console_log,
+	};
+	fill_image(s, c->image);
+	fill_net(s, pod);
+	return vm_command_build(&s->cfg, &s->cmd, e);
+}
+
+static int own_dir(const char *path, uid_t uid, struct err *e)
+{
+	int r = fs_mkdirs(path, 0755, e);
+
+	if (r < 0)
+		return r;
+	if (chown(path, uid, uid) < 0 || chmod(path, 0700) < 0)
+		return err_sys(e, "give '%s' to QEMU's user", path);
+	return 0;
+}
+
+/* Console output is the guest's to make: keep it bounded, and never let a
+ * symlink there lead us anywhere (the folder is QEMU's user's). */
+static void bound_console_log(const struct pod *pod)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s/console.log", pod->log_dir,
+		 pod->ctrs[0].name);
+	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size > CONSOLE_LOG_MAX && ftruncate(fd, 0) < 0)
+		log_warn("pod %s: truncate '%s': %s", pod->key, path,
+			 strerror(errno));
+	close(fd);
+}
+
+/* --- host operations the VM driver asks for
+ * ------------------------------------ */
+
+static int set_cpu(void *ctx, uint64_t milli, struct err *e)
+{
+	struct pod *pod = ctx;
+	struct cg_cpu_max max = cg_cpu_max_from_milli(milli);
+
+	return cg_cpu_max_write(pod->ctrs[0].vcpu_cg, &max, e);
+}
+
+static int set_memory(void *ctx, uint64_t bytes, struct err *e)
+{
+	struct pod *pod = ctx;
+
+	return cg_mem_write(pod->ctrs[0].cg, CG_MEM_MAX,
+			    bytes + vm_pod_overhead(pod), e);
+}
+
+static int add_vcpu(void *ctx, pid_t tid, struct err *e)
+{
+	struct pod *pod = ctx;
+
+	return cg_attach_thread(pod->ctrs[0].vcpu_cg, tid, e);
+}
+
+static int connect_vm(struct pod *pod, const struct start *s, struct err *e)
+{
+	const struct agent *a = pod->agent;
+	struct vm_opts o = {
+		.qmp_path = s->cmd->qmp_path,
+		.qga_path = s->cmd->qga_path,
+		.console_path = s->cmd->console_path,
+		.tcg = !a->kvm,
+		.limit = { a->node.cpu_milli, a->node.mem_bytes },
+		.host = { set_cpu, set_memory, add_vcpu, pod },
+	};
+	struct vm *vm = NULL;
+	int r;
+
+	watch_stop_vm(pod);
+	r = vm_open(&o, &vm, e);
+	if (r < 0)
+		return r;
+	pthread_rwlock_wrlock(&pod->handles);
+	pod->vm = vm;
+	pthread_rwlock_unlock(&pod->handles);
+	pod->vm_settled = false;
+	return watch_vm(pod, e);
+}
+
+static int tap(struct pod *pod, struct err *e)
+{
+	struct endpoint ep = ENDPOINT_INIT;
+	int r;
+
+	if (!pod->network_up || pod->endpoint.tap_fd >= 0)
+		return 0;
+	/* A QEMU had it before: it is opened anew for the next. */
+	r = network_attach(pod->agent->network, pod->spec->tenant,
+			   pod->spec->network, pod->uid, NETWORK_VM,
+			   pod->spec->requested_ip, &ep, e);
+	if (r < 0)
+		return r;
+	endpoint_clear(&pod->endpoint);
+	pod->endpoint = ep;
+	if (ep.tap_fd < 0)
+		return err_set(e, -EBUSY,
+			       "the tap '%s' is still held by another process",
+			       ep.ifname);
+	return 0;
+}
+
+static int launch(struct pod *pod, struct start *s, struct err *e)
+{
+	struct ctr *c = &pod->ctrs[0];
+	static char *read_only[] = { (char *)"/usr",
+				     (char *)"/etc/ld.so.cache" };
+	static char *kvm[] = { (char *)"/dev/kvm" };
+	const struct vm_image *img = &s->cfg.image;
+	const struct container_mount mounts[] = {
+		{ .dest = s->run_dir, .fd = -1, .path = s->run_dir },
+		{ .dest = s->state_dir, .fd = -1, .path = s->state_dir },
+		{ .dest = s->log_dir, .fd = -1, .path = s->log_dir },
+		{ img->kernel, -1, img->kernel, true, true, false },
+		{ img->initrd, -1, img->initrd, true, true, false },
+		{ img->disk, -1, img->disk, true, true, false },
+	};
+	struct container_mount used[ARRAY_LEN(mounts)];
+	int procs[CG_HIERARCHIES_MAX];
+	struct sandbox_failure fail = { .exit_code = 128 };
+	struct sandbox_spec spec = { 0 };
+	struct sandbox_proc proc = { 0 };
+	auto_free char *log_path = payload_log_path(pod, c);
+	struct host_input in = {
+		.name = c->name,
+		.argv = { s->cmd->argv, s->cmd->nr },
+		.cwd = "/",
+		.uid = pod_first_uid(pod),
+		.gid = pod_first_uid(pod),
+		.read_only = { read_only, ARRAY_LEN(read_only) },
+		.mounts = used,
+		.devices = { kvm, pod->agent->kvm ? 1 : 0 },
+		.fds = &pod->endpoint.tap_fd,
+		.nr_fds = pod->network_up ? 1 : 0,
+		.cgroup_procs = procs,
+		.cgroup_dir = cg_v2_dirfd(c->cg),
+		.oom_fd = -1,
+		.log_path = log_path,
+		.attempt = c->attempt,
+	};
+	int r;
+
+	for (size_t i = 0; i < ARRAY_LEN(mounts); i++)
+		if (mounts[i].path)
+			used[in.nr_mounts++] = mounts[i];
+	if (in.cgroup_dir < 0)
+		in.cgroup_dir = -1;
+	r = cg_procs_fds(c->cg, procs, &in.nr_cgroup_procs, e);
+	if (r < 0)
+		return r;
+	r = host_build(&in, &spec, e);
+	if (r == 0)
+		r = sandbox_start(pod->sandbox, &spec, &proc, &fail, e);
+	for (size_t i = 0; i < in.nr_cgroup_procs; i++)
+		close(procs[i]);
+	sandbox_spec_clear(&spec);
+	if (r == -EREMOTEIO)
+		payload_start_failed(c, fail.reason, fail.exit_code,
+				     fail.message);
+	if (r == -EEXIST)
+		r = 0; /* of before a crash of ours: the list tells */
+	if (r < 0)
+		return r;
+	c->pid = proc.pid;
+	/* QEMU has it now; kept here it would outlive QEMU. */
+	if (pod->endpoint.tap_fd >= 0)
+		close(take_fd(&pod->endpoint.tap_fd));
+	return 0;
+}
+
+static int prepare(struct pod *pod, struct start *s, struct err *e)
+{
+	uid_t uid = pod_first_uid(pod);
+	struct ctr *c = &pod->ctrs[0];
+	int r;
+
+	r = start_fill(s, pod, e);
+	if (r == -EINVAL || r == -ERANGE) {
+		payload_start_failed(c, "CreateContainerConfigError", 128,
+				     e ? e->msg : "");
+		return -EREMOTEIO;
+	}
+	if (r == 0)
+		r = own_dir(s->run_dir, uid, e);
+	if (r == 0)
+		r = own_dir(s->state_dir, uid, e);
+	if (r == 0)
+		r = own_dir(s->log_dir, uid, e);
+	if (r == 0)
+		r = vm_prepare(&s->cfg, s->cmd, uid, uid, e);
+	if (r == 0)
+		r = tap(pod, e);
+	if (r == 0)
+		r = ctr_cgroup_open(pod, c, e);
+	if (r == 0)
+		r = set_memory(pod, s->cfg.size.mem_bytes, e);
+	if (r == 0)
+		r = set_cpu(pod, s->cfg.size.cpu_milli, e);
+	return r;
+}
+
+static int vm_start(struct pod *pod, size_t i, struct err *e)
+{
+	struct start *s = calloc(1, sizeof(*s));
+	int r;
+
+	(void)i;
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = prepare(pod, s, e);
+	if (r == 0)
+		r = launch(pod, s, e);
+	if (r == 0)
+		r = connect_vm(pod, s, e);
+	start_clear(s);
+	free(s);
+	return r;
+}
+
+static int vm_adopt(struct pod *pod, size_t i, struct err *e)
+{
+	struct start *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = payload_cgroups_up(pod, e);
+	if (r >= 0)
+		r = ctr_cgroup_open(pod, &pod->ctrs[i], e);
+	if (r >= 0)
+		r = start_fill(s, pod, e);
+	/* Only the paths are wanted: without its image it has no disk. */
+	if (r >= 0)
+		r = connect_vm(pod, s, e);
+	start_clear(s);
+	free(s);
+	if (r >= 0)
+		probes_start(pod, i);
+	return r;
+}
+
+static int vm_stop(struct pod *pod, size_t i, struct err *e)
+{
+	(void)i;
+	return pod->vm ? vm_powerdown(pod->vm, e) : 0;
+}
+
+static int vm_kill(struct pod *pod, size_t i, struct err *e)
+{
+	if (!pod->sandbox)
+		return 0;
+	return sandbox_kill(pod->sandbox, pod->ctrs[i].name, 9, e);
+}
+
+/* --- what the VM has
+ * ------------------------------------------------------------- */
+
+static void take_actual(struct ctr *c, const struct vm_size *size)
+{
+	c->res.actual = c->res.allocated;
+	c->res.actual.limits = (struct quantity_set){
+		.has_cpu = size->cpu_milli != 0,
+		.has_mem = size->mem_bytes != 0,
+		.cpu_milli = size->cpu_milli,
+		.mem_bytes = size->mem_bytes,
+	};
+	c->res.actual_known = size->cpu_milli && size->mem_bytes;
+}
+
+static void wake_in(uint64_t *wake_ms, uint32_t ms)
+{
+	uint64_t at = ev_clock_ms() + ms;
+
+	if (ms && (!*wake_ms || at < *wake_ms))
+		*wake_ms = at;
+}
+
+/* One more step towards what was allocated. */
+static int settle(struct pod *pod, uint64_t *wake_ms, struct err *e)
+{
+	struct vm_size want = vm_wanted_size(pod);
+	struct vm_resize rs = { 0 };
+	struct ctr *c = &pod->ctrs[0];
+	int r;
+
+	if (!pod->vm || pod->vm_state != VM_RUNNING) {
+		wake_in(wake_ms, 200);
+		return err_set(e, -EINPROGRESS, "waiting for the VM to run");
+	}
+	r = vm_resize_sync(pod->vm, &want, &rs, e);
+	if (r == -EAGAIN) {
+		wake_in(wake_ms, 200);
+		return err_set(e, -EINPROGRESS, "waiting for QEMU");
+	}
+	if (r < 0)
+		return r;
+	take_actual(c, &rs.actual);
+	wake_in(wake_ms, rs.retry_ms);
+	pod->vm_settled = rs.state == VM_RESIZE_DONE;
+	switch (rs.state) {
+	case VM_RESIZE_DONE:
+		return 0;
+	case VM_RESIZE_IN_PROGRESS:
+		return err_set(e, -EINPROGRESS, "%s", rs.why);
+	case VM_RESIZE_INFEASIBLE:
+		return err_set(e, -EOPNOTSUPP, "%s", rs.why);
+	default:
+		return err_set(e, -EIO, "%s", rs.why);
+	}
+}
+
+static int vm_resize(struct pod *pod, size_t i, struct err *e)
+{
+	if (pod->ctrs[i].phase != CTR_RUNNING)
+		return 0; /* it boots with what it has */
+	return settle(pod, &pod->vm_wake_ms, e);
+}
+
+static int power(struct pod *pod, struct err *e)
+{
+	enum power_spec want = pod->spec->vm->power;
+
+	if (want == POWER_PAUSED && pod->vm_state == VM_RUNNING)
+		return vm_pause(pod->vm, e);
+	if (want == POWER_RUNNING && pod->vm_state == VM_PAUSED)
+		return vm_resume(pod->vm, e);
+	return 0;
+}
+
+static int vm_observe(struct pod *pod, uint64_t *wake_ms, struct err *e)
+{
+	struct ctr *c = &pod->ctrs[0];
+	struct vm_status st = { 0 };
+	struct err why = { 0 };
+	int r;
+
+	if (!pod->vm || c->phase != CTR_RUNNING)
+		return 0;
+	r = vm_sync(pod->vm, &st, e);
+	watch_rearm_vm(pod);
+	if (r < 0)
+		return r;
+	pod->vm_state = st.state;
+	pod->vm_agent = st.agent;
+	snprintf(pod->vm_why, sizeof(pod->vm_why), "%s", st.why);
+	wake_in(wake_ms, st.retry_ms);
+	bound_console_log(pod);
+	if (st.resets != pod->vm_resets) {
+		pod->vm_resets = st.resets;
+		pod->vm_settled =
+			false; /* hot-plugged CPUs are offline again */
+	}
+	/* The guest has switched itself off: so does its QEMU. */
+	if (st.state == VM_SHUTDOWN)
+		return vm_quit(pod->vm, e);
+	if (pod->vm_reboot && st.state == VM_RUNNING) {
+		r = vm_reset(pod->vm, e);
+		if (r < 0)
+			return r;
+		pod->vm_reboot = false;
+		c->attempt_reboots++;
+	}
+	r = power(pod, e);
+	if (r < 0)
+		return r;
+	/* A fresh VM is brought to its size too, and told when it has it; what
+	 * a resize does is told by the resize. */
+	if (!pod->vm_settled && pod->resize.condition == RESIZE_NONE)
+		(void)settle(pod, wake_ms, &why); /* tried again, told there */
+	else if (pod->vm_wake_ms && (!*wake_ms || pod->vm_wake_ms < *wake_ms))
+		*wake_ms = pod->vm_wake_ms;
+	pod->vm_wake_ms = 0;
+	return 0;
+}
+
+const struct payload_ops payload_vm = {
+	.kind = "vm",
+	.start = vm_start,
+	.stop = vm_stop,
+	.kill = vm_kill,
+	.resize = vm_resize,
+	.adopt = vm_adopt,
+	.observe = vm_observe,
+};

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/* 'arktos-node run' and 'arktos-node down': options to agent_run(). */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/run.h"
+#include "lib/cli.h"
+#include "lib/err.h"
+#include "lib/log.h"
+#include "lib/str.h"
+
+struct run_args {
+	const char *node_name, *state_dir, *run_dir, *log_dir, *manifests;
+	const char *libexec, *cgroup_parent, *cgroup_name, *qemu, *accel;
+	const char *default_cidr, *log_level;
+	struct cli_strs networks;
+	bool snat, purge;
+	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
+	int64_t workers, ready_fd;
+};
+
+/* clang-format off */
+#define OPT(name, type, member, value, help)                                   \
+	{ name, 0, type, offsetof(struct run_args, member), value, help, NULL }
+#define COMMON                                                                 \
+	OPT("state-dir", CLI_STR, state_dir, "DIR",                            \
+	    "pods and images (" AGENT_STATE_DIR ")"),                          \
+		OPT("run-dir", CLI_STR, run_dir, "DIR",                        \
+		    "sockets and mounts (" AGENT_RUN_DIR ")"),                 \
+		OPT("log-dir", CLI_STR, log_dir, "DIR",                        \
+		    "logs of containers (" AGENT_LOG_DIR ")"),                 \
+		OPT("cgroup-parent", CLI_STR, cgroup_parent, "PATH",           \
+		    "cgroup to work in (the one we are in)"),                  \
+		OPT("cgroup-name", CLI_STR, cgroup_name, "NAME",               \
+		    "our cgroup there (arktos)")
+
+const struct cli_option run_options[] = {
+	COMMON,
+	OPT("node-name", CLI_STR, node_name, "NAME", "(the host's name)"),
+	OPT("manifests", CLI_STR, manifests, "DIR",
+	    "pods that should be here (STATE/manifests)"),
+	OPT("network", CLI_STRS, networks, "TENANT/NAME=CIDR[,egress=snat]",
+	    "define a network; may be repeated"),
+	OPT("default-cidr", CLI_STR, default_cidr, "CIDR",
+	    "of each tenant's default network (10.88.0.0/16)"),
+	OPT("default-snat", CLI_BOOL, snat, NULL,
+	    "default networks may reach the host's networks"),
+	OPT("accel", CLI_STR, accel, "auto|kvm|tcg",
+	    "how VMs run (auto: KVM if it works)"),
+	OPT("qemu", CLI_STR, qemu, "PATH", "(/usr/bin/qemu-system-x86_64)"),
+	OPT("libexec", CLI_STR, libexec, "DIR",
+	    "where arktos-pod is (beside arktos-node)"),
+	OPT("reserved-cpu", CLI_CPU, reserved_cpu, "CPU",
+	    "kept from pods (0)"),
+	OPT("reserved-memory", CLI_MEM, reserved_mem, "BYTES",
+	    "kept from pods (256Mi)"),
+	OPT("restart-backoff", CLI_DURATION, backoff_base, "TIME",
+	    "first pause between restarts (10s)"),
+	OPT("restart-backoff-max", CLI_DURATION, backoff_max, "TIME",
+	    "longest pause between restarts (5m)"),
+	OPT("workers", CLI_INT, workers, "N", "threads (4)"),
+	OPT("ready-fd", CLI_INT, ready_fd, "FD",
+	    "write a line there when ready"),
+	{ "log-level", 0, CLI_STR, offsetof(struct run_args, log_level),
+	  "LEVEL", "(info)", "error|warn|info|debug" },
+	CLI_END
+};
+
+const struct cli_option down_options[] = {
+	COMMON,
+	OPT("purge", CLI_BOOL, purge, NULL, "remove pods, images and logs too"),
+	CLI_END
+};
+
+static int log_level_of(const char *word)
+{
+	return str_eq(word, "error") ? LOG_ERR :
+	       str_eq(word, "warn")  ? LOG_WARNING :
+	       str_eq(word, "debug") ? LOG_DEBUG :
+				       LOG_INFO;
+}
+
+static struct agent_opts to_opts(const struct run_args *a)
+{
+	return (struct agent_opts){
+		.node_name = a->node_name,
+		.state_dir = a->state_dir,
+		.run_dir = a->run_dir,
+		.log_dir = a->log_dir,
+		.manifests_dir = a->manifests,
+		.libexec = a->libexec,
+		.cgroup_parent = a->cgroup_parent,
+		.cgroup_name = a->cgroup_name,
+		.qemu = a->qemu ? a->qemu : "/usr/bin/qemu-system-x86_64",
+		.accel = a->accel,
+		.networks = a->networks.v,
+		.nr_networks = a->networks.nr,
+		.default_cidr = a->default_cidr,
+		.default_snat = a->snat,
+		.reserved_cpu_milli = a->reserved_cpu,
+		.reserved_mem_bytes = a->reserved_mem,
+		.backoff_base_ms = (uint32_t)a->backoff_base,
+		.backoff_max_ms = (uint32_t)a->backoff_max,
+		.workers = a->workers > 0 ? (unsigned int)a->workers : 0,
+		.ready_fd = (int)a->ready_fd,
+	};
+}
+
+static int check(const struct run_args *a, int argc, char **argv, int first,
+		 struct err *e)
+{
+	if (first < argc)
+		return err_set(e, -EINVAL, "unexpected '%s'", argv[first]);
+	if (a->accel && !str_eq(a->accel, "auto") &&
+	    !str_eq(a->accel, "kvm") && !str_eq(a->accel, "tcg"))
+		return err_set(e, -EINVAL,
+			       "--accel is auto, kvm or tcg, not '%s'",
+			       a->accel);
+	if (a->workers < 0 || a->workers > 64)
+		return err_set(e, -EINVAL, "--workers is 1 to 64");
+	if (a->backoff_base > UINT32_MAX || a->backoff_max > UINT32_MAX)
+		return err_set(e, -EINVAL, "a back-off is too long");
+	return 0;
+}
+
+static int parse(const struct cli_command *c, int argc, char **argv,
+		 struct run_args *args, struct agent_opts *opts, int *ret_exit)
+{
+	struct err e = { 0 };
+	int r;
+
+	r = cli_parse(c, argc, argv, args, &e);
+	if (r >= 0)
+		r = check(args, argc, argv, r, &e);
+	if (r == -ECANCELED) {
+		*ret_exit = 0;
+		return r;
+	}
+	if (r < 0) {
+		*ret_exit = cli_usage(c, r, &e);
+		return r;
+	}
+	log_set_level(log_level_of(args->log_level));
+	*opts = to_opts(args);
+	return 0;
+}
+
+int cmd_run(const struct cli_command *c, int argc, char **argv)
+{
+	struct run_args args = { .ready_fd = -1,
+				 .reserved_mem = 256ULL << 20 };
+	struct agent_opts opts;
+	struct err e = { 0 };
+	int code = 0;
+
+	if (parse(c, argc, argv, &args, &opts, &code) < 0)
+		return code;
+	if (agent_run(&opts, &e) < 0) {
+		log_error("%s", e.msg);
+		return 1;
+	}
+	return 0;
+}
+
+int cmd_down(const struct cli_command *c, int argc, char **argv)
+{
+	struct run_args args = { .ready_fd = -1 };
+	struct agent_opts opts;
+	struct err e = { 0 };
+	int code = 0;
+
+	if (parse(c, argc, argv, &args, &opts, &code) < 0)
+		return code;
+	if (agent_down(&opts, args.purge, &e) < 0)
+		return cli_fail(&e);
+	return 0;
+}

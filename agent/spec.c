@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The pod as a whole: metadata, what its parts share, and sums over them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/spec.h"
+#include "lib/str.h"
+#include "agent/spec_fields.h"
+
+static void add(uint64_t *sum, uint64_t v)
+{
+	if (__builtin_add_overflow(*sum, v, sum))
+		*sum = UINT64_MAX;
+}
+
+static void add_set(struct quantity_set *sum, const struct quantity_set *q)
+{
+	sum->has_cpu |= q->has_cpu;
+	sum->has_mem |= q->has_mem;
+	add(&sum->cpu_milli, q->has_cpu ? q->cpu_milli : 0);
+	add(&sum->mem_bytes, q->has_mem ? q->mem_bytes : 0);
+}
+
+static void max_set(struct quantity_set *max, const struct quantity_set *q)
+{
+	max->has_cpu |= q->has_cpu;
+	max->has_mem |= q->has_mem;
+	if (q->has_cpu && q->cpu_milli > max->cpu_milli)
+		max->cpu_milli = q->cpu_milli;
+	if (q->has_mem && q->mem_bytes > max->mem_bytes)
+		max->mem_bytes = q->mem_bytes;
+}
+
+/* One part without a limit leaves the whole without one. */
+static void lift_limits(struct quantity_set *sum, const struct quantity_set *q)
+{
+	sum->has_cpu &= q->has_cpu;
+	sum->has_mem &= q->has_mem;
+}
+
+struct resources pod_spec_total(const struct pod_spec *spec)
+{
+	struct resources sum = { 0 };
+
+	if (spec->vm)
+		return spec->vm->resources;
+	for (size_t i = 0; i < spec->nr_containers; i++) {
+		add_set(&sum.requests, &spec->containers[i].resources.requests);
+		add_set(&sum.limits, &spec->containers[i].resources.limits);
+	}
+	for (size_t i = 0; i < spec->nr_init; i++) {
+		max_set(&sum.requests, &spec->init[i].resources.requests);
+		max_set(&sum.limits, &spec->init[i].resources.limits);
+	}
+	for (size_t i = 0; i < spec->nr_containers; i++)
+		lift_limits(&sum.limits, &spec->containers[i].resources.limits);
+	for (size_t i = 0; i < spec->nr_init; i++)
+		lift_limits(&sum.limits, &spec->init[i].resources.limits);
+	return sum;
+}
+
+static bool any(const struct resources *r)
+{
+	return (r->requests.has_cpu && r->requests.cpu_milli) ||
+	       (r->requests.has_mem && r->requests.mem_bytes) ||
+	       (r->limits.has_cpu && r->limits.cpu_milli) ||
+	       (r->limits.has_mem && r->limits.mem_bytes);
+}
+
+static bool guaranteed(const struct resources *r)
+{
+	return r->limits.has_cpu && r->limits.cpu_milli && r->limits.has_mem &&
+	       r->limits.mem_bytes &&
+	       r->requests.cpu_milli == r->limits.cpu_milli &&
+	       r->requests.mem_bytes == r->limits.mem_bytes;
+}
+
+enum qos pod_spec_qos(const struct pod_spec *spec)
+{
+	bool some = false, all = true;
+
+	if (spec->vm) {
+		some = any(&spec->vm->resources);
+		all = guaranteed(&spec->vm->resources);
+	}
+	for (size_t i = 0; i < spec->nr_containers; i++) {
+		some |= any(&spec->containers[i].resources);
+		all &= guaranteed(&spec->containers[i].resources);
+	}
+	for (size_t i = 0; i < spec->nr_init; i++) {
+		some |= any(&spec->init[i].resources);
+		all &= guaranteed(&spec->init[i].resources);
+	}
+	if (!some)
+		return QOS_BEST_EFFORT;
+	return all ? QOS_GUARANTEED : QOS_BURSTABLE;
+}
+
+const char *qos_name(enum qos qos)
+{
+	static const char *const names[] = {
+		[QOS_GUARANTEED] = "Guaranteed",
+		[QOS_BURSTABLE] = "Burstable",
+		[QOS_BEST_EFFORT] = "BestEffort",
+	};
+
+	return names[qos];
+}
+
+const struct container_spec *pod_spec_container(const struct pod_spec *spec,
+						const char *name)
+{
+	for (size_t i = 0; i < spec->nr_containers; i++)
+		if (str_eq(spec->containers[i].name, name))
+			return &spec->containers[i];
+	for (size_t i = 0; i < spec->nr_init; i++)
+		if (str_eq(spec->init[i].name, name))
+			return &spec->init[i];
+	return NULL;
+}
+
+void pod_spec_free(struct pod_spec *spec)
+{
+	if (!spec)
+		return;
+	free(spec->tenant);
+	free(spec->namespace);
+	free(spec->name);
+	free(spec->uid);
+	spec_key_values_clear(&spec->labels);
+	spec_key_values_clear(&spec->annotations);
+	free(spec->network);
+	free(spec->requested_ip);
+	free(spec->hostname);
+	for (size_t i = 0; i < spec->nr_volumes; i++) {
+		free(spec->volumes[i].name);
+		free(spec->volumes[i].path);
+	}
+	free(spec->volumes);
+	spec_key_values_clear(&spec->host_aliases);
+	spec_key_values_clear(&spec->sysctls);
+	for (size_t i = 0; i < spec->nr_init; i++)
+		spec_container_clear(&spec->init[i]);
+	free(spec->init);
+	for (size_t i = 0; i < spec->nr_containers; i++)
+		spec_container_clear(&spec->containers[i]);
+	free(spec->containers);
+	spec_vm_free(spec->vm);
+	free(spec->json);
+	free(spec);
+}

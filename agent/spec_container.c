@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One container, and what containers share with virtual machines. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/spec_fields.h"
+#include "lib/err.h"
+#include "lib/str.h"
+
+#define ENV_MAX    4096
+#define MOUNTS_MAX 256
+#define PORTS_MAX  1024
+#define GROUPS_MAX 1024
+
+int spec_pull_policy(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "IfNotPresent", "Always",
+					     "Never" };
+	int i = 0, r = spec_choice(c, v, words, ARRAY_LEN(words), &i);
+
+	if (r == 0)
+		*(enum pull_policy *)out = (enum pull_policy)i;
+	return r;
+}
+
+/* Both words of Kubernetes (restartPolicy) and of Arktos (policy). */
+static int restart_word(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "NotRequired", "PreferNoRestart",
+					     "NoRestart", "RestartContainer" };
+	int i = 0, r = spec_choice(c, v, words, ARRAY_LEN(words), &i);
+
+	if (r == 0)
+		*(bool *)out = i == 3;
+	return r;
+}
+
+struct resize_entry {
+	char *resource;
+	bool restart;
+};
+
+static int resize_entry(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct resize_entry, "resourceName", spec_str,
+			   resource),
+		SPEC_FIELD(struct resize_entry, "restartPolicy", restart_word,
+			   restart),
+		SPEC_FIELD(struct resize_entry, "policy", restart_word,
+			   restart),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+int spec_resize_policy(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct resize_policy *policy = out;
+	struct resize_entry *list = NULL;
+	size_t nr = 0;
+	int r = spec_read_array(c, v, sizeof(*list), 2, resize_entry, &list,
+				&nr);
+
+	for (size_t i = 0; i < nr && r == 0; i++) {
+		if (str_eq(list[i].resource, "cpu"))
+			policy->cpu_restart = list[i].restart;
+		else if (str_eq(list[i].resource, "memory"))
+			policy->mem_restart = list[i].restart;
+		else
+			r = spec_fail(c, -EINVAL,
+				      "resourceName must be cpu or memory");
+	}
+	for (size_t i = 0; i < nr; i++)
+		free(list[i].resource);
+	free(list);
+	return r;
+}
+
+static int field_ref(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct env_var, "fieldPath", spec_str, field_path),
+		SPEC_IGNORED("apiVersion"),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+static int resource_ref(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct env_var, "resource", spec_str, resource),
+		SPEC_IGNORED("containerName"),
+		SPEC_UNSUPPORTED("divisor"),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+static int value_from(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		{ "fieldRef", field_ref, 0 },
+		{ "resourceFieldRef", resource_ref, 0 },
+		SPEC_UNSUPPORTED("configMapKeyRef"),
+		SPEC_UNSUPPORTED("secretKeyRef"),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+static int env_var(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct env_var, "name", spec_str, name),
+		SPEC_FIELD(struct env_var, "value", spec_str, value),
+		{ "valueFrom", value_from, 0 },
+	};
+	struct env_var *var = out;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), var);
+
+	if (r < 0)
+		return r;
+	if (!var->name || !var->name[0])
+		return spec_fail_at(c, "name", "is required");
+	if (strchr(var->name, '='))
+		return spec_fail_at(c, "name", "must not contain '='");
+	if (var->value && var->value[0] && (var->field_path || var->resource))
+		return spec_fail(c, -EINVAL,
+				 "has both value and valueFrom; keep one");
+	return 0;
+}
+
+static int protocol(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "TCP", "UDP", "SCTP" };
+
+	return spec_choice(c, v, words, ARRAY_LEN(words), out);
+}
+
+static int port(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct port_spec, "name", spec_str, name),
+		SPEC_FIELD(struct port_spec, "containerPort", spec_port,
+			   container_port),
+		SPEC_UNSUPPORTED("hostPort"),
+		SPEC_UNSUPPORTED("hostIP"),
+		SPEC_FIELD(struct port_spec, "protocol", protocol, protocol),
+	};
+	struct port_spec *p = out;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), p);
+
+	if (r == 0 && !p->container_port)
+		return spec_fail_at(c, "containerPort", "is required");
+	return r;
+}
+
+static int mount(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct mount_spec, "name", spec_str, volume),
+		SPEC_FIELD(struct mount_spec, "mountPath", spec_str,
+			   mount_path),
+		SPEC_FIELD(struct mount_spec, "subPath", spec_str, sub_path),
+		SPEC_FIELD(struct mount_spec, "readOnly", spec_bool, read_only),
+		SPEC_IGNORED("recursiveReadOnly"),
+		SPEC_UNSUPPORTED("subPathExpr"),
+		SPEC_UNSUPPORTED("mountPropagation"),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+struct mount_list {
+	struct mount_spec *mounts;
+	size_t nr;
+};
+
+int spec_mounts(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct mount_list *list = out;
+
+	return spec_read_array(c, v, sizeof(*list->mounts), MOUNTS_MAX, mount,
+			       &list->mounts, &list->nr);
+}
+
+static bool has_dotdot(const char *path)
+{
+	for (const char *s = path; (s = strstr(s, "..")); s += 2)
+		if ((s == path || s[-1] == '/') && (!s[2] || s[2] == '/'))
+			return true;
+	return false;
+}
+
+static int check_mount(struct spec_ctx *c, const struct pod_spec *pod,
+		       const struct mount_spec *m)
+{
+	size_t i;
+
+	for (i = 0; i < pod->nr_volumes; i++)
+		if (str_eq(pod->volumes[i].name, m->volume))
+			break;
+	if (i == pod->nr_volumes)
+		return spec_fail_at(c, "name", "no volume '%s' in the pod",
+				    m->volume ? m->volume : "");
+	if (!m->mount_path || m->mount_path[0] != '/')
+		return spec_fail_at(c, "mountPath", "must be an absolute path");
+	if (strchr(m->mount_path, ':'))
+		return spec_fail_at(c, "mountPath", "must not contain ':'");
+	if (m->sub_path && (m->sub_path[0] == '/' || has_dotdot(m->sub_path)))
+		return spec_fail_at(c, "subPath",
+				    "must be relative and without '..'");
+	return 0;
+}
+
+int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
+		      const struct mount_spec *mounts, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		size_t mark = spec_push(c, "volumeMounts");
+		int r;
+
+		(void)spec_push_index(c, i);
+		r = check_mount(c, pod, &mounts[i]);
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (str_eq(mounts[i].mount_path, mounts[j].mount_path))
+				return spec_fail_at(c, "mountPath",
+						    "must be unique");
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+static int env_list(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct container_spec *ctr = out;
+
+	return spec_read_array(c, v, sizeof(*ctr->env), ENV_MAX, env_var,
+			       &ctr->env, &ctr->nr_env);
+}
+
+static int port_list(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct container_spec *ctr = out;
+
+	return spec_read_array(c, v, sizeof(*ctr->ports), PORTS_MAX, port,
+			       &ctr->ports, &ctr->nr_ports);
+}
+
+static int termination_policy(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "File", "FallbackToLogsOnError" };
+	int i = 0, r = spec_choice(c, v, words, ARRAY_LEN(words), &i);
+
+	if (r == 0)
+		*(bool *)out = i == 1;
+	return r;
+}
+
+int spec_security_copy(struct security_spec *to,
+		       const struct security_spec *from)
+{
+	size_t bytes = from->nr_supplemental_groups * sizeof(uint32_t);
+
+	*to = *from;
+	to->cap_add = to->cap_drop = (struct strv){ 0 };
+	to->supplemental_groups = NULL;
+	if (bytes) {
+		to->supplemental_groups = malloc(bytes);
+		if (!to->supplemental_groups)
+			return -ENOMEM;
+		memcpy(to->supplemental_groups, from->supplemental_groups,
+		       bytes);
+	}
+	return 0;
+}
+
+/* "fitting" tag of an image name: latest, or none, means Always. */
+static enum pull_policy default_pull_policy(const char *image)
+{
+	const char *slash = strrchr(image, '/');
+	const char *name = slash ? slash : image;
+	const char *tag = strrchr(name, ':');
+
+	/* Local sources carry a scheme; nothing is there to pull again. */
+	if (strchr(image, '@') || str_starts(image, "oci:") ||
+	    str_starts(image, "dir:") || str_starts(image, "docker-archive:"))
+		return PULL_IF_NOT_PRESENT;
+	return tag && strcmp(tag, ":latest") != 0 ? PULL_IF_NOT_PRESENT
+						  : PULL_ALWAYS;
+}
+
+static int check_container(struct spec_ctx *c, struct container_spec *ctr)
+{
+	if (!ctr->name)
+		return spec_fail_at(c, "name", "is required");
+	if (!str_is_dns_label(ctr->name))
+		return spec_fail_at(c, "name",
+				    "'%.80s' is not a DNS label (a-z, 0-9, "
+				    "'-', at most 63 characters)",
+				    ctr->name);
+	if (!ctr->image || !ctr->image[0])
+		return spec_fail_at(c, "image", "is required");
+	if (ctr->working_dir && ctr->working_dir[0] != '/')
+		return spec_fail_at(c, "workingDir",
+				    "must be an absolute path");
+	return 0;
+}
+
+int spec_container(struct spec_ctx *c, yyjson_val *v,
+		   const struct security_spec *pod, struct container_spec *ret)
+{
+#define F(json, fn, member) SPEC_FIELD(struct container_spec, json, fn, member)
+	static const struct spec_field fields[] = {
+		F("name", spec_str, name),
+		F("image", spec_str, image),
+		F("imagePullPolicy", spec_pull_policy, pull_policy),
+		F("command", spec_strv, command),
+		F("args", spec_strv, args),
+		F("workingDir", spec_str, working_dir),
+		F("env", env_list, name) /* the whole struct */,
+		F("ports", port_list, name),
+		F("resources", spec_resources, resources),
+		F("resizePolicy", spec_resize_policy, resize),
+		F("volumeMounts", spec_mounts, mounts),
+		F("livenessProbe", spec_probe, liveness),
+		F("readinessProbe", spec_probe, readiness),
+		F("startupProbe", spec_probe, startup),
+		F("tty", spec_bool, tty),
+		F("stdin", spec_bool, stdin_open),
+		F("stdinOnce", spec_bool, stdin_once),
+		F("terminationMessagePath", spec_str, termination_log),
+		F("terminationMessagePolicy", termination_policy,
+		  termination_fallback_to_logs),
+		SPEC_IGNORED("securityContext"), /* read below */
+		SPEC_IGNORED("resourcesAllocated"),
+		SPEC_UNSUPPORTED("envFrom"),
+		SPEC_UNSUPPORTED("lifecycle"),
+		SPEC_UNSUPPORTED("volumeDevices"),
+		SPEC_UNSUPPORTED("restartPolicy"),
+	};
+#undef F
+	yyjson_val *security = yyjson_obj_get(v, "securityContext");
+	yyjson_val *policy = yyjson_obj_get(v, "imagePullPolicy");
+	int r;
+
+	_Static_assert(offsetof(struct container_spec, name) == 0,
+		       "lists are read into the whole container");
+	_Static_assert(offsetof(struct container_spec, nr_mounts) ==
+			       offsetof(struct container_spec, mounts) +
+				       offsetof(struct mount_list, nr),
+		       "spec_mounts() writes both");
+	if (spec_security_copy(&ret->security, pod) < 0)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
+	if (r == 0)
+		r = check_container(c, ret);
+	if (r < 0)
+		return r;
+	if (!policy || yyjson_is_null(policy))
+		ret->pull_policy = default_pull_policy(ret->image);
+	if (security && !yyjson_is_null(security)) {
+		size_t mark = spec_push(c, "securityContext");
+
+		r = spec_security(c, security, &ret->security);
+		if (r < 0)
+			return r;
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+void spec_container_clear(struct container_spec *c)
+{
+	free(c->name);
+	free(c->image);
+	spec_strv_clear(&c->command);
+	spec_strv_clear(&c->args);
+	free(c->working_dir);
+	for (size_t i = 0; i < c->nr_env; i++) {
+		free(c->env[i].name);
+		free(c->env[i].value);
+		free(c->env[i].field_path);
+		free(c->env[i].resource);
+	}
+	free(c->env);
+	for (size_t i = 0; i < c->nr_mounts; i++) {
+		free(c->mounts[i].volume);
+		free(c->mounts[i].mount_path);
+		free(c->mounts[i].sub_path);
+	}
+	free(c->mounts);
+	for (size_t i = 0; i < c->nr_ports; i++)
+		free(c->ports[i].name);
+	free(c->ports);
+	spec_probe_clear(&c->liveness);
+	spec_probe_clear(&c->readiness);
+	spec_probe_clear(&c->startup);
+	spec_security_clear(&c->security);
+	free(c->termination_log);
+}

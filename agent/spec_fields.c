@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/spec_fields.h"
+#include "lib/auto.h"
+#include "lib/err.h"
+#include "lib/quantity.h"
+#include "lib/str.h"
+
+#define SPEC_LIST_MAX 4096
+
+size_t spec_push(struct spec_ctx *c, const char *name)
+{
+	size_t mark = c->len;
+	size_t room = sizeof(c->path) - c->len;
+	int n = snprintf(c->path + c->len, room, "%s%.64s", c->len ? "." : "",
+			 name);
+
+	c->len += n > 0 && (size_t)n < room ? (size_t)n : 0;
+	return mark;
+}
+
+size_t spec_push_index(struct spec_ctx *c, size_t i)
+{
+	size_t mark = c->len;
+	size_t room = sizeof(c->path) - c->len;
+	int n = snprintf(c->path + c->len, room, "[%zu]", i);
+
+	c->len += n > 0 && (size_t)n < room ? (size_t)n : 0;
+	return mark;
+}
+
+void spec_pop(struct spec_ctx *c, size_t mark)
+{
+	c->len = mark;
+	c->path[mark] = '\0';
+}
+
+int spec_fail(struct spec_ctx *c, int code, const char *fmt, ...)
+{
+	char text[ERR_MSG_SIZE];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!c->len)
+		return err_set(c->e, code, "%s", text);
+	return err_set(c->e, code, "%s: %s", c->path, text);
+}
+
+int spec_fail_at(struct spec_ctx *c, const char *name, const char *fmt, ...)
+{
+	char text[ERR_MSG_SIZE];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	(void)spec_push(c, name);
+	return spec_fail(c, -EINVAL, "%s", text);
+}
+
+static const char *type_word(yyjson_val *v)
+{
+	switch (yyjson_get_type(v)) {
+	case YYJSON_TYPE_OBJ:
+		return "an object";
+	case YYJSON_TYPE_ARR:
+		return "a list";
+	case YYJSON_TYPE_STR:
+		return "a string";
+	case YYJSON_TYPE_BOOL:
+		return "a boolean";
+	case YYJSON_TYPE_NUM:
+		return "a number";
+	default:
+		return "null";
+	}
+}
+
+static int wrong_type(struct spec_ctx *c, yyjson_val *v, const char *want)
+{
+	return spec_fail(c, -EINVAL, "must be %s, is %s", want, type_word(v));
+}
+
+static const struct spec_field *find_field(const struct spec_field *fields,
+					   size_t nr, const char *name)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (strcmp(fields[i].name, name) == 0)
+			return &fields[i];
+	return NULL;
+}
+
+int spec_read_object(struct spec_ctx *c, yyjson_val *v,
+		     const struct spec_field *fields, size_t nr, void *out)
+{
+	size_t i, max;
+	yyjson_val *key, *val;
+
+	if (!yyjson_is_obj(v))
+		return wrong_type(c, v, "an object");
+	yyjson_obj_foreach(v, i, max, key, val)
+	{
+		const char *name = yyjson_get_str(key);
+		const struct spec_field *f = find_field(fields, nr, name);
+		size_t mark = spec_push(c, name);
+		int r;
+
+		if (strlen(name) != yyjson_get_len(key) || !f)
+			return spec_fail(c, -EINVAL, "unknown field");
+		/* As in Go: null is the same as absent. */
+		if (f->read && !yyjson_is_null(val)) {
+			if (yyjson_obj_get(v, name) != val)
+				return spec_fail(c, -EINVAL, "given twice");
+			r = f->read(c, val, (char *)out + f->offset);
+			if (r < 0)
+				return r;
+		}
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+int spec_read_array(struct spec_ctx *c, yyjson_val *v, size_t size, size_t max,
+		    spec_read_fn *each, void *ret_items, size_t *ret_nr)
+{
+	size_t i, nr;
+	yyjson_val *item;
+	char *items;
+
+	if (!yyjson_is_arr(v))
+		return wrong_type(c, v, "a list");
+	nr = yyjson_arr_size(v);
+	if (nr > max)
+		return spec_fail(c, -E2BIG, "%zu entries, at most %zu", nr,
+				 max);
+	if (nr == 0)
+		return 0;
+	items = calloc(nr, size);
+	if (!items)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	/* The caller owns it from here on, also when an entry fails. */
+	memcpy(ret_items, &items, sizeof(items));
+	*ret_nr = nr;
+	yyjson_arr_foreach(v, i, nr, item)
+	{
+		size_t mark = spec_push_index(c, i);
+		int r = each(c, item, items + i * size);
+
+		if (r < 0)
+			return r;
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+int spec_unsupported(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	(void)v, (void)out;
+	return spec_fail(c, -EINVAL,
+			 "is not supported by this agent; remove it");
+}
+
+int spec_str(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	const char *s = yyjson_get_str(v);
+
+	if (!s)
+		return wrong_type(c, v, "a string");
+	if (strlen(s) != yyjson_get_len(v))
+		return spec_fail(c, -EINVAL, "holds a NUL character");
+	if (yyjson_get_len(v) > SPEC_TEXT_MAX)
+		return spec_fail(c, -E2BIG, "longer than %d bytes",
+				 SPEC_TEXT_MAX);
+	if (str_set(out, s) < 0)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int spec_bool(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_is_bool(v))
+		return wrong_type(c, v, "a boolean");
+	*(bool *)out = yyjson_get_bool(v);
+	return 0;
+}
+
+int spec_u64(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_is_uint(v)) {
+		if (!yyjson_is_num(v))
+			return wrong_type(c, v, "a number");
+		return spec_fail(c, -EINVAL,
+				 "must be a whole number, 0 or more");
+	}
+	*(uint64_t *)out = yyjson_get_uint(v);
+	return 0;
+}
+
+int spec_u32(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	uint64_t n = 0;
+	int r = spec_u64(c, v, &n);
+
+	if (r < 0)
+		return r;
+	if (n > INT32_MAX)
+		return spec_fail(c, -EINVAL, "must be at most %d, is %" PRIu64,
+				 INT32_MAX, n);
+	*(uint32_t *)out = (uint32_t)n;
+	return 0;
+}
+
+int spec_port(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	uint64_t n = 0;
+	int r = spec_u64(c, v, &n);
+
+	if (r < 0)
+		return r;
+	if (n < 1 || n > UINT16_MAX)
+		return spec_fail(c, -EINVAL,
+				 "must be between 1 and 65535, is %" PRIu64, n);
+	*(uint16_t *)out = (uint16_t)n;
+	return 0;
+}
+
+int spec_strv(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct strv *s = out;
+	size_t i, nr;
+	yyjson_val *item;
+
+	if (!yyjson_is_arr(v))
+		return wrong_type(c, v, "a list of strings");
+	nr = yyjson_arr_size(v);
+	if (nr > SPEC_LIST_MAX)
+		return spec_fail(c, -E2BIG, "%zu entries, at most %d", nr,
+				 SPEC_LIST_MAX);
+	spec_strv_clear(s);
+	s->v = calloc(nr + 1, sizeof(*s->v));
+	if (!s->v)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	s->nr = nr;
+	yyjson_arr_foreach(v, i, nr, item)
+	{
+		size_t mark = spec_push_index(c, i);
+		int r = spec_str(c, item, &s->v[i]);
+
+		if (r < 0)
+			return r;
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+int spec_key_values(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct key_values *kv = out;
+	size_t i, nr;
+	yyjson_val *key, *val;
+
+	if (!yyjson_is_obj(v))
+		return wrong_type(c, v, "an object of strings");
+	nr = yyjson_obj_size(v);
+	if (nr > SPEC_LIST_MAX)
+		return spec_fail(c, -E2BIG, "%zu entries, at most %d", nr,
+				 SPEC_LIST_MAX);
+	spec_key_values_clear(kv);
+	kv->v = calloc(nr ? nr : 1, sizeof(*kv->v));
+	if (!kv->v)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	kv->nr = nr;
+	yyjson_obj_foreach(v, i, nr, key, val)
+	{
+		size_t mark = spec_push(c, yyjson_get_str(key));
+		int r = spec_str(c, key, &kv->v[i].key);
+
+		if (r == 0)
+			r = spec_str(c, val, &kv->v[i].value);
+		if (r < 0)
+			return r;
+		spec_pop(c, mark);
+	}
+	return 0;
+}
+
+/* Quantities come as strings, or as plain numbers ("cpu: 2"). */
+static int quantity_text(struct spec_ctx *c, yyjson_val *v, char *buf,
+			 size_t size)
+{
+	int n;
+
+	if (yyjson_is_str(v) && yyjson_get_len(v) < size)
+		n = snprintf(buf, size, "%s", yyjson_get_str(v));
+	else if (yyjson_is_uint(v))
+		n = snprintf(buf, size, "%" PRIu64, yyjson_get_uint(v));
+	else if (yyjson_is_num(v))
+		n = snprintf(buf, size, "%.12g", yyjson_get_num(v));
+	else
+		return wrong_type(c, v, "a quantity such as 500m or 64Mi");
+	return n < (int)size ? 0 : spec_fail(c, -EINVAL, "is too long");
+}
+
+int spec_quantity_mem(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	char text[64];
+	struct err e = { 0 };
+	int r = quantity_text(c, v, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	r = quantity_parse_mem(text, out, &e);
+	return r < 0 ? spec_fail(c, -EINVAL, "%s", e.msg) : 0;
+}
+
+static int quantity_cpu(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	char text[64];
+	struct err e = { 0 };
+	int r = quantity_text(c, v, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	r = quantity_parse_cpu(text, out, &e);
+	return r < 0 ? spec_fail(c, -EINVAL, "%s", e.msg) : 0;
+}
+
+static int quantity_set(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct quantity_set, "cpu", quantity_cpu, cpu_milli),
+		SPEC_FIELD(struct quantity_set, "memory", spec_quantity_mem,
+			   mem_bytes),
+		SPEC_UNSUPPORTED("ephemeral-storage"),
+	};
+	struct quantity_set *q = out;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), q);
+
+	if (r < 0)
+		return r;
+	q->has_cpu = yyjson_obj_get(v, "cpu") != NULL;
+	q->has_mem = yyjson_obj_get(v, "memory") != NULL;
+	return 0;
+}
+
+int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct resources, "requests", quantity_set,
+			   requests),
+		SPEC_FIELD(struct resources, "limits", quantity_set, limits),
+		SPEC_UNSUPPORTED("claims"),
+	};
+	struct resources *res = out;
+	struct quantity_set *req = &res->requests, *lim = &res->limits;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), res);
+
+	if (r < 0)
+		return r;
+	if (lim->has_mem && lim->mem_bytes < 4096)
+		return spec_fail_at(c, "limits",
+				    "memory of %" PRIu64
+				    " bytes is less than one page",
+				    lim->mem_bytes);
+	if (req->has_cpu && lim->has_cpu && req->cpu_milli > lim->cpu_milli)
+		return spec_fail_at(c, "requests",
+				    "cpu of %" PRIu64
+				    "m is above its limit of %" PRIu64 "m",
+				    req->cpu_milli, lim->cpu_milli);
+	if (req->has_mem && lim->has_mem && req->mem_bytes > lim->mem_bytes)
+		return spec_fail_at(c, "requests",
+				    "memory of %" PRIu64
+				    " bytes is above its limit of %" PRIu64,
+				    req->mem_bytes, lim->mem_bytes);
+	/* As Kubernetes: a limit without a request is a request, too. */
+	if (lim->has_cpu && !req->has_cpu) {
+		req->has_cpu = true;
+		req->cpu_milli = lim->cpu_milli;
+	}
+	if (lim->has_mem && !req->has_mem) {
+		req->has_mem = true;
+		req->mem_bytes = lim->mem_bytes;
+	}
+	return 0;
+}
+
+int spec_choice(struct spec_ctx *c, yyjson_val *v, const char *const *words,
+		size_t nr, int *out)
+{
+	char list[200] = "";
+	size_t len = 0;
+
+	if (!yyjson_is_str(v))
+		return wrong_type(c, v, "a string");
+	for (size_t i = 0; i < nr; i++)
+		if (str_eq(yyjson_get_str(v), words[i])) {
+			*out = (int)i;
+			return 0;
+		}
+	for (size_t i = 0; i < nr && len < sizeof(list); i++)
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s",
+					i ? ", " : "", words[i]);
+	return spec_fail(c, -EINVAL, "'%.64s' is not one of %s",
+			 yyjson_get_str(v), list);
+}
+
+void spec_strv_clear(struct strv *s)
+{
+	for (size_t i = 0; i < s->nr; i++)
+		free(s->v[i]);
+	free(s->v);
+	*s = (struct strv){ 0 };
+}
+
+void spec_key_values_clear(struct key_values *kv)
+{
+	for (size_t i = 0; i < kv->nr; i++) {
+		free(kv->v[i].key);
+		free(kv->v[i].value);
+	}
+	free(kv->v);
+	*kv = (struct key_values){ 0 };
+}
