@@ -8,9 +8,10 @@
 #include "lib/auto.h"
 #include "lib/err.h"
 
-/* v2 takes "" for "all of the parent's"; v1 wants them spelled out. */
-static int v1_parent_list(const struct cg *cg, const char *file, char *text,
-			  size_t size, struct err *e)
+/* v2 takes "" for "all of the parent's" while no task is there; then, and on
+ * v1 always, they have to be spelled out. */
+static int parent_list(const struct cg *cg, const char *file, char *text,
+		       size_t size, struct err *e)
 {
 	auto_close int up = -EBADF;
 	int dir = cg_dir(cg, CG_CPUSET, e);
@@ -27,33 +28,38 @@ static int v1_parent_list(const struct cg *cg, const char *file, char *text,
 }
 
 static int list_write(const struct cg *cg, const char *file,
-		      const cpu_set_t *set, struct err *e)
+		      const char *effective, const cpu_set_t *set,
+		      struct err *e)
 {
+	bool v1 = cg->at[CG_CPUSET] >= 0 && !cg_is_v2(cg, CG_CPUSET);
 	char text[CG_CPUSET_TEXT];
 	int r;
 
 	r = cg_cpu_list_format(set, text, sizeof(text));
 	if (r < 0)
 		return err_set(e, r, "%s: list too long", file);
-	if (cg->at[CG_CPUSET] >= 0 && !cg_is_v2(cg, CG_CPUSET) && r == 0) {
-		r = v1_parent_list(cg, file, text, sizeof(text), e);
-		if (r < 0)
+	if (r > 0)
+		return cg_write(cg, CG_CPUSET, file, text, e);
+	if (!v1) {
+		/* A write of no bytes would never reach the kernel. */
+		r = cg_write(cg, CG_CPUSET, file, "\n", e);
+		if (r != -ENOSPC)
 			return r;
 	}
-	/* A write of no bytes would never reach the kernel. */
-	return cg_write(cg, CG_CPUSET, file, *text ? text : "\n", e);
+	r = parent_list(cg, v1 ? file : effective, text, sizeof(text), e);
+	return r < 0 ? r : cg_write(cg, CG_CPUSET, file, text, e);
 }
 
 int cg_cpuset_cpus_write(const struct cg *cg, const cpu_set_t *cpus,
 			 struct err *e)
 {
-	return list_write(cg, "cpuset.cpus", cpus, e);
+	return list_write(cg, "cpuset.cpus", "cpuset.cpus.effective", cpus, e);
 }
 
 int cg_cpuset_mems_write(const struct cg *cg, const cpu_set_t *nodes,
 			 struct err *e)
 {
-	return list_write(cg, "cpuset.mems", nodes, e);
+	return list_write(cg, "cpuset.mems", "cpuset.mems.effective", nodes, e);
 }
 
 static int list_read(const struct cg *cg, const char *v1, const char *v2,

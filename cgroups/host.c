@@ -160,8 +160,9 @@ static const char *line_path(const char *s, const char *end,
 	const char *names = memchr(s, ':', (size_t)(end - s));
 	const char *path;
 
-	if (!names++)
+	if (!names)
 		return NULL;
+	names++;
 	path = memchr(names, ':', (size_t)(end - names));
 	if (!path)
 		return NULL;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: cgroups/parse.c cgroups/cpu.c cgroups/file.c lib/str.c lib/err.c lib/buf.c
+// FUZZ: cgroups/parse.c cgroups/cpu.c cgroups/file.c lib/str.c lib/err.c
+// lib/buf.c
 /* Texts of control files. The first byte chooses the parser. */
 #include <stdlib.h>
 #include <string.h>
