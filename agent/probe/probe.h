@@ -10,18 +10,20 @@
  * As kubelet does:
  *  - the first probe is sent initialDelay after the container's start, the next
  *    ones every period, measured from start to start; a probe that takes longer
- *    makes the ticks it covers be left out; there is no jitter;
+ *    than that is followed at once by the next; there is no jitter;
  *  - until the startup probe has succeeded the others are not run; then they
  *    run at once (if their own initialDelay is over), and it is not run again;
  *  - a state changes after successThreshold or failureThreshold equal outcomes
  *    in a row; before that liveness counts as good, readiness as bad;
- *  - after liveness or startup has failed, nothing more is probed: the
- *    container is expected to be restarted, which is a new prober_add();
+ *  - once failed, liveness and startup are not probed again: the container is
+ *    expected to be restarted, which is a new prober_add(). Readiness goes on,
+ *    while the container ends, too;
  *  - HTTP succeeds for 200..399; redirects on the same host are followed, up to
  *    10, and one to another host is a success. No certificate is checked;
  *  - when a command cannot even be started, that says nothing about the
  *    container: it is tried again next period.
- * The answer's header alone decides; its body is not waited for.
+ * The answer's header alone decides; its body is not waited for. A host must be
+ * an address or "localhost": names are not resolved.
  */
 #ifndef AGENT_PROBE_PROBE_H
 #define AGENT_PROBE_PROBE_H
