@@ -452,7 +452,8 @@ static void admit(void *arg)
 int prober_add(struct prober *p, const struct probe_target *from,
 	       uint64_t *ret_id, struct err *e)
 {
-	struct target *t, **slot;
+	struct target *t = NULL;
+	struct target **slot;
 	int r;
 
 	r = target_new(p, from, &t, e);
