@@ -26,6 +26,22 @@ static int datapath_put(struct network_mgr *mgr, const struct net *net,
 	return dp_network_put(mgr->dp, net->net_id, &v, e);
 }
 
+int gateway_publish(struct network_mgr *mgr, const struct net *net,
+		    struct err *e)
+{
+	bool egress = net->egress == NETWORK_EGRESS_SNAT;
+	struct wiring w;
+	int ifindex, r;
+
+	r = wiring_for_gateway(mgr, net, &w, e);
+	if (r == 0)
+		r = wiring_publish(mgr, &w, &ifindex, e);
+	if (r == 0)
+		r = datapath_put(mgr, net, &w, ifindex, egress, e);
+	wiring_clear(&w);
+	return r;
+}
+
 static int set_egress(struct network_mgr *mgr, const struct net *net,
 		      const struct wiring *w, bool egress, struct err *e)
 {

@@ -135,6 +135,11 @@ void wiring_clear(struct wiring *w);
 int wiring_apply(struct network_mgr *mgr, const struct wiring *w, bool present,
 		 int *ret_ifindex, int *ret_tap_fd, struct err *e);
 
+/* Tell the datapath about a link that is there, and no more: what a program
+ * that is about to replace another one's will look up. -ENODEV if it is not. */
+int wiring_publish(struct network_mgr *mgr, const struct wiring *w,
+		   int *ret_ifindex, struct err *e);
+
 void pod_ifname(const char *uid, char ret[IF_NAMESIZE]);
 char *pod_ns_path(const struct network_mgr *mgr, const char *uid);
 void gateway_ifname(uint32_t net_id, char ret[IF_NAMESIZE]);
@@ -146,6 +151,8 @@ int mgr_step(struct network_mgr *mgr, const char *step, struct err *e);
 
 /* Idempotent; after the first success nearly free. Takes net->up_lock. */
 int gateway_up(struct network_mgr *mgr, struct net *net, struct err *e);
+int gateway_publish(struct network_mgr *mgr, const struct net *net,
+		    struct err *e);
 int gateway_down(struct network_mgr *mgr, struct net *net, struct err *e);
 
 /* --- egress.c ------------------------------------------------------------- */

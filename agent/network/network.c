@@ -91,7 +91,8 @@ static int lock_state(struct network_mgr *mgr, struct err *e)
 	if (mgr->lock_fd < 0)
 		return err_sys(e, "open '%s'", path);
 	if (flock(mgr->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return err_sys(e, "'%s': another agent has it open", path);
+		return err_set(e, -EBUSY, "'%s': another agent has it open",
+			       path);
 	return 0;
 }
 
@@ -112,6 +113,23 @@ static int mount_bpffs(const char *dir, struct err *e)
 	return 0;
 }
 
+/* Fill the tables before any program goes: with those of another layout taken
+ * over, a program of this one would not find its peers yet. */
+static void publish_all(struct network_mgr *mgr)
+{
+	struct map_iter it = MAP_ITER_INIT;
+	struct wiring w;
+
+	while (map_next(&mgr->nets, &it))
+		(void)gateway_publish(mgr, it.value, NULL);
+	it = (struct map_iter)MAP_ITER_INIT;
+	while (map_next(&mgr->leases, &it)) {
+		if (wiring_for_pod(mgr, it.value, &w, NULL) == 0)
+			(void)wiring_publish(mgr, &w, NULL, NULL);
+		wiring_clear(&w);
+	}
+}
+
 static bool link_exists(struct rt *rt, const char *name)
 {
 	struct rt_link link;
@@ -120,13 +138,15 @@ static bool link_exists(struct rt *rt, const char *name)
 }
 
 /* Give this build's program, and with it all the tables, to what another agent
- * has left. What fails here is told by the next attach. */
+ * has left. What is not there stays away: its pod may be gone, too. What fails
+ * here is told by the next attach. */
 static void take_over(struct network_mgr *mgr, struct rt *rt)
 {
 	struct map_iter it = MAP_ITER_INIT;
 	char name[IF_NAMESIZE];
 	struct wiring w;
 
+	publish_all(mgr);
 	while (map_next(&mgr->nets, &it)) {
 		struct net *net = it.value;
 

@@ -52,11 +52,11 @@ static void plan_present(struct steps *s, const struct endpoint_have *have,
 	add_if(s, new_ns && have->ns_pin, STEP_NS_REMOVE);
 	add_if(s, new_ns, STEP_NS_CREATE);
 	add_if(s, !link_stays, STEP_LINK_CREATE);
-	add_if(s, has_ns && !(link_stays && have->configured),
-	       STEP_NS_CONFIGURE);
 	add_if(s, !(link_stays && have->known), STEP_LINK_KNOWN);
 	add_if(s, !(link_stays && have->program), STEP_PROGRAM);
 	add_if(s, !(link_stays && have->up), STEP_LINK_UP);
+	add_if(s, has_ns && !(link_stays && have->configured),
+	       STEP_NS_CONFIGURE);
 	add_if(s, !(link_stays && have->shown), STEP_SHOW);
 }
 

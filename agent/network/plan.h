@@ -19,10 +19,13 @@ enum endpoint_step {
 	STEP_NS_REMOVE,   /* the namespace's pin */
 	STEP_NS_CREATE,
 	STEP_LINK_CREATE,
-	STEP_NS_CONFIGURE, /* sysctls, addresses, routes; up */
-	STEP_LINK_KNOWN,   /* whose link it is, and its counters */
-	STEP_PROGRAM,      /* on the host's side */
+	STEP_LINK_KNOWN, /* whose link it is, and its counters */
+	STEP_PROGRAM,    /* on the host's side */
 	STEP_LINK_UP,
+	/* Sysctls, addresses, routes, up. After the host's side is: a link that
+	 * comes up before its peer sends nothing until the kernel's link watch
+	 * has run, some time later. */
+	STEP_NS_CONFIGURE,
 	STEP_SHOW, /* others find the address */
 	STEP_NR
 };

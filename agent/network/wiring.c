@@ -352,3 +352,29 @@ int wiring_apply(struct network_mgr *mgr, const struct wiring *w, bool present,
 	rt_close(k.rt);
 	return r;
 }
+
+int wiring_publish(struct network_mgr *mgr, const struct wiring *w,
+		   int *ret_ifindex, struct err *e)
+{
+	struct work k = { .mgr = mgr, .w = w };
+	auto_ptr(rt) rt = NULL;
+	struct dp_endpoint ep;
+	struct dp_iface iface;
+	struct rt_link link;
+	int r;
+
+	r = rt_open(NS_OWN, &rt, e);
+	if (r == 0)
+		r = rt_link_find(rt, w->ifname, &link, e);
+	if (r < 0)
+		return r;
+	k.ifindex = (uint32_t)link.ifindex;
+	iface = wanted_iface(w);
+	ep = wanted_endpoint(&k);
+	r = dp_iface_put(mgr->dp, k.ifindex, &iface, e);
+	if (r == 0)
+		r = dp_endpoint_put(mgr->dp, &w->key, &ep, e);
+	if (r == 0 && ret_ifindex)
+		*ret_ifindex = link.ifindex;
+	return r;
+}

@@ -9,14 +9,17 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -260,6 +263,193 @@ static inline size_t tap_read(int fd, void *frame, size_t size, int ms)
 		return 0;
 	memcpy(frame, in + VNET_HDR, (size_t)n - VNET_HDR);
 	return (size_t)n - VNET_HDR;
+}
+
+/* --- a guest: a namespace behind a tap, as behind a QEMU -------------------
+ */
+
+struct guest {
+	int ns;
+	int vm_tap;    /* the endpoint's; owned */
+	int guest_tap; /* the guest's NIC, seen from below */
+	pthread_t pump;
+	bool running;
+	size_t longest; /* frame seen, without the vnet header */
+};
+
+static inline void pump_frames(struct guest *g, int from, int to)
+{
+	uint8_t frame[VNET_HDR + 65550];
+	ssize_t n;
+
+	while ((n = read(from, frame, sizeof(frame))) > 0) {
+		(void)!write(to, frame, (size_t)n);
+		if ((size_t)n - VNET_HDR > g->longest)
+			g->longest = (size_t)n - VNET_HDR;
+	}
+}
+
+static inline void *pump_main(void *arg)
+{
+	struct guest *g = arg;
+	struct pollfd p[2] = {
+		{ .fd = g->vm_tap, .events = POLLIN },
+		{ .fd = g->guest_tap, .events = POLLIN },
+	};
+
+	while (__atomic_load_n(&g->running, __ATOMIC_RELAXED)) {
+		if (poll(p, 2, 50) <= 0)
+			continue;
+		pump_frames(g, g->vm_tap, g->guest_tap);
+		pump_frames(g, g->guest_tap, g->vm_tap);
+	}
+	return NULL;
+}
+
+static inline int guest_nic(struct guest *g, const struct endpoint *ep)
+{
+	struct rt_link_change c = { .mac = ep->mac, .mtu = ep->mtu, .up = 1 };
+	struct rt_route out = { .via = ep->gateway };
+	struct rt *rt = NULL;
+	struct rt_link eth0;
+	int r = rt_open(g->ns, &rt, &lab_err);
+
+	if (r == 0)
+		r = rt_link_find(rt, "eth0", &eth0, &lab_err);
+	if (r == 0)
+		r = rt_addr_add(rt, eth0.ifindex, ep->ip, ep->prefix, &lab_err);
+	if (r == 0)
+		r = rt_link_set(rt, eth0.ifindex, &c, &lab_err);
+	if (r == 0)
+		r = rt_route_add(rt, eth0.ifindex, &out, &lab_err);
+	rt_close(rt);
+	return r;
+}
+
+/* Takes the endpoint's tap. @offload: as a virtio NIC with all of it on. */
+static inline int guest_start(struct guest *g, struct endpoint *ep,
+			      bool offload)
+{
+	unsigned long on = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+	int r = ns_create(NULL, &g->ns, &lab_err);
+
+	if (r == 0)
+		r = ns_tap_open(g->ns, "eth0", &g->guest_tap, &lab_err);
+	if (r == 0)
+		r = guest_nic(g, ep);
+	if (r < 0)
+		return r;
+	g->vm_tap = take_fd(&ep->tap_fd);
+	if (offload && (ioctl(g->vm_tap, TUNSETOFFLOAD, on) < 0 ||
+			ioctl(g->guest_tap, TUNSETOFFLOAD, on) < 0))
+		return -errno;
+	g->running = true;
+	return -pthread_create(&g->pump, NULL, pump_main, g);
+}
+
+static inline void guest_stop(struct guest *g)
+{
+	__atomic_store_n(&g->running, false, __ATOMIC_RELAXED);
+	pthread_join(g->pump, NULL);
+	close(g->vm_tap);
+	close(g->guest_tap);
+	close(g->ns);
+}
+
+/* --- TCP ------------------------------------------------------------------ */
+
+struct bulk {
+	int listener;
+	size_t len;
+	uint64_t sum; /* of the bytes received */
+	size_t got;
+};
+
+static inline void *bulk_sink(void *arg)
+{
+	struct bulk *b = arg;
+	int fd = accept(b->listener, NULL, NULL);
+	uint8_t buf[65536];
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0) {
+		b->got += (size_t)n;
+		for (ssize_t i = 0; i < n; i++)
+			b->sum += buf[i];
+	}
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
+static inline int tcp_listen(int nsfd, struct in_addr at, uint16_t port)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_port = htons(port),
+				   .sin_addr = at };
+	int fd = -1;
+
+	if (ns_socket(nsfd, AF_INET, SOCK_STREAM, 0, &fd, &lab_err) < 0)
+		return -1;
+	if (bind(fd, (void *)&sin, sizeof(sin)) < 0 || listen(fd, 8) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static inline int tcp_connect(int fd, struct in_addr to, uint16_t port)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_port = htons(port),
+				   .sin_addr = to };
+	struct timeval limit = { .tv_sec = 5 };
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return connect(fd, (void *)&sin, sizeof(sin)) < 0 ? -errno : 0;
+}
+
+/* Send @len bytes of TCP from one namespace to @to in another; true when all
+ * of them arrive as sent. */
+static inline bool tcp_bulk(int from_ns, int to_ns, struct in_addr to,
+			    size_t len)
+{
+	struct bulk b = { .listener = tcp_listen(to_ns, to, 5001) };
+	uint64_t sum = 0;
+	uint8_t buf[65536];
+	pthread_t sink;
+	size_t sent = 0;
+	ssize_t n = 1;
+	int fd = -1;
+
+	if (b.listener < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i * 31 + i / 251);
+	if (ns_socket(from_ns, AF_INET, SOCK_STREAM, 0, &fd, &lab_err) < 0 ||
+	    tcp_connect(fd, to, 5001) < 0) {
+		printf("# bulk: cannot connect: %m\n");
+		close(fd);
+		close(b.listener);
+		return false;
+	}
+	pthread_create(&sink, NULL, bulk_sink, &b);
+	while (n > 0 && sent < len) {
+		n = send(fd, buf, sizeof(buf), MSG_NOSIGNAL);
+		for (ssize_t i = 0; i < n; i++)
+			sum += buf[i];
+		sent += n > 0 ? (size_t)n : 0;
+	}
+	shutdown(fd, SHUT_WR);
+	pthread_join(sink, NULL);
+	close(fd);
+	close(b.listener);
+	if (n > 0 && b.got == sent && b.sum == sum)
+		return true;
+	printf("# bulk: sent %zu (last %zd), got %zu, %s\n", sent, n, b.got,
+	       b.sum == sum ? "sums equal" : "sums differ");
+	return false;
 }
 
 #endif /* SELFTESTS_AGENT_NETWORK_LAB_H */
