@@ -137,11 +137,12 @@ static inline uint16_t checksum(const void *data, size_t len)
 	return htons((uint16_t)~sum);
 }
 
+/* A ping socket: it gets the answers to its own requests only. */
 static inline int ping_fd(int nsfd)
 {
 	int fd = -1;
 
-	ns_socket(nsfd, AF_INET, SOCK_RAW, IPPROTO_ICMP, &fd, &lab_err);
+	ns_socket(nsfd, AF_INET, SOCK_DGRAM, IPPROTO_ICMP, &fd, &lab_err);
 	return fd;
 }
 
@@ -150,32 +151,30 @@ static inline bool ping(int fd, struct in_addr to, uint16_t seq, size_t len,
 			int ms)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = to };
-	uint8_t out[65536] = { 0 }, in[65536];
-	struct icmphdr *icmp = (void *)out;
-	uint64_t end = now_ms() + (uint64_t)ms;
+	socklen_t sin_len = sizeof(sin);
+	struct icmphdr out = { .type = ICMP_ECHO }, in = { 0 };
+	uint64_t end = now_ms() + (uint64_t)ms, now;
+	static const uint8_t zeros[65536];
+	struct iovec iov[2] = {
+		{ .iov_base = &out, .iov_len = sizeof(out) },
+		{ .iov_base = (void *)zeros, .iov_len = len },
+	};
+	struct msghdr msg = { .msg_name = &sin,
+			      .msg_namelen = sizeof(sin),
+			      .msg_iov = iov,
+			      .msg_iovlen = 2 };
 
-	icmp->type = ICMP_ECHO;
-	icmp->un.echo.id = htons((uint16_t)getpid());
-	icmp->un.echo.sequence = htons(seq);
-	icmp->checksum = checksum(out, sizeof(*icmp) + len);
-	if (sendto(fd, out, sizeof(*icmp) + len, 0, (void *)&sin, sizeof(sin)) <
-	    0)
+	out.un.echo.sequence = htons(seq);
+	if (sendmsg(fd, &msg, 0) < 0)
 		return false;
-	for (;;) {
-		uint64_t now = now_ms();
-		const struct iphdr *ip = (void *)in;
-		const struct icmphdr *got;
-
-		if (now >= end || !readable(fd, (int)(end - now)))
-			return false;
-		if (recv(fd, in, sizeof(in), 0) < (ssize_t)sizeof(*ip))
-			continue;
-		got = (void *)(in + ip->ihl * 4);
-		if (got->type == ICMP_ECHOREPLY && ip->saddr == to.s_addr &&
-		    got->un.echo.id == icmp->un.echo.id &&
-		    got->un.echo.sequence == icmp->un.echo.sequence)
+	while ((now = now_ms()) < end && readable(fd, (int)(end - now)))
+		if (recvfrom(fd, &in, sizeof(in), 0, (void *)&sin, &sin_len) >=
+			    (ssize_t)sizeof(in) &&
+		    in.type == ICMP_ECHOREPLY &&
+		    sin.sin_addr.s_addr == to.s_addr &&
+		    in.un.echo.sequence == out.un.echo.sequence)
 			return true;
-	}
+	return false;
 }
 
 static inline bool ping_once(int nsfd, struct in_addr to)
@@ -331,8 +330,12 @@ static inline int guest_start(struct guest *g, struct endpoint *ep,
 			      bool offload)
 {
 	unsigned long on = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+	const struct ns_sysctl may_ping = { "ipv4/ping_group_range",
+					    "0 2147483647" };
 	int r = ns_create(NULL, &g->ns, &lab_err);
 
+	if (r == 0)
+		r = ns_sysctls(g->ns, &may_ping, 1, &lab_err);
 	if (r == 0)
 		r = ns_tap_open(g->ns, "eth0", &g->guest_tap, &lab_err);
 	if (r == 0)
