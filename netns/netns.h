@@ -122,6 +122,11 @@ struct rt_link_change {
 int rt_link_set(struct rt *rt, int ifindex, const struct rt_link_change *change,
 		struct err *e);
 
+/* Let @name, in @nsfd, send at once. Of a veth pair the end that came up first
+ * drops what it is to send until the kernel's link watch has run, some
+ * milliseconds after the other end came up; this runs it now. */
+int ns_link_settle(int nsfd, const char *name, struct err *e);
+
 /* These three replace what is there already: idempotent. */
 int rt_addr_add(struct rt *rt, int ifindex, struct in_addr addr, int prefix,
 		struct err *e);

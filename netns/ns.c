@@ -2,8 +2,10 @@
 /* Namespaces: make, pin, open, work inside of. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -175,4 +177,21 @@ int ns_socket(int nsfd, int family, int type, int protocol, int *ret_fd,
 	if (r == 0)
 		*ret_fd = a.fd;
 	return r;
+}
+
+/* Asking for the link's state makes the kernel bring it up to date. */
+int ns_link_settle(int nsfd, const char *name, struct err *e)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_GLINK };
+	struct ifreq ifr = { .ifr_data = (void *)&value };
+	auto_close int fd = -EBADF;
+	int r;
+
+	r = ns_socket(nsfd, AF_INET, SOCK_DGRAM, 0, &fd, e);
+	if (r < 0)
+		return r;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	if (ioctl(fd, SIOCETHTOOL, &ifr) < 0)
+		return err_sys(e, "ask for the state of link '%s'", name);
+	return 0;
 }

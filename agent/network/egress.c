@@ -265,6 +265,8 @@ int egress_up(struct network_mgr *mgr, const struct net *net, int gateway_ns,
 	if (r == 0)
 		r = end_up(inside, EGRESS_IN_POD, ip + 1, &end, e);
 	if (r == 0)
+		r = ns_link_settle(NS_OWN, ifname, e);
+	if (r == 0)
 		r = rt_route_add(inside, end.ifindex, &out, e);
 	if (r == 0)
 		r = ns_sysctls(gateway_ns, &forward, 1, e);

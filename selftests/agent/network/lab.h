@@ -140,8 +140,12 @@ static inline uint16_t checksum(const void *data, size_t len)
 /* A ping socket: it gets the answers to its own requests only. */
 static inline int ping_fd(int nsfd)
 {
+	const struct ns_sysctl may_ping = { "ipv4/ping_group_range",
+					    "0 2147483647" };
 	int fd = -1;
 
+	if (ns_sysctls(nsfd, &may_ping, 1, &lab_err) < 0)
+		return -1;
 	ns_socket(nsfd, AF_INET, SOCK_DGRAM, IPPROTO_ICMP, &fd, &lab_err);
 	return fd;
 }
@@ -182,7 +186,9 @@ static inline bool ping_once(int nsfd, struct in_addr to)
 	int fd = ping_fd(nsfd);
 	bool ok = fd >= 0 && ping(fd, to, 1, 56, 2000);
 
-	if (fd >= 0)
+	if (fd < 0)
+		printf("# no ping socket: %s\n", lab_err.msg);
+	else
 		close(fd);
 	return ok;
 }
@@ -330,12 +336,8 @@ static inline int guest_start(struct guest *g, struct endpoint *ep,
 			      bool offload)
 {
 	unsigned long on = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-	const struct ns_sysctl may_ping = { "ipv4/ping_group_range",
-					    "0 2147483647" };
 	int r = ns_create(NULL, &g->ns, &lab_err);
 
-	if (r == 0)
-		r = ns_sysctls(g->ns, &may_ping, 1, &lab_err);
 	if (r == 0)
 		r = ns_tap_open(g->ns, "eth0", &g->guest_tap, &lab_err);
 	if (r == 0)
@@ -390,10 +392,11 @@ static inline int tcp_listen(int nsfd, struct in_addr at, uint16_t port)
 	struct sockaddr_in sin = { .sin_family = AF_INET,
 				   .sin_port = htons(port),
 				   .sin_addr = at };
-	int fd = -1;
+	int fd = -1, on = 1;
 
 	if (ns_socket(nsfd, AF_INET, SOCK_STREAM, 0, &fd, &lab_err) < 0)
 		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (void *)&sin, sizeof(sin)) < 0 || listen(fd, 8) < 0) {
 		close(fd);
 		return -1;
