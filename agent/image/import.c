@@ -39,16 +39,23 @@ struct importing {
 	char *name;         /* to give */
 };
 
-/* "PATH[:TAG]". A path that is there with all its colons is just a path. */
+/* "PATH[:TAG]", where both may have slashes and colons: the shortest beginning
+ * that is there, at a colon, is the path. */
 static int split(struct importing *in, const char *rest)
 {
-	const char *slash = strrchr(rest, '/');
-	const char *colon = strchr(slash ? slash : rest, ':');
+	size_t len = strlen(rest);
 
-	if (!colon || fs_exists(AT_FDCWD, rest))
-		return str_set(&in->path, rest);
-	in->path = strndup(rest, (size_t)(colon - rest));
-	return in->path ? str_set(&in->tag, colon + 1) : -ENOMEM;
+	for (size_t i = 0; i <= len; i++) {
+		if (rest[i] != ':' && i < len)
+			continue;
+		free(in->path);
+		in->path = strndup(rest, i);
+		if (!in->path)
+			return -ENOMEM;
+		if (i < len && fs_exists(AT_FDCWD, in->path))
+			return str_set(&in->tag, rest + i + 1);
+	}
+	return 0;
 }
 
 static int take_source(struct importing *in, const char *source)

@@ -66,12 +66,19 @@ static const struct meaning {
 	{ "no such file", -ENOENT },
 	{ "invalid reference format", -EINVAL },
 	{ "does not match", -EBADMSG },
+	{ "did not match", -EBADMSG },
 	{ "verification failed", -EBADMSG },
 	{ "no image found in manifest list", -ENOENT },
 	{ "connection refused", -ECONNREFUSED },
 	{ "no such host", -EHOSTUNREACH },
 	{ "network is unreachable", -ENETUNREACH },
 	{ "timeout", -ETIMEDOUT },
+	/* curl's */
+	{ "Couldn't connect to server", -ECONNREFUSED },
+	{ "Could not resolve host", -EHOSTUNREACH },
+	{ "returned error: 404", -ENOENT },
+	{ "returned error: 40", -EACCES },
+	{ "Maximum file size exceeded", -EFBIG },
 };
 
 /* The text of the last 'msg="..."', or else the last line. */
