@@ -273,6 +273,8 @@ static int make_overlay(const struct vm_config *cfg, const char *path,
 		return err_set(e, -ENOMEM, "out of memory");
 	if (fs_exists(AT_FDCWD, path))
 		return give_to(path, uid, gid, e);
+	if (access(cfg->image.disk, R_OK) < 0)
+		return err_sys(e, "disk image '%s'", cfg->image.disk);
 	r = spawn_run(&o, &io, &res, e);
 	if (r == 0)
 		r = spawn_check(&res, "qemu-img", e);

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The KVM probe: a verdict in any case, soon, and nothing left behind.
+ *
+ * LANE: both
+ * SECONDS: 60
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <time.h>
+
+#include "selftests/harness.h"
+#include "agent/vm/kvm_probe.h"
+
+static long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+static int count(const char *dir)
+{
+	DIR *d = opendir(dir);
+	int nr = 0;
+
+	while (d && readdir(d))
+		nr++;
+	if (d)
+		closedir(d);
+	return nr;
+}
+
+TEST(absent_device_is_named)
+{
+	struct kvm_verdict v;
+
+	kvm_probe("/dev/none", &v);
+	EXPECT_EQ(v.usable, false);
+	EXPECT_STREQ(v.why, "open '/dev/none': No such file or directory");
+}
+
+TEST(another_device_is_no_kvm)
+{
+	struct kvm_verdict v;
+
+	kvm_probe("/dev/null", &v);
+	EXPECT_EQ(v.usable, false);
+	EXPECT_STREQ(v.why, "'/dev/null' does not speak KVM's API");
+}
+
+TEST(unreadable_device_is_named)
+{
+	struct kvm_verdict v;
+	int fd = open("kvm", O_CREAT | O_WRONLY | O_CLOEXEC, 0000);
+
+	close(fd);
+	if (getuid() == 0 && seteuid(65534) < 0)
+		SKIP("cannot become another user");
+	kvm_probe("kvm", &v);
+	EXPECT_EQ(v.usable, false);
+	EXPECT_STREQ(v.why, "open 'kvm': Permission denied");
+	(void)!seteuid(0);
+}
+
+TEST(real_device_gets_a_verdict_in_time)
+{
+	long long begin = now_ms();
+	int fds = count("/proc/self/fd");
+	struct kvm_verdict v;
+
+	if (access("/dev/kvm", F_OK) < 0)
+		SKIP("no /dev/kvm");
+	kvm_probe("/dev/kvm", &v);
+	printf("# %s: %s\n", v.usable ? "usable" : "unusable", v.why);
+	EXPECT_GE(1500, now_ms() - begin);
+	EXPECT_EQ(v.why[0] != '\0', 1);
+	/* the thread is gone, unless it hangs in the kernel */
+	if (v.took_ms < KVM_PROBE_LIMIT_MS * 2) {
+		for (int i = 0; i < 1000 && count("/proc/self/task") > 3; i++)
+			usleep(1000);
+		EXPECT_EQ(count("/proc/self/task"), 3);
+		EXPECT_EQ(count("/proc/self/fd"), fds);
+	}
+}
+
+TEST(signals_are_as_before)
+{
+	struct sigaction before, after;
+	sigset_t mask, was;
+	struct kvm_verdict v;
+
+	sigaction(SIGURG, NULL, &before);
+	sigprocmask(SIG_SETMASK, NULL, &was);
+	kvm_probe("/dev/kvm", &v);
+	sigaction(SIGURG, NULL, &after);
+	sigprocmask(SIG_SETMASK, NULL, &mask);
+	EXPECT_EQ(before.sa_handler == after.sa_handler, 1);
+	/* the kernel knows 64 signals, the C library 1024 */
+	EXPECT_EQ(memcmp(&mask, &was, 8), 0);
+}
+
+TEST_MAIN()
