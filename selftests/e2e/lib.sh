@@ -223,3 +223,62 @@ node_down()
 	"$NODE" down --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
 		--cgroup-name "$CG" "${AGENT_ARGS[@]}"
 }
+
+# A container pod of the demo image; more of the spec as extra lines.
+web_manifest() # NAME [CPU] [MEMORY]
+{
+	cat <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: $1}
+	spec:
+	  terminationGracePeriodSeconds: 2
+	  containers:
+	  - name: web
+	    image: web
+	    imagePullPolicy: Never
+	    readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+	    resources:
+	      requests: {cpu: 50m, memory: 32Mi}
+	      limits: {cpu: ${2-500m}, memory: ${3-64Mi}}
+	END
+}
+vm_manifest() # NAME [CPU] [MEMORY]
+{
+	cat <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: $1}
+	spec:
+	  terminationGracePeriodSeconds: 5
+	  virtualMachine:
+	    name: vm
+	    image: vm
+	    imagePullPolicy: Never
+	    resources:
+	      requests: {cpu: 100m, memory: 128Mi}
+	      limits: {cpu: ${2-1}, memory: ${3-256Mi}}
+	END
+}
+apply() { node apply -f /dev/stdin; }
+
+# Inside a container, whichever hierarchy: '500m 64'.
+container_size() # POD
+{
+	node exec "$1" -- /bin/sh -c 'cd /sys/fs/cgroup
+		if [ -e cpu.max ]; then
+			read -r q p <cpu.max; read -r m <memory.max
+		else
+			read -r q <cpu/cpu.cfs_quota_us
+			read -r p <cpu/cpu.cfs_period_us
+			read -r m <memory/memory.limit_in_bytes
+		fi
+		echo "$((q * 1000 / p))m $((m >> 20))"'
+}
+# Inside a guest: '2 CPUs, 480'.
+vm_cpus() { node exec "$1" -- nproc; }
+vm_mib()
+{
+	node exec "$1" -- /bin/sh -c \
+		'set -- $(grep MemTotal /proc/meminfo); echo $(($2 >> 10))'
+}

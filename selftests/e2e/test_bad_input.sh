@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 180
+# What cannot work is refused with what, why and what to do; and harms no pod.
+. "$(dirname "$0")/lib.sh"
+
+refused() # REGEX, manifest on stdin
+{
+	local out
+	out=$(apply 2>&1) && {
+		echo "was taken: $out"
+		return 1
+	}
+	grep -qE -- "$1" <<<"$out" || {
+		echo "want /$1/, got: $out"
+		return 1
+	}
+}
+edited() { web_manifest bad | sed "$1"; }
+
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "the image is imported" image_web
+ok "a good pod runs" eval 'web_manifest good | apply && wait_for 30 pod_ready good'
+ok "text that is no YAML" refused 'line|YAML|yaml' <<<'kind: [Pod'
+ok "another kind" refused 'Pod' <<<'{"apiVersion": "v1", "kind": "Pot"}'
+ok "an unknown field is named" \
+	refused 'imagePolicy' < <(edited 's/imagePullPolicy/imagePolicy/')
+ok "a request above its limit" \
+	refused 'cpu|limit' < <(edited 's/cpu: 50m/cpu: 5/')
+ok "a quantity that is none" refused '64Mo' < <(edited 's/64Mi/64Mo/')
+ok "both kinds of payload at once" refused 'virtualMachine|containers' \
+	< <(edited '$a\  virtualMachine: {name: x, image: y}')
+ok "no name" refused 'name' < <(edited 's/name: bad/labels: {}/')
+ok "a pod no node can hold waits, and says why" eval '
+	edited "s/memory: 32Mi/memory: 900Gi/; s/memory: 64Mi/memory: 900Gi/" |
+		apply; wait_for 10 prints "emory" node describe bad'
+node delete bad >/dev/null 2>&1
+wait_for 10 pod_gone bad
+ok "an image that is not there is named" eval '
+	edited "s/image: web/image: nowhere/" | apply
+	wait_for 10 prints "ErrImageNeverPull" node describe bad'
+ok "the other pod is not disturbed" pod_is good \
+	'.status.containerStatuses[0].restartCount' 0
+ok "no such pod" eval '! prints "." node exec nobody -- true >/dev/null ||
+	prints nobody node exec nobody -- true'
+e2e_end

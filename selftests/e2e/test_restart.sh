@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: both
+# SECONDS: 300
+# An agent that stops, crashes or is upgraded touches no pod, and comes back to
+# where it was: even in the middle of a resize.
+. "$(dirname "$0")/lib.sh"
+
+pids() # of all containers
+{
+	our_cgroups | while read -r c; do
+		find "$c" -path '*/web/cgroup.procs' -exec cat {} +
+	done | sort -un | tr '\n' ' '
+}
+ip_of() { pod "$1" .status.podIP; }
+
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "the image is imported" image_web
+for p in a b; do
+	web_manifest $p | apply >"$E2E/said" 2>&1
+done
+ok "two pods are ready" wait_for 30 eval 'pod_ready a && pod_ready b'
+pids=$(pids) ip=$(ip_of a)
+[ -n "$pids" ] || echo "# no process found in the pods' cgroups"
+
+node exec b -- ping -i 0.1 "$ip" >"$E2E/ping" 2>&1 &
+pinger=$!
+ok "pods reach each other" wait_for 10 grep -q 'seq=3' "$E2E/ping"
+ok "the agent stops" agent_stop
+ok "containers run on without it" [ "$pids" = "$(pids)" ]
+ok "they are served without it" prints Hello curl -sS -m 5 "http://$ip:8080/"
+ok "it starts again" agent_start --restart-backoff 100ms
+ok "the pods are ready" wait_for 20 eval 'pod_ready a && pod_ready b'
+ok "they are the same processes" [ "$pids" = "$(pids)" ]
+ok "with the same address" [ "$ip" = "$(ip_of a)" ]
+ok "never restarted" pod_is a '.status.containerStatuses[0].restartCount' 0
+ok "exec works on" prints '^a$' node exec a -- hostname
+kill $pinger 2>/dev/null
+
+for i in 1 2 3 4 5; do
+	size=$((64 + 16 * i))
+	node resize a --memory ${size}Mi >"$E2E/said" 2>&1 &
+	wait_for 1 eval '[ $RANDOM -lt 16384 ]'
+	agent_kill
+	agent_start --restart-backoff 100ms
+	wait
+	node resize a --memory ${size}Mi --timeout 20s >"$E2E/said" 2>&1
+	ok "killed in resize $i: it gets there" \
+		wait_for 20 prints " $size\$" container_size a
+done
+ok "still the same processes" [ "$pids" = "$(pids)" ]
+
+note_bpf
+agent_kill
+kill -9 ${pids%% *}
+ok "the agent comes back after a container died meanwhile" agent_start \
+	--restart-backoff 100ms
+ok "and starts that one again" wait_for 30 eval 'pod_ready a && pod_ready b'
+ok "applied pods are not doubled" [ "$(node ps -o json |
+	jq '.items | length')" = 2 ]
+note_bpf
+node delete a >/dev/null 2>&1
+ok "a delete goes on over a crash" agent_kill
+ok "the agent starts" agent_start --restart-backoff 100ms
+node delete a >/dev/null 2>&1
+ok "the pod is gone" wait_for 20 pod_gone a
+e2e_end

@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 400
+# Agent, supervisors and QEMU are killed with -9, 200 times, at random steps of
+# create, resize and delete: afterwards no pod is lost, doubled or left over.
+# STORM_SEED repeats a run, STORM_KILLS makes it longer.
+. "$(dirname "$0")/lib.sh"
+kills=${STORM_KILLS:-210}
+seed=${STORM_SEED:-$((RANDOM * RANDOM % 100000))}
+RANDOM=$seed
+echo "# seed $seed, $kills kills"
+pods=(s0 s1 s2 s3)
+backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
+
+of_role() # supervisor|qemu|agent
+{
+	local p
+	case $1 in
+	agent) echo "$AGENT_PID" ;;
+	supervisor) our_cgroups | while read -r c; do
+			find "$c" -path '*/supervisor/cgroup.procs' \
+				-exec cat {} + 2>/dev/null
+		done | sort -un ;;
+	qemu) our_cgroups | while read -r c; do
+			find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null
+		done | sort -un | while read -r p; do
+			grep -q '^qemu-system' "/proc/$p/comm" 2>/dev/null &&
+				echo "$p"
+		done ;;
+	esac
+}
+
+# One after another, what a user does; what is known of it afterwards is kept:
+# an answer is a promise, no answer is not.
+operate()
+{
+	local p size
+	RANDOM=$((seed + 1))
+	while ! [ -e "$E2E/enough" ]; do
+		p=${pods[RANDOM % ${#pods[@]}]}
+		echo unknown >"$E2E/want.$p"
+		case $((RANDOM % 4)) in
+		0 | 1) web_manifest "$p" | timeout 5 "$NODE" --socket \
+			"$RUN/node.sock" apply -f /dev/stdin &&
+			echo present >"$E2E/want.$p" ;;
+		2) size=$((48 + RANDOM % 4 * 16))
+			timeout 5 "$NODE" --socket "$RUN/node.sock" resize "$p" \
+				--memory ${size}Mi --timeout 3s ;;
+		3) timeout 5 "$NODE" --socket "$RUN/node.sock" delete "$p" &&
+			echo absent >"$E2E/want.$p" ;;
+		esac >/dev/null 2>&1
+	done
+}
+
+ok "the agent starts" agent_start "${backoff[@]}"
+ok "the images are imported" eval 'image_web && image_vm'
+vm_manifest vm 1 128Mi | apply >/dev/null 2>&1
+operate &
+operator=$!
+
+declare -A done_to=([agent]=0 [supervisor]=0 [qemu]=0)
+for ((i = 0; i < kills;)); do
+	case $((RANDOM % 10)) in
+	0) role=qemu ;;
+	1 | 2 | 3) role=supervisor ;;
+	*) role=agent ;;
+	esac
+	pause "0.$((RANDOM % 150 + 100))"
+	mapfile -t victims < <(of_role $role)
+	[ ${#victims[@]} -gt 0 ] || continue
+	victim=${victims[RANDOM % ${#victims[@]}]}
+	kill -9 "$victim" 2>/dev/null || continue
+	done_to[$role]=$((done_to[$role] + 1)) i=$((i + 1))
+	[ $role != agent ] || agent_start "${backoff[@]}" || break
+	[ $((i % 50)) -ne 0 ] || note_bpf
+done
+touch "$E2E/enough"
+wait $operator
+echo "# killed: agent ${done_to[agent]}, supervisor ${done_to[supervisor]}," \
+	"qemu ${done_to[qemu]}"
+ok "$kills kills, and the agent answers" [ "$i" -ge "$kills" ]
+
+promised()
+{
+	local p
+	for p in "${pods[@]}"; do
+		case $(cat "$E2E/want.$p" 2>/dev/null) in
+		present) [ -n "$(pod "$p" .metadata.name)" ] || {
+				echo "$p was applied, and is lost"
+				return 1
+			} ;;
+		absent) pod_gone "$p" || {
+				echo "$p was deleted, and is still there"
+				return 1
+			} ;;
+		esac
+	done
+}
+ok "what was promised holds" wait_for 30 promised
+for p in "${pods[@]}"; do
+	web_manifest "$p" | apply >/dev/null 2>&1
+done
+all_ready()
+{
+	local p
+	for p in "${pods[@]}" vm; do
+		pod_ready "$p" || return
+	done
+}
+ok "all pods get ready" wait_for 90 all_ready
+ok "each has one supervisor" [ "$(of_role supervisor | wc -l)" = 5 ]
+ok "there is one QEMU" [ "$(of_role qemu | wc -l)" = 1 ]
+ok "and one folder per pod" [ "$(find "$RUN/pods" -mindepth 1 -maxdepth 1 |
+	wc -l)" = 5 ]
+for p in "${pods[@]}"; do
+	ok "$p can be resized" node resize "$p" --memory 80Mi --timeout 20s
+	ok "and has it" prints ' 80$' container_size "$p"
+done
+note_bpf
+for p in "${pods[@]}" vm; do
+	node delete "$p" >/dev/null 2>&1
+done
+empty() { [ "$(node ps -o json | jq '.items | length')" = 0 ]; }
+ok "all pods can be deleted" wait_for 40 empty
+ok "their cgroups are gone" [ -z "$(our_cgroups | while read -r c; do
+	find "$c" -name 'pod*'
+done)" ]
+ok "their processes too" [ -z "$(of_role supervisor)$(of_role qemu)" ]
+e2e_end

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: both
+# SECONDS: 400
+# The life of a VM pod, from outside and from inside its guest: boot, reach,
+# resize up and down, reboot, power off, delete.
+. "$(dirname "$0")/lib.sh"
+boot_limit=60
+[ "${ARKTOS_LANE-}" = guest ] && boot_limit=150
+
+reach() { curl -sS -m 5 "http://$(pod vm .status.podIP)/cgi-bin/info"; }
+boot_id() { node exec vm -- cat /proc/sys/kernel/random/boot_id; }
+at_least() # NUMBER COMMAND...
+{
+	local want=$1 got
+	shift
+	got=$("$@") && [ "$got" -ge "$want" ] || {
+		echo "got '$got', want at least $want"
+		return 1
+	}
+}
+less_than() { ! at_least "$@"; }
+guest_answers() { node exec vm -- true; }
+rebooted() { [ "$(boot_id)" != "$before" ] && [ -n "$(boot_id)" ]; }
+
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "the image is imported" image_vm
+ok "a VM is applied" eval 'vm_manifest vm | apply'
+ok "it runs" wait_for $boot_limit pod_is vm .status.phase Running
+ok "its guest answers" wait_for $boot_limit guest_answers
+ok "and the pod is ready" wait_for 20 pod_ready vm
+ok "it says how it is accelerated" prints '^(kvm|tcg)$' \
+	pod vm .status.virtualMachineStatus.accelerator
+[ "${ARKTOS_LANE-}" = guest ] &&
+	ok "which is KVM in this lane" pod_is vm \
+		.status.virtualMachineStatus.accelerator kvm
+ok "it is reached at its address" wait_for 10 prints '^host vm' reach
+ok "one CPU is online" prints '^1$' vm_cpus vm
+mib=$(vm_mib vm)
+before=$(boot_id)
+ok "CPU and memory grow in place, confirmed by the guest" prints 'guest' \
+	node resize vm --cpu 2 --memory 512Mi --timeout 60s
+ok "the guest has two CPUs" prints '^2$' vm_cpus vm
+ok "and more memory" at_least $((mib + 200)) vm_mib vm
+ok "they shrink in place" \
+	node resize vm --cpu 1 --memory 256Mi --timeout 60s
+ok "the guest has one CPU again" prints '^1$' vm_cpus vm
+ok "and less memory" less_than $((mib + 100)) vm_mib vm
+ok "all in one boot" [ "$before" = "$(boot_id)" ]
+note_bpf
+ok "a reboot is asked for" node reboot vm
+ok "and the guest boots anew" wait_for $boot_limit rebooted
+ok "the console has been logged" prints 'login|BusyBox|reboot' node logs vm
+ok "a VM is deleted" node delete vm
+ok "and is gone" wait_for 30 pod_gone vm
+e2e_end
