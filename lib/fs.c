@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,10 +136,18 @@ int fs_mkdirs(const char *path, mode_t mode, struct err *e)
 	return 0;
 }
 
-static int remove_at(int dirfd, const char *name, dev_t dev, int depth,
+struct removing {
+	int top; /* the tree's root */
+	dev_t dev;
+	unsigned int serial;
+	bool moved; /* something from the depths into the root */
+};
+
+static int remove_at(struct removing *m, int dirfd, const char *name, int depth,
 		     struct err *e);
 
-static int remove_content(int fd, dev_t dev, int depth, struct err *e)
+/* Takes @fd. */
+static int remove_content(struct removing *m, int fd, int depth, struct err *e)
 {
 	DIR *d = fdopendir(fd);
 	struct dirent *ent;
@@ -153,16 +162,49 @@ static int remove_content(int fd, dev_t dev, int depth, struct err *e)
 		if (strcmp(ent->d_name, ".") == 0 ||
 		    strcmp(ent->d_name, "..") == 0)
 			continue;
-		r = remove_at(fd, ent->d_name, dev, depth + 1, e);
+		r = remove_at(m, fd, ent->d_name, depth + 1, e);
 	}
 	closedir(d);
 	return r;
 }
 
-static int remove_at(int dirfd, const char *name, dev_t dev, int depth,
+/* Whoever nests folders too deeply for our stack shall not make them stay for
+ * ever: bring what is too deep up to the root, for the next round. */
+static int raise_deep(struct removing *m, int dirfd, const char *name,
+		      struct err *e)
+{
+	char up[64];
+
+	do
+		(void)snprintf(up, sizeof(up), ".deep.%u", m->serial++);
+	while (fs_exists(m->top, up));
+	if (renameat(dirfd, name, m->top, up) < 0)
+		return err_sys(e, "'%s' is nested too deeply: move it up",
+			       name);
+	m->moved = true;
+	return 0;
+}
+
+static int open_folder(const struct removing *m, int dirfd, const char *name,
+		       struct err *e)
+{
+	auto_close int fd =
+		openat(dirfd, name,
+		       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(e, "open '%s'", name);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "stat '%s'", name);
+	if (st.st_dev != m->dev)
+		return err_set(e, -EXDEV, "'%s' is a mount point", name);
+	return take_fd(&fd);
+}
+
+static int remove_at(struct removing *m, int dirfd, const char *name, int depth,
 		     struct err *e)
 {
-	struct stat st;
 	int fd, r;
 
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
@@ -170,21 +212,11 @@ static int remove_at(int dirfd, const char *name, dev_t dev, int depth,
 	if (errno != EISDIR && errno != EPERM)
 		return err_sys(e, "unlink '%s'", name);
 	if (depth > FS_DEPTH_MAX)
-		return err_set(e, -ELOOP, "'%s' is nested too deeply", name);
-	fd = openat(dirfd, name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		return raise_deep(m, dirfd, name, e);
+	fd = open_folder(m, dirfd, name, e);
 	if (fd < 0)
-		return err_sys(e, "open '%s'", name);
-	if (fstat(fd, &st) < 0) {
-		r = err_sys(e, "stat '%s'", name);
-		close(fd);
-		return r;
-	}
-	if (dev && st.st_dev != dev) {
-		close(fd);
-		return err_set(e, -EXDEV, "'%s' is a mount point", name);
-	}
-	r = remove_content(fd, st.st_dev, depth, e); /* closes fd */
+		return fd;
+	r = remove_content(m, fd, depth, e);
 	if (r < 0)
 		return r;
 	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -194,7 +226,34 @@ static int remove_at(int dirfd, const char *name, dev_t dev, int depth,
 
 int fs_remove_tree(int dirfd, const char *path, struct err *e)
 {
-	return remove_at(dirfd, path, 0, 0, e);
+	struct removing m = { .top = -EBADF };
+	auto_close int top = -EBADF;
+	struct stat st;
+	int r, fd;
+
+	if (unlinkat(dirfd, path, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return err_sys(e, "unlink '%s'", path);
+	top = openat(dirfd, path,
+		     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (top < 0)
+		return err_sys(e, "open '%s'", path);
+	if (fstat(top, &st) < 0)
+		return err_sys(e, "stat '%s'", path);
+	m.top = top;
+	m.dev = st.st_dev;
+	do {
+		m.moved = false;
+		fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = fd < 0 ? err_sys(e, "open '%s'", path)
+			   : remove_content(&m, fd, 0, e);
+	} while (r == 0 && m.moved);
+	if (r < 0)
+		return r;
+	if (unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return err_sys(e, "rmdir '%s'", path);
+	return 0;
 }
 
 bool fs_exists(int dirfd, const char *path)

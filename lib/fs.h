@@ -27,8 +27,8 @@ int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
 /* mkdir -p. 0 also when it exists already. */
 int fs_mkdirs(const char *path, mode_t mode, struct err *e);
 
-/* Remove a tree without following symlinks and without leaving @path's mount.
- * 0 also when nothing is there. */
+/* Remove a tree, however deep, without following symlinks and without leaving
+ * @path's mount (-EXDEV). 0 also when nothing is there. */
 int fs_remove_tree(int dirfd, const char *path, struct err *e);
 
 bool fs_exists(int dirfd, const char *path);
