@@ -13,9 +13,12 @@
  *
  *	log_find_attempt(dir, false, &attempt, &e);
  *	log_open(dir, attempt, &opts, &log, &e);
- *	while ((r = log_read(log, 65536, &out, &e)) > 0)
+ *	do {
+ *		r = log_read(log, 65536, &out, &e);
  *		send(&out);			and buf_reset()
- *	r == 0: follow: wait for log_fd(), else it is the end
+ *	} while (r > 0);
+ *	if (!log_ended(log))			only with follow
+ *		wait for log_fd(), and go on
  *
  * The content is the containers': any bytes, any length. Records that are not
  * in the format are left out and counted. Not thread-safe; one reader per user.
@@ -72,10 +75,12 @@ int log_fd(const struct log_reader *log);
 /**
  * log_read() - Append about @max bytes of output, whole lines, to @out.
  *
- * Never blocks. It may go beyond @max by one line.
+ * Never blocks. It may go beyond @max by one line, and ends early after much
+ * that was left out.
  *
- * Return: 1 something was appended, 0 nothing more (for now, with follow), or
- * -errno. log_ended() tells the two kinds of 0 apart.
+ * Return: 1 call again, 0 nothing more (for now, with follow), or -errno; with
+ * each something may have been appended. log_ended() tells the two kinds of 0
+ * apart.
  */
 int log_read(struct log_reader *log, size_t max, struct buf *out,
 	     struct err *e);
