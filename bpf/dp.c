@@ -25,8 +25,8 @@
 
 DEFINE_AUTO_PTR(endpoint_bpf, endpoint_bpf__destroy)
 
-/* libbpf tells what went wrong only to a callback. Keep the last line of it,
- * for whoever has failed in this thread. */
+/* libbpf tells what went wrong only to a callback. Keep the first line of it,
+ * which is nearest to the cause, for whoever has failed in this thread. */
 static _Thread_local char libbpf_said[160];
 
 static int libbpf_print(enum libbpf_print_level level, const char *fmt,
@@ -34,12 +34,11 @@ static int libbpf_print(enum libbpf_print_level level, const char *fmt,
 {
 	char line[sizeof(libbpf_said)];
 
-	if (level != LIBBPF_WARN)
+	if (level != LIBBPF_WARN || libbpf_said[0])
 		return 0;
 	vsnprintf(line, sizeof(line), fmt, ap);
 	line[strcspn(line, "\n")] = '\0';
-	if (line[0])
-		memcpy(libbpf_said, line, sizeof(line));
+	memcpy(libbpf_said, line, sizeof(line));
 	return 0;
 }
 
