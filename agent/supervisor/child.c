@@ -227,30 +227,52 @@ static int pty_open(const struct child *c, int *ret_slave, struct err *e)
 	return 0;
 }
 
-/* Place descriptors 0, 1, 2 and the ones the program was promised; the rest
- * closes at exec. */
-static int set_fds(struct child *c, const int std[3], struct err *e)
-{
-	int moved[PROTO_FDS_MAX];
-	size_t nr = c->spec->fds.nr;
-	int last = 2 + (int)nr;
+/* Descriptors on their way to the program: out of the way of their targets,
+ * which must happen before its limits count. */
+struct moved {
+	int std[3];
+	int given[PROTO_FDS_MAX];
+};
 
-	c->status = fcntl(c->status, F_DUPFD_CLOEXEC, FD_FLOOR + (int)nr);
-	if (c->status < 0)
-		return err_sys(e, "dup");
-	for (size_t i = 0; i < nr; i++) {
-		moved[i] = fcntl(c->fds[c->spec->fds.v[i]], F_DUPFD_CLOEXEC,
-				 FD_FLOOR + (int)nr);
-		if (moved[i] < 0)
-			return err_sys(e, "dup");
-	}
+static int move_up(int fd, int floor, struct err *e)
+{
+	int to = fcntl(fd, F_DUPFD_CLOEXEC, floor);
+
+	return to < 0 ? err_sys(e, "dup") : to;
+}
+
+static int move_fds(struct child *c, const int std[3], struct moved *m,
+		    struct err *e)
+{
+	const struct spec_fds *given = &c->spec->fds;
+	int floor = FD_FLOOR + (int)given->nr;
+	int status = move_up(c->status, floor, e);
+
+	if (status < 0)
+		return status;
+	c->status = status;
 	for (int i = 0; i < 3; i++)
-		if (dup2(std[i], i) < 0)
+		if ((m->std[i] = move_up(std[i], floor, e)) < 0)
+			return m->std[i];
+	for (size_t i = 0; i < given->nr; i++)
+		if ((m->given[i] = move_up(c->fds[given->v[i]], floor, e)) < 0)
+			return m->given[i];
+	return 0;
+}
+
+/* 0, 1, 2 and the ones the program was promised; the rest closes at exec. */
+static int place_fds(const struct child *c, const struct moved *m,
+		     struct err *e)
+{
+	size_t nr = c->spec->fds.nr;
+
+	for (int i = 0; i < 3; i++)
+		if (dup2(m->std[i], i) < 0)
 			return err_sys(e, "dup2");
 	for (size_t i = 0; i < nr; i++)
-		if (dup2(moved[i], 3 + (int)i) < 0)
+		if (dup2(m->given[i], 3 + (int)i) < 0)
 			return err_sys(e, "dup2");
-	if (close_range((unsigned int)last + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+	if (close_range(3 + (unsigned int)nr, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		return err_sys(e, "close_range");
 	return 0;
 }
@@ -411,6 +433,7 @@ static _Noreturn void finish(struct child *c)
 	auto_free void *filter = NULL;
 	size_t filter_len = 0;
 	struct err e = { 0 };
+	struct moved moved;
 	struct ids ids;
 	int std[3], r;
 	char **env;
@@ -435,13 +458,15 @@ static _Noreturn void finish(struct child *c)
 	}
 	r = write_oom(c->spec, &e);
 	if (r == 0)
+		r = move_fds(c, std, &moved, &e);
+	if (r == 0)
 		r = set_limits(c, &e);
 	if (r == 0)
 		r = cred_drop(c, &ids,
 			      c->env->userns_size ? c->env->userns_fd : -1,
 			      filter, filter_len, &e);
 	if (r == 0)
-		r = set_fds(c, std, &e);
+		r = place_fds(c, &moved, &e);
 	if (r == 0 && c->spec->tty && ioctl(0, TIOCSCTTY, 0) < 0)
 		r = err_sys(&e, "take the terminal");
 	if (r < 0)

@@ -21,9 +21,12 @@
 
 #include "agent/supervisor/sup.h"
 #include "agent/supervisor/sys.h"
+#include "lib/buf.h"
+#include "lib/fs.h"
 #include "lib/str.h"
 
-#define SWEEPS_MAX 100
+#define SWEEPS_MAX      100
+#define CGROUP_TEXT_MAX 8192
 
 struct proc *proc_find(struct sup *sup, const char *name)
 {
@@ -123,6 +126,39 @@ static int out_add(struct proc *p, int i, int fd, const char *tag)
 	return watch_add(p->sup, &o->watch, fd, out_ready);
 }
 
+/* Where out-of-memory kills of @pid's cgroup are counted; -1 if nobody knows.
+ * For who was given no descriptor of it. */
+static int oom_open(pid_t pid)
+{
+	auto_buf struct buf b = BUF_INIT;
+	auto_free char *file = NULL;
+	char path[64];
+	char *line, *save = NULL, *name, *group;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (fs_read(AT_FDCWD, path, CGROUP_TEXT_MAX, &b, NULL) < 0)
+		return -1;
+	for (line = strtok_r(b.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		name = strchr(line, ':');
+		group = name ? strchr(name + 1, ':') : NULL;
+		if (!group)
+			continue;
+		*group++ = '\0';
+		if (!str_eq(name, ":memory") && !str_eq(name, ":"))
+			continue;
+		free(file);
+		file = name[1] ? str_printf("/sys/fs/cgroup/memory%s/"
+					    "memory.oom_control",
+					    group)
+			       : str_printf("/sys/fs/cgroup%s/memory.events",
+					    group);
+		if (name[1])
+			break; /* on a hybrid host v2 counts nothing */
+	}
+	return file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+}
+
 /* --- being started -------------------------------------------------------- */
 
 static void started(struct proc *p)
@@ -138,6 +174,10 @@ static void started(struct proc *p)
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)p->host_pid);
 	if (p->kind != KIND_EXEC && stat(path, &st) == 0)
 		p->mntns = st.st_ino;
+	if (p->kind != KIND_EXEC && p->oom_fd < 0 && p->nr_cgroups) {
+		p->oom_fd = oom_open(p->host_pid);
+		p->oom_before = oom_count(p->oom_fd);
+	}
 	if (!c)
 		return;
 	doc = reply_ok(p->request_id);

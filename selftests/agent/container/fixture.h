@@ -177,7 +177,8 @@ static MAYBE int pod_up(struct pod *p, const struct sandbox_opts *opts)
 	pod_dirs(p);
 	if (opts)
 		o = *opts;
-	o.binary = pod_binary();
+	if (!o.binary)
+		o.binary = pod_binary();
 	o.uid = "9f1c0b4a-1111-4222-8333-444455556666";
 	o.run_dir = p->run;
 	o.state_dir = p->state;
@@ -253,11 +254,13 @@ static MAYBE char *pod_output(struct pod *p, const char *script,
 			      const char *more)
 {
 	struct buf b = BUF_INIT;
-	char path[PATH_MAX];
+	char path[PATH_MAX], both[PATH_MAX];
 	char *text, *line, *save = NULL;
 
+	/* Two pipes have no order between them. */
+	snprintf(both, sizeof(both), "exec 2>&1; %s", script);
 	buf_puts(&b, "");
-	if (pod_run(p, "out", script, more) < 0) {
+	if (pod_run(p, "out", both, more) < 0) {
 		buf_printf(&b, "not started: %s", p->e.msg);
 		return buf_take(&b);
 	}
@@ -286,7 +289,7 @@ static MAYBE char *pod_output(struct pod *p, const char *script,
 
 /* Processes whose /proc/<pid>/ns/pid or a parent's is not ours are hard to
  * find; those with our scratch directory in their command line are not. */
-static MAYBE int count_procs(const char *needle)
+static MAYBE int count_procs_of(const char *needle, size_t needle_len)
 {
 	DIR *d = opendir("/proc");
 	struct dirent *ent;
@@ -305,12 +308,16 @@ static MAYBE int count_procs(const char *needle)
 		if (fd >= 0)
 			close(fd);
 		n += len > 0 &&
-		     memmem(text, (size_t)len, needle, strlen(needle)) != NULL;
+		     memmem(text, (size_t)len, needle, needle_len) != NULL;
 	}
 	if (d)
 		closedir(d);
 	return n;
 }
+
+#define count_procs(path)   count_procs_of(path, strlen(path))
+/* Of a command line's literal, with a NUL between arguments. */
+#define count_args(literal) count_procs_of(literal, sizeof(literal) - 1)
 
 /* A line "Key:\tvalue" of /proc/<pid>/status. Static memory. */
 static MAYBE const char *proc_status(pid_t pid, const char *key)
