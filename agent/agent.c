@@ -351,6 +351,7 @@ static void *stop_queue(void *arg)
 	struct agent *a = arg;
 
 	wq_stop(a->queue, false);
+	atomic_store(&a->drained, true);
 	ev_stop(a->loop);
 	return NULL;
 }
@@ -362,7 +363,9 @@ static void drain_workers(struct agent *a)
 	atomic_store(&a->stopping, true);
 	if (pthread_create(&t, NULL, stop_queue, a) != 0)
 		return;
-	(void)ev_run(a->loop);
+	/* A second signal stops the loop, too. */
+	while (!atomic_load(&a->drained))
+		(void)ev_run(a->loop);
 	pthread_join(t, NULL);
 }
 

@@ -65,7 +65,7 @@ struct agent {
 	char userns_why[256];
 	char boot_id[40];
 	int64_t started_us;
-	atomic_bool stopping;
+	atomic_bool stopping, drained;
 	int probe_threads; /* atomic */
 };
 

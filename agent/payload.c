@@ -541,6 +541,20 @@ int payload_observe_sandbox(struct pod *pod, struct err *e)
 	return r;
 }
 
+/* What runs was made from an image of this node; exec wants its settings. If it
+ * was removed since, only exec goes without. */
+static void find_image(struct pod *pod, struct ctr *c)
+{
+	const char *ref = c->spec ? c->spec->image : pod->spec->vm->image;
+	struct image *image = NULL;
+
+	if (c->image || image_find(pod->agent->images, ref, &image, NULL) < 0)
+		return;
+	pthread_mutex_lock(&pod->lock);
+	c->image = image;
+	pthread_mutex_unlock(&pod->lock);
+}
+
 int payload_adopt(struct pod *pod, struct err *e)
 {
 	struct sandbox *sb = NULL;
@@ -571,9 +585,12 @@ int payload_adopt(struct pod *pod, struct err *e)
 		if (pod->ctrs[i].phase == CTR_RUNNING)
 			pod->ctrs[i].phase = CTR_WAITING;
 	r = payload_observe_sandbox(pod, e);
-	for (size_t i = 0; i < pod->nr_ctrs && r >= 0; i++)
-		if (pod->ctrs[i].phase == CTR_RUNNING)
-			r = pod->payload->adopt(pod, i, e);
+	for (size_t i = 0; i < pod->nr_ctrs && r >= 0; i++) {
+		if (pod->ctrs[i].phase != CTR_RUNNING)
+			continue;
+		find_image(pod, &pod->ctrs[i]);
+		r = pod->payload->adopt(pod, i, e);
+	}
 	return r;
 }
 

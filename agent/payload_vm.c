@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The VM payload: QEMU in the pod's supervisor, driven over QMP. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,6 +19,7 @@
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -86,8 +88,11 @@ static void fill_net(struct start *s, const struct pod *pod)
 
 static void fill_image(struct start *s, const struct image *img)
 {
-	if (!img)
-		return; /* only the paths are of interest */
+	/* Gone since the VM was started: only the sockets' paths matter now. */
+	if (!img) {
+		s->cfg.image.kernel = "/";
+		return;
+	}
 	s->cfg.image = (struct vm_image){
 		.kernel = img->vm.kernel,
 		.initrd = img->vm.initrd,
@@ -178,11 +183,52 @@ static int set_memory(void *ctx, uint64_t bytes, struct err *e)
 			    bytes + vm_pod_overhead(pod), e);
 }
 
+/* QEMU tells its threads as they are numbered in its own pid namespace. */
+static pid_t host_tid(int pid, const char *task, pid_t tid)
+{
+	auto_buf struct buf b = BUF_INIT;
+	char path[64];
+	const char *ns, *end;
+	int last = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", pid, task);
+	if (fs_read(AT_FDCWD, path, 16384, &b, NULL) < 0)
+		return 0; /* it has just ended */
+	ns = strstr(buf_str(&b), "\nNSpid:");
+	end = ns ? strchr(ns + 1, '\n') : NULL;
+	while (end && end > ns && end[-1] != '\t' && end[-1] != ' ')
+		end--;
+	if (!end || sscanf(end, "%d", &last) != 1 || last != tid)
+		return 0;
+	return (pid_t)strtol(task, NULL, 10);
+}
+
+static int find_host_tid(int pid, pid_t tid, pid_t *ret, struct err *e)
+{
+	char path[64];
+	struct dirent *ent;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	*ret = 0;
+	d = pid > 0 ? opendir(path) : NULL;
+	while (d && !*ret && (ent = readdir(d)))
+		if (ent->d_name[0] != '.')
+			*ret = host_tid(pid, ent->d_name, tid);
+	if (d)
+		closedir(d);
+	if (*ret)
+		return 0;
+	return err_set(e, -ESRCH, "no thread %d in QEMU (pid %d)", (int)tid,
+		       pid);
+}
+
 static int add_vcpu(void *ctx, pid_t tid, struct err *e)
 {
 	struct pod *pod = ctx;
+	int r = find_host_tid(pod->ctrs[0].pid, tid, &tid, e);
 
-	return cg_attach_thread(pod->ctrs[0].vcpu_cg, tid, e);
+	return r < 0 ? r : cg_attach_thread(pod->ctrs[0].vcpu_cg, tid, e);
 }
 
 static int connect_vm(struct pod *pod, const struct start *s, struct err *e)
