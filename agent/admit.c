@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "agent/vm/vm.h"
 #include "lib/err.h"
 #include "lib/quantity.h"

@@ -12,6 +12,7 @@
 
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
 #include "lib/err.h"

@@ -10,6 +10,7 @@
 
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"

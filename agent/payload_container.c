@@ -13,6 +13,7 @@
 #include "agent/container/container.h"
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "agent/pod_files.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"

@@ -14,6 +14,7 @@
 #include "agent/container/container.h"
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "agent/vm/command.h"
 #include "agent/vm/vm.h"
 #include "cgroups/cgroup.h"

@@ -19,8 +19,16 @@ static void wake(struct plan *p, uint64_t at_ms)
 		p->wake_ms = at_ms;
 }
 
+/* A VM that its powerSpec wants to be off. */
+static bool vm_off(const struct pod *pod)
+{
+	return pod->spec->vm && pod->spec->vm->power == POWER_SHUTDOWN;
+}
+
 bool ctr_should_restart(const struct pod *pod, const struct ctr *ctr)
 {
+	if (vm_off(pod))
+		return false;
 	if (ctr->stop_why == STOP_RESIZE)
 		return true; /* it was us */
 	if (ctr->init)
@@ -51,6 +59,8 @@ static bool all_ended(const struct pod *pod)
 	for (size_t i = pod->nr_init; i < pod->nr_ctrs; i++) {
 		const struct ctr *c = &pod->ctrs[i];
 
+		if (c->phase == CTR_WAITING && vm_off(pod))
+			continue;
 		if (c->phase != CTR_EXITED || ctr_should_restart(pod, c))
 			return false;
 	}
@@ -176,6 +186,8 @@ static void plan_ctr(const struct pod *pod, size_t i, uint64_t now_ms,
 			plan_stopping(pod, i, now_ms, p);
 		else if (c->stop_why != STOP_NONE)
 			add(p, STEP_STOP, i, c->stop_why);
+		else if (vm_off(pod))
+			add(p, STEP_STOP, i, STOP_POD);
 		break;
 	}
 }

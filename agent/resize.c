@@ -13,6 +13,7 @@
 
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"

@@ -8,6 +8,7 @@
 
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
+#include "agent/payload.h"
 #include "cgroups/cgroup.h"
 #include "lib/buf.h"
 #include "lib/err.h"

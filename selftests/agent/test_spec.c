@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// LANE: native
+#include "selftests/harness.h"
+
+#include <errno.h>
+
+#include "agent/spec.h"
+#include "lib/err.h"
+
+#define POD(spec)                                                         \
+	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":" \
+	"\"web\"},\"spec\":" spec "}"
+#define CTR(more) "{\"containers\":[{\"name\":\"c\",\"image\":\"i\"" more "}]}"
+
+static struct pod_spec *parse(const char *json, struct err *e, int *ret)
+{
+	struct pod_spec *s = NULL;
+
+	*ret = pod_spec_parse(json, strlen(json), &s, e);
+	return s;
+}
+
+static void refused(int *verdict_, int line, const char *json, int code,
+		    const char *message)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(json, &e, &r);
+
+	if (r != code || strcmp(e.msg, message) != 0)
+		FAIL("line %d: got %d '%s', want %d '%s'", line, r, e.msg, code,
+		     message);
+	pod_spec_free(s);
+}
+#define REFUSED(json, code, message) \
+	refused(verdict_, __LINE__, json, code, message)
+
+TEST(defaults_are_kubernetes_own)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(POD(CTR("")), &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_STREQ(s->tenant, "system");
+	EXPECT_STREQ(s->namespace, "default");
+	EXPECT_STREQ(s->network, "default");
+	EXPECT_STREQ(s->hostname, "web");
+	EXPECT_EQ(s->restart, RESTART_ALWAYS);
+	EXPECT_EQ(s->grace_s, 30);
+	EXPECT_EQ(s->host_users, true);
+	EXPECT_EQ(s->containers[0].pull_policy, PULL_ALWAYS);
+	EXPECT_EQ(pod_spec_qos(s), QOS_BEST_EFFORT);
+	pod_spec_free(s);
+}
+
+TEST(a_tenants_pod_gets_a_user_namespace_unless_it_asks_not_to)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		      "\"name\":\"web\",\"tenant\":\"acme\"},\"spec\":" CTR(
+			      "") "}",
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->host_users, false);
+	pod_spec_free(s);
+}
+
+TEST(a_limit_without_a_request_is_a_request_too)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse(POD(CTR(",\"resources\":{\"limits\":{\"cpu\":\"1500m\","
+			      "\"memory\":\"64Mi\"}}")),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->containers[0].resources.requests.cpu_milli, 1500);
+	EXPECT_EQ(s->containers[0].resources.requests.mem_bytes, 64 << 20);
+	EXPECT_EQ(pod_spec_qos(s), QOS_GUARANTEED);
+	EXPECT_EQ(pod_spec_total(s).limits.mem_bytes, 64 << 20);
+	pod_spec_free(s);
+}
+
+TEST(the_pods_security_context_is_inherited_and_overridden)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(
+		POD("{\"securityContext\":{\"runAsUser\":7,\"fsGroup\":9,"
+		    "\"supplementalGroups\":[4,5]},\"containers\":[{\"name\":"
+		    "\"a\",\"image\":\"i\"},{\"name\":\"b\",\"image\":\"i\","
+		    "\"securityContext\":{\"runAsUser\":8,"
+		    "\"allowPrivilegeEscalation\":false}}]}"),
+		&e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->containers[0].security.user, 7);
+	EXPECT_EQ(s->containers[1].security.user, 8);
+	EXPECT_EQ(s->containers[1].security.no_new_privs, true);
+	EXPECT_EQ(s->containers[1].security.nr_supplemental_groups, 2);
+	EXPECT_EQ(s->fs_group, 9);
+	pod_spec_free(s);
+}
+
+TEST(a_vm_pod_is_read_with_its_user_data_decoded_once)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse(POD("{\"virtualMachine\":{\"name\":\"vm\",\"image\":\"i\","
+			  "\"userData\":\"aGVsbG8=\",\"powerSpec\":\"Paused\","
+			  "\"resources\":{\"limits\":{\"cpu\":2}}}}"),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	ASSERT_EQ(s->vm != NULL, true);
+	EXPECT_STREQ(s->vm->user_data, "hello");
+	EXPECT_EQ(s->vm->user_data_len, 5);
+	EXPECT_EQ(s->vm->power, POWER_PAUSED);
+	EXPECT_EQ(s->vm->resources.limits.cpu_milli, 2000);
+	EXPECT_EQ(s->vm->pull_policy, PULL_IF_NOT_PRESENT);
+	pod_spec_free(s);
+}
+
+TEST(what_is_wrong_is_told_with_its_path)
+{
+	REFUSED("", -EBADMSG, "not JSON: input length is 0 at byte 0");
+	REFUSED("{}", -EBADMSG, "kind '' of apiVersion '' is not a Pod of v1");
+	REFUSED(POD("{}"), -EINVAL, "spec: needs containers or virtualMachine");
+	REFUSED(POD("{\"containers\":[{\"name\":\"c\"}]}"), -EINVAL,
+		"spec.containers[0].image: is required");
+	REFUSED(POD(CTR(",\"resuorces\":{}")), -EINVAL,
+		"spec.containers[0].resuorces: unknown field");
+	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"cpu\":\"1x\"}}")),
+		-EINVAL,
+		"spec.containers[0].resources.limits.cpu: '1x' is not a "
+		"quantity: write a number and a suffix, like 100m, 1.5, "
+		"64Mi or 2Gi");
+	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"cpu\":\"1\"},"
+			"\"requests\":{\"cpu\":\"2\"}}")),
+		-EINVAL,
+		"spec.containers[0].resources.requests: cpu of 2000m is above "
+		"its limit of 1000m");
+	REFUSED(POD(CTR(",\"lifecycle\":{}")), -EINVAL,
+		"spec.containers[0].lifecycle: is not supported by this agent; "
+		"remove it");
+	REFUSED(POD(CTR(",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":"
+			"\"/x\"}]")),
+		-EINVAL,
+		"spec.containers[0].volumeMounts[0].name: no volume 'v' in the "
+		"pod");
+	REFUSED(POD(CTR(",\"livenessProbe\":{}")), -EINVAL,
+		"spec.containers[0].livenessProbe: needs one of exec, httpGet, "
+		"tcpSocket");
+	REFUSED(POD(CTR(",\"securityContext\":{\"runAsNonRoot\":true,"
+			"\"runAsUser\":0}")),
+		-EINVAL,
+		"spec.containers[0].securityContext: runAsNonRoot contradicts "
+		"runAsUser 0");
+	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"image\":\"i\"},"
+		    "{\"name\":\"c\",\"image\":\"i\"}]}"),
+		-EINVAL,
+		"spec.containers[1].name: 'c' is used twice in the pod");
+	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}],"
+		    "\"virtualMachine\":{\"name\":\"v\",\"image\":\"i\"}}"),
+		-EINVAL,
+		"spec: has both containers and virtualMachine; a pod is one or "
+		"the other");
+	REFUSED(POD("{\"containers\":[],\"restartPolicy\":\"Sometimes\"}"),
+		-EINVAL,
+		"spec.restartPolicy: 'Sometimes' is not one of Always, "
+		"OnFailure, Never");
+	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		"\"name\":\"Web\"},\"spec\":" CTR("") "}",
+		-EINVAL,
+		"metadata.name: 'Web' is not a DNS name (a-z, 0-9, '-' and "
+		"'.', at most 253 characters)");
+	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		"\"name\":\"w\",\"tenant\":\"all\"},\"spec\":" CTR("") "}",
+		-EINVAL,
+		"metadata.tenant: 'all' is not an acceptable tenant name");
+	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"name\":\"d\","
+		    "\"image\":\"i\"}]}"),
+		-EINVAL, "spec.containers[0].name: given twice");
+}
+
+TEST(deep_and_long_manifests_are_refused)
+{
+	char deep[4096] = POD("");
+	struct err e = { 0 };
+	size_t n;
+	int r;
+
+	n = (size_t)snprintf(deep, sizeof(deep),
+			     "{\"apiVersion\":\"v1\",\"kind\":\"Pod\","
+			     "\"spec\":");
+	for (int i = 0; i < 200; i++)
+		deep[n++] = '[';
+	for (int i = 0; i < 200; i++)
+		deep[n++] = ']';
+	deep[n++] = '}';
+	deep[n] = '\0';
+	parse(deep, &e, &r);
+	EXPECT_EQ(r, -E2BIG);
+	EXPECT_STREQ(e.msg, "nested more than 48 deep");
+	e = (struct err){ 0 };
+	EXPECT_EQ(pod_spec_parse(deep, SPEC_MANIFEST_MAX + 1, NULL, &e),
+		  -E2BIG);
+}
+
+TEST_MAIN()
