@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: agent/logs/record.c agent/logs/files.c agent/logs/logs.c lib/str.c
-// lib/err.c lib/buf.c
+// FUZZ: agent/logs/record.c agent/logs/files.c agent/logs/logs.c
+// FUZZ: lib/str.c lib/err.c lib/buf.c
 /*
  * A log folder with hostile content: one byte of options, then the files, the
  * oldest first, apart by 0xff. What tail gives must be the end of the whole.
