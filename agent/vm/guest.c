@@ -48,9 +48,8 @@ static void ask_stop(struct ask *ask)
 void vm_ask_again(struct vm *vm)
 {
 	vm->ask.fresh = false;
-	/* An answer that is under way may be older than the change. */
-	if (vm->ask.state == ASK_CPUS)
-		ask_stop(&vm->ask);
+	/* What is under way may tell of before the change. */
+	vm->ask.stale = vm->ask.state != ASK_NOTHING;
 }
 
 void vm_ask_drop(struct vm *vm)
@@ -148,13 +147,15 @@ static int ask_next(struct vm *vm, int code, const struct qmp_reply *reply)
 		if (r == 0)
 			r = take_meminfo(ask, reply);
 		ask->state = ASK_CLOSE;
-		ask->fresh = true;
+		ask->fresh = !ask->stale;
 		return ask_read(vm, "guest-file-close");
 	case ASK_CLOSE:
 	case ASK_NOTHING:
-		break;
+		ask->state = ASK_NOTHING;
+		return 0;
 	}
-	ask->fresh = true;
+	/* No file could be opened: so it tells of CPUs only. */
+	ask->fresh = !ask->stale;
 	ask->state = ASK_NOTHING;
 	return code == -ETIMEDOUT ? code : 0;
 }
@@ -164,6 +165,7 @@ static int ask_start(struct vm *vm)
 	int r;
 
 	vm->ask.mem_total = vm->ask.mem_available = 0;
+	vm->ask.stale = false;
 	vm->ask.state = ASK_CPUS;
 	r = ask_cpus(vm);
 	if (r < 0)
@@ -198,11 +200,12 @@ bool vm_ask(struct vm *vm)
 		ask->fresh = false;
 		return false;
 	}
-	if (ask->state == ASK_NOTHING && !ask->fresh &&
-	    now_ns >= vm->agent_mute_ns)
+	r = ask_go_on(vm);
+	if (r == 0 && !ask->fresh && now_ns >= vm->agent_mute_ns) {
 		r = ask_start(vm);
-	if (r == 0)
-		r = ask_go_on(vm);
+		if (r == 0)
+			r = ask_go_on(vm);
+	}
 	if (r < 0 && r != -EAGAIN) {
 		ask_stop(ask);
 		ask->failed = true;

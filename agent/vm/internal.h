@@ -32,6 +32,7 @@ struct ask {
 	struct qga_request *rq;
 	int64_t handle;
 	bool fresh;  /* what follows was told after the last change */
+	bool stale;  /* the round under way began before the change */
 	bool failed; /* the last round came to nothing: @story */
 	struct err story;
 	struct qga_vcpu *cpus;
@@ -68,6 +69,7 @@ struct vm {
 		char why[VM_WHY_MAX];
 	} refusals[2];
 
+	enum vm_resize_state last_state;
 	struct vm_size want;                /* of the resize under way */
 	int64_t cpu_since_ns, mem_since_ns; /* the last change */
 	unsigned int cpu_mark[3];           /* plugged, present, online */

@@ -476,7 +476,7 @@ static int grade(enum vm_resize_state state)
 
 static uint32_t retry_ms(const struct vm *vm, enum vm_resize_state state)
 {
-	if (state == VM_RESIZE_ERROR)
+	if (state == VM_RESIZE_ERROR || state == VM_RESIZE_INFEASIBLE)
 		return RETRY_ERROR_MS;
 	if (state != VM_RESIZE_IN_PROGRESS)
 		return 0;
@@ -541,6 +541,10 @@ static void begin(struct vm *vm, const struct vm_size *want)
 		vm->no_vmem_driver = false;
 		vm_ask_again(vm);
 	}
+	/* What was refused may have changed since. */
+	if (vm->last_state == VM_RESIZE_INFEASIBLE ||
+	    vm->last_state == VM_RESIZE_ERROR)
+		vm_ask_again(vm);
 	vm->want = *want;
 }
 
@@ -585,6 +589,8 @@ int vm_resize_sync(struct vm *vm, const struct vm_size *want,
 		r = one_round(vm, &l, &cpu, &mem, &acted, e);
 		if (r == 0)
 			report(vm, &l, &cpu, &mem, ret);
+		if (r == 0)
+			vm->last_state = ret->state;
 		free(l.slots);
 		l.slots = NULL;
 		if (r < 0)

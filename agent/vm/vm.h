@@ -84,7 +84,7 @@ struct vm_status {
 	enum vm_state state;
 	char why[VM_WHY_MAX]; /* of VM_FAILED, VM_GONE, VM_STARTING */
 	bool agent;           /* the guest has the agent's channel open */
-	unsigned int resets;  /* the guest has rebooted since vm_open() */
+	unsigned int resets;  /* grows when the guest reboots */
 	uint32_t retry_ms;    /* call again at the latest then; 0: on events */
 };
 

@@ -68,16 +68,16 @@ __attribute__((constructor)) static inline void guest_find_image(void)
 		fprintf(stderr, "# mkimage failed\n");
 }
 
-#define GUEST_CMDLINE                                                    \
-	"console=ttyS0 quiet panic=1 reboot=t cryptomgr.notests "        \
-	"random.trust_cpu=on memhp_default_state=online_movable "        \
-	"initcall_blacklist=jent_mod_init,load_system_certificate_list," \
+#define GUEST_CMDLINE                                                             \
+	"console=ttyS0 quiet panic=1 reboot=t cryptomgr.notests "                 \
+	"random.trust_cpu=on swiotlb=noforce memhp_default_state=online_movable " \
+	"initcall_blacklist=jent_mod_init,load_system_certificate_list,"          \
 	"trace_eval_init"
 
 static inline void guest_init(struct guest *g, uint64_t cpu_milli,
 			      uint64_t mem_mib)
 {
-	alarm(100); /* boots under emulation, on a busy machine */
+	alarm(200); /* boots under emulation, on a busy machine */
 	memset(g, 0, sizeof(*g));
 	g->console = -1;
 	if (!getcwd(g->dir, sizeof(g->dir)))

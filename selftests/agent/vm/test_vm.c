@@ -4,14 +4,14 @@
  * through its serial console, not by the agent that the code under test uses.
  *
  * LANE: native
- * SECONDS: 300
+ * SECONDS: 600
  */
 #include "selftests/harness.h"
 #include "selftests/agent/vm/guest.h"
 #include "qmp/qga.h"
 
-#define BOOT_MS   25000
-#define RESIZE_MS 20000
+#define BOOT_MS   60000
+#define RESIZE_MS 40000
 
 #define NEED_IMAGE()                                \
 	do {                                        \
@@ -290,7 +290,7 @@ TEST(pauses_resets_and_powers_down)
 	g.heard[0] = '\0';
 	EXPECT_EQ(guest_hear(&g, "# ", BOOT_MS), 0);
 	EXPECT_EQ(guest_wait(&g, VM_RUNNING, true, BOOT_MS, &st), 0);
-	EXPECT_EQ(st.resets, 1);
+	EXPECT_GE(st.resets, 1); /* SeaBIOS may reset once more */
 	EXPECT_EQ(vm_powerdown(g.vm, &e), 0);
 	EXPECT_EQ(guest_wait(&g, VM_GONE, false, BOOT_MS, &st), 0);
 	EXPECT_STREQ(st.why, "QEMU has closed the connection");

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// FUZZ: qmp/conn.c qmp/qmp.c qmp/event.c qmp/msg.c qmp/machine.c qmp/memory.c
+// FUZZ: qmp/block.c qmp/snapshot.c qmp/migrate.c lib/buf.c lib/err.c lib/str.c
+// FUZZ: build/deps/src/yyjson/src/yyjson.c
+/*
+ * What a hostile QEMU sends: after the greeting, any bytes. The first byte
+ * chooses the call that is made meanwhile; its id is 2.
+ */
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "qmp/block.h"
+#include "qmp/machine.h"
+#include "qmp/memory.h"
+#include "qmp/qmp.h"
+
+static const char greeting[] =
+	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, "
+	"\"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n"
+	"{\"return\": {}, \"id\": 1}\r\n";
+
+#define MS 20
+
+static void call(struct qmp *q, unsigned int which)
+{
+	const char *const nodes[] = { "n" };
+	struct qmp_migration migration;
+	struct qmp_event ev = { 0 };
+	void *list = NULL;
+	uint64_t n;
+	size_t nr;
+
+	switch (which % 10) {
+	case 0:
+		(void)qmp_query_status(q, MS, NULL, NULL, NULL);
+		break;
+	case 1:
+		(void)qmp_query_cpu_slots(q, MS, (struct qmp_cpu_slot **)&list,
+					  &nr, NULL);
+		break;
+	case 2:
+		(void)qmp_query_cpus(q, MS, (struct qmp_cpu **)&list, &nr,
+				     NULL);
+		break;
+	case 3:
+		(void)qmp_query_memory_devices(q, MS,
+					       (struct qmp_memory_device *
+							*)&list,
+					       &nr, NULL);
+		break;
+	case 4:
+		(void)qmp_query_block(q, MS, (struct qmp_block **)&list, &nr,
+				      NULL);
+		break;
+	case 5:
+		(void)qmp_query_snapshots(q, "n", MS,
+					  (struct qmp_snapshot **)&list, &nr,
+					  NULL);
+		break;
+	case 6:
+		(void)qmp_query_migrate(q, MS, &migration, NULL);
+		break;
+	case 7:
+		(void)qmp_query_chardevs(q, MS, (struct qmp_chardev **)&list,
+					 &nr, NULL);
+		break;
+	case 8:
+		(void)qmp_device_del(q, "d", MS, MS, NULL);
+		(void)qmp_qom_get_u64(q, "/", "p", MS, &n, NULL);
+		break;
+	case 9:
+		(void)qmp_snapshot_save(q, "t", "n", nodes, 1, MS, NULL);
+		break;
+	}
+	free(list);
+	while (qmp_event_next(q, &ev) == 0)
+		qmp_event_clear(&ev);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct qmp *q = NULL;
+	int sv[2];
+
+	if (size < 1 || size > 65536 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return 0;
+	(void)!write(sv[0], greeting, sizeof(greeting) - 1);
+	if (qmp_open_fd(sv[1], 1000, &q, NULL) == 0) {
+		(void)!write(sv[0], data + 1, size - 1);
+		shutdown(sv[0], SHUT_WR);
+		call(q, data[0]);
+		qmp_free(q);
+	} else {
+		close(sv[1]);
+	}
+	close(sv[0]);
+	return 0;
+}
