@@ -17,6 +17,7 @@
 #include "qmp/qmp.h"
 
 #define VM_QMP_MS        250 /* for one QMP command; QEMU's answers are quick */
+#define VM_POWER_MS      2000 /* for one that makes QEMU work */
 #define VM_AGENT_CALL_MS 5000
 #define VM_REGION_ID     "vmem0"
 #define VM_CHARDEV_AGENT "qga0"

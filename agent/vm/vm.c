@@ -388,7 +388,7 @@ static int simple_call(struct vm *vm,
 	struct qmp *q;
 	int r = need_qmp(vm, &q, e);
 
-	return r < 0 ? r : call(q, VM_QMP_MS, e);
+	return r < 0 ? r : call(q, VM_POWER_MS, e);
 }
 
 int vm_pause(struct vm *vm, struct err *e)
@@ -429,7 +429,7 @@ int vm_quit(struct vm *vm, struct err *e)
 
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		return 0;
-	return r < 0 ? r : qmp_quit(vm_qmp(vm), VM_QMP_MS, e);
+	return r < 0 ? r : qmp_quit(vm_qmp(vm), VM_POWER_MS, e);
 }
 
 /*

@@ -13,7 +13,7 @@
  * Threads: one thread at a time for one struct vm (the pod's worker), except
  * vm_fd(), vm_exec() and vm_console_open(), which any thread may call as long
  * as the struct lives. Unless said otherwise a call takes at most about 100 ms,
- * even if QEMU or the guest hangs.
+ * whatever the guest does; a QEMU that hangs costs 250 ms a call.
  */
 #ifndef AGENT_VM_VM_H
 #define AGENT_VM_VM_H
@@ -92,6 +92,7 @@ struct vm_status {
  * where they belong (add_vcpu). */
 int vm_sync(struct vm *vm, struct vm_status *ret, struct err *e);
 
+/* These wait for QEMU, up to 2 s should it be slow. */
 int vm_pause(struct vm *vm, struct err *e);
 int vm_resume(struct vm *vm, struct err *e);
 int vm_reset(struct vm *vm, struct err *e); /* hard, as the button */
