@@ -101,6 +101,7 @@ static int explain_foreign(const struct cg *base, int dir, struct err *e)
 
 static int prepare_base(const struct cg *base, const char *leaf, struct err *e)
 {
+	struct err first = { 0 }; /* no failure yet for the caller */
 	uint32_t want;
 	int dir, r;
 
@@ -108,9 +109,9 @@ static int prepare_base(const struct cg *base, const char *leaf, struct err *e)
 		return 0;
 	want = cg_mask_at(base, base->unified) & CG_V2_BITS;
 	dir = base->dir[base->unified];
-	r = cg_enable(dir, base->path, want, e);
+	r = cg_enable(dir, base->path, want, &first);
 	if (r != -EBUSY)
-		return r;
+		return r < 0 ? err_set(e, r, "%s", first.msg) : 0;
 	r = move_self_to_leaf(dir, leaf, e);
 	if (r < 0)
 		return err_wrap(e, r, "cgroup '%s'", base->path);

@@ -32,7 +32,6 @@ void attempt_cancel(struct attempt *a)
 	hang_up(a);
 	buf_clear(&a->in);
 	buf_clear(&a->out);
-	a->busy = false;
 }
 
 static void finish(struct attempt *a, bool success, const char *message)
@@ -404,7 +403,6 @@ void attempt_start(struct attempt *a, const char *pod_ip)
 	const struct probe_spec *spec = a->spec;
 	const char *host = spec->host ? spec->host : pod_ip;
 
-	a->busy = true;
 	a->redirects = 0;
 	a->step = ATTEMPT_CONNECT;
 	if (probe_url_init(&a->url, spec->https, host ? host : "?", spec->port,

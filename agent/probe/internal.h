@@ -75,7 +75,6 @@ struct attempt {
 	void (*done)(void *arg, bool success, const char *message);
 	void *arg;
 
-	bool busy;
 	enum { ATTEMPT_CONNECT, ATTEMPT_TLS, ATTEMPT_SEND, ATTEMPT_RECV } step;
 	struct probe_url url;
 	struct sockaddr_storage addr;
@@ -89,7 +88,7 @@ struct attempt {
 };
 
 /* Set loop, ops, pod_key, spec, tls, done, arg, and fd = -EBADF before. @done
- * may be called from within, and may reuse or free @a. */
+ * may be called from within, and may free @a. */
 void attempt_start(struct attempt *a, const char *pod_ip);
 void attempt_cancel(struct attempt *a); /* done is not called any more */
 /* The message for running out of time now. */

@@ -35,7 +35,7 @@ struct worker {
 	bool on_hold;    /* for ever */
 	uint64_t token;  /* of the command running; 0: none */
 	uint32_t runs;
-	struct attempt attempt;
+	struct attempt *attempt; /* while one is under way: it is large */
 };
 
 struct target {
@@ -197,7 +197,6 @@ static int target_new(struct prober *p, const struct probe_target *from,
 	for (int i = 0; i < PROBE_NR_TYPES; i++) {
 		t->worker[i].target = t;
 		t->worker[i].type = (enum probe_type)i;
-		t->worker[i].attempt.fd = -EBADF;
 		r = worker_init(&t->worker[i], specs[i], e);
 		if (r < 0)
 			return r;
@@ -297,7 +296,10 @@ static void conclude(struct worker *w, bool success, const char *message)
 
 static void attempt_done(void *arg, bool success, const char *message)
 {
-	conclude(arg, success, message);
+	struct worker *w = arg;
+
+	free(take_ptr(w->attempt));
+	conclude(w, success, message);
 }
 
 static void exec_timeout_message(const struct worker *w, char *buf, size_t size)
@@ -330,10 +332,19 @@ static void too_late(void *arg)
 		exec_timeout_message(w, message, sizeof(message));
 		cancel_exec(w);
 	} else {
-		attempt_timeout_message(&w->attempt, message, sizeof(message));
-		attempt_cancel(&w->attempt);
+		attempt_timeout_message(w->attempt, message, sizeof(message));
+		attempt_cancel(w->attempt);
+		free(take_ptr(w->attempt));
 	}
 	conclude(w, false, message);
+}
+
+/* It could not even begin, which says nothing about the container. */
+static void forget_run(struct worker *w)
+{
+	ev_timer_del(&w->deadline);
+	w->token = 0;
+	w->busy = false;
 }
 
 static void run_exec(struct worker *w)
@@ -348,34 +359,43 @@ static void run_exec(struct worker *w)
 		w->runs;
 	w->token = token;
 	if (p->ops.exec_start(p->ops.ctx, t->pod_key, t->container,
-			      &w->spec.exec, token, NULL) == 0)
+			      &w->spec.exec, token, NULL) < 0)
+		forget_run(w);
+}
+
+static void run_attempt(struct worker *w)
+{
+	struct prober *p = w->target->prober;
+
+	w->attempt = malloc(sizeof(*w->attempt));
+	if (!w->attempt) {
+		forget_run(w);
 		return;
-	/* It says nothing about the container: forget it. */
-	ev_timer_del(&w->deadline);
-	w->token = 0;
-	w->busy = false;
+	}
+	*w->attempt = (struct attempt){
+		.loop = p->loop,
+		.ops = &p->ops,
+		.pod_key = w->target->pod_key,
+		.spec = &w->spec,
+		.tls = p->tls,
+		.done = attempt_done,
+		.arg = w,
+		.fd = -EBADF,
+	};
+	attempt_start(w->attempt, w->target->pod_ip);
 }
 
 static void run(struct worker *w)
 {
-	struct target *t = w->target;
-	struct prober *p = t->prober;
+	struct prober *p = w->target->prober;
 
 	w->busy = true;
 	(void)ev_timer_set(p->loop, &w->deadline, w->spec.timeout_s * 1000ull,
 			   too_late, w);
-	if (w->spec.kind == PROBE_EXEC) {
+	if (w->spec.kind == PROBE_EXEC)
 		run_exec(w);
-		return;
-	}
-	w->attempt.loop = p->loop;
-	w->attempt.ops = &p->ops;
-	w->attempt.pod_key = t->pod_key;
-	w->attempt.spec = &w->spec;
-	w->attempt.tls = p->tls;
-	w->attempt.done = attempt_done;
-	w->attempt.arg = w;
-	attempt_start(&w->attempt, t->pod_ip);
+	else
+		run_attempt(w);
 }
 
 static void tick(void *arg)
@@ -416,8 +436,9 @@ static void target_drop(struct target *t)
 
 		ev_timer_del(&w->tick);
 		ev_timer_del(&w->deadline);
-		if (w->attempt.busy)
-			attempt_cancel(&w->attempt);
+		if (w->attempt)
+			attempt_cancel(w->attempt);
+		free(take_ptr(w->attempt));
 		cancel_exec(w);
 	}
 	ev_defer(p->loop, &t->free_later, free_now, t);

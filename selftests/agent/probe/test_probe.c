@@ -194,8 +194,8 @@ static uint64_t add_behaviour(struct prober *p, struct behaviour *b,
 				  .started_ms = ev_clock_ms() };
 	uint64_t id = 0;
 
-	if (b->closed)
-		close(b->server.fd);
+	if (b->closed) /* its thread may sit in accept() */
+		shutdown(b->server.fd, SHUT_RDWR);
 	if (b->tcp)
 		spec.kind = PROBE_TCP;
 	spec.https = b->https;
