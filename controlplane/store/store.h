@@ -146,6 +146,7 @@ struct store_op {
 	enum store_expect expect;
 	uint64_t revision;
 	bool remove;
+	bool check;       /* only the condition; changes nothing */
 	const char *data; /* to put; ignored by remove */
 	uint32_t len;
 	uint32_t rv_off; /* the revision's digits are inserted here */

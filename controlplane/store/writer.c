@@ -136,10 +136,24 @@ static int apply_op(struct store *s, struct batch *b, struct store_op *op)
 	return 0;
 }
 
+/* Forget the new versions a failed transaction was to return; what a failed
+ * condition found stays. */
+static void drop_results(struct store_txn *txn, uint64_t published)
+{
+	for (size_t i = 0; i < txn->nr_ops; i++) {
+		struct store_op *op = &txn->ops[i];
+
+		if (!op->ret || op->ret->revision <= published)
+			continue;
+		object_unref(op->ret);
+		op->ret = NULL;
+	}
+}
+
 /* All of a transaction's changes, or none. Write lock held. */
 static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 {
-	size_t start = b->nr, done = 0;
+	size_t start = b->nr;
 	int r = check_sizes(txn);
 
 	for (size_t i = 0; i < txn->nr_ops && r == 0; i++) {
@@ -147,18 +161,14 @@ static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 		r = check_op(s, txn, &txn->ops[i]);
 		if (r < 0)
 			break;
-		r = apply_op(s, b, &txn->ops[i]);
+		if (!txn->ops[i].check)
+			r = apply_op(s, b, &txn->ops[i]);
 		if (r < 0)
 			err_set(&txn->err, r, "store: out of memory");
-		else
-			done++;
 	}
 	txn->result = r;
 	if (r < 0) {
-		for (size_t i = 0; i < done; i++) {
-			object_unref(txn->ops[i].ret);
-			txn->ops[i].ret = NULL;
-		}
+		drop_results(txn, atomic_load(&s->revision));
 		while (b->nr > start) {
 			undo_op(s, b->objs[--b->nr]);
 			b->revision--;

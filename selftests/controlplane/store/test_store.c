@@ -144,6 +144,30 @@ TEST(a_transaction_is_all_or_nothing)
 	EXPECT_EQ(store_count(s, "k/"), 2);
 }
 
+TEST(a_check_holds_or_nothing_changes)
+{
+	auto_ptr(store) s = open_store("db");
+	struct store_op ops[2] = {
+		{ .key = "k/new",
+		  .data = "1",
+		  .len = 1,
+		  .rv_off = STORE_NO_RV },
+		{ .key = "k/ns", .check = true, .expect = STORE_MATCH },
+	};
+	struct store_txn txn = { .ops = ops, .nr_ops = 2 };
+
+	ops[1].revision = put(s, "k/ns", "x");
+	EXPECT_EQ(store_commit(s, &txn, NULL), 0);
+	object_unref(ops[0].ret);
+	EXPECT_EQ(ops[1].ret == NULL, 1);
+	put(s, "k/ns", "y");
+	ops[0].key = "k/newer";
+	EXPECT_EQ(store_commit(s, &txn, NULL), -ESTALE);
+	EXPECT_EQ(ops[0].ret == NULL, 1);
+	EXPECT_EQ(store_count(s, "k/"), 2);
+	object_unref(ops[1].ret);
+}
+
 TEST(pages_of_a_list_come_from_one_snapshot)
 {
 	auto_ptr(store) s = open_store("db");

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The server as a whole: data folder, certificates, store, loops. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/fs.h"
+#include "lib/http/tls.h"
+#include "lib/str.h"
+
+#define SERVER_DAYS 365
+#define ADMIN_DAYS  3650
+
+static bool is_ip(const char *host)
+{
+	unsigned char ip[16];
+
+	return inet_pton(AF_INET, host, ip) == 1 ||
+	       inet_pton(AF_INET6, host, ip) == 1;
+}
+
+static int open_tls(struct api *api, struct err *e)
+{
+	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, names = BUF_INIT;
+	struct cert_request req = { .common_name = "arktos-control",
+				    .days = SERVER_DAYS };
+	struct tls_server_opts opts = { 0 };
+	char host[256] = "";
+	const char *colon = strrchr(api->advertise, ':');
+	int r;
+
+	(void)gethostname(host, sizeof(host) - 1); /* one name less, then */
+	buf_puts(&names, "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,"
+			 "DNS:kubernetes.default.svc,IP:127.0.0.1,IP:::1");
+	if (str_is_dns_subdomain(host))
+		buf_printf(&names, ",DNS:%s", host);
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - api->advertise),
+		 api->advertise);
+	if (is_ip(host))
+		buf_printf(&names, ",IP:%s", host);
+	else if (str_is_dns_subdomain(host))
+		buf_printf(&names, ",DNS:%s", host);
+	req.alt_names = buf_str(&names);
+	r = ca_issue(api->ca, &req, &cert, &key, e);
+	if (r < 0)
+		return r;
+	opts.cert_pem = buf_str(&cert);
+	opts.key_pem = buf_str(&key);
+	opts.client_ca_pem = ca_cert_pem(api->ca);
+	return tls_server_new(&opts, &api->tls, e);
+}
+
+int api_kubeconfig(struct api *api, const char *tenant, const char *user,
+		   const char *groups, struct buf *b, struct err *e)
+{
+	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, org = BUF_INIT;
+	auto_buf struct buf server = BUF_INIT, context = BUF_INIT;
+	struct cert_request req = { .common_name = user, .days = ADMIN_DAYS };
+	int r;
+
+	buf_printf(&org, "tenant:%s", tenant);
+	if (strcmp(tenant, SYSTEM) == 0)
+		req.organizations = groups;
+	else
+		req.organization = buf_str(&org), req.units = groups;
+	r = ca_issue(api->ca, &req, &cert, &key, e);
+	if (r < 0)
+		return r;
+	buf_printf(&server, "https://%s", api->advertise);
+	buf_printf(&context, "%s-%s", tenant, user);
+	return kubeconfig_write(api->ca, buf_str(&server), buf_str(&context),
+				user, buf_str(&cert), buf_str(&key), b);
+}
+
+static int write_admin(struct api *api, struct err *e)
+{
+	auto_free char *path = str_printf("%s/admin.kubeconfig", api->data_dir);
+	auto_buf struct buf b = BUF_INIT;
+	auto_buf struct buf old = BUF_INIT, server = BUF_INIT;
+	int r;
+
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	/* Kept as it is while it leads here. */
+	buf_printf(&server, "server: https://%s\n", api->advertise);
+	if (fs_exists(AT_FDCWD, path) &&
+	    fs_read(AT_FDCWD, path, 1 << 20, &old, NULL) == 0 &&
+	    strstr(buf_str(&old), buf_str(&server)))
+		return 0;
+	r = api_kubeconfig(api, SYSTEM, "system-admin", "system:masters", &b,
+			   e);
+	if (r < 0)
+		return r;
+	return fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+}
+
+static int set_token(struct api *api, struct err *e)
+{
+	unsigned char random[16];
+
+	if (RAND_bytes(random, sizeof(random)) != 1)
+		return err_set(e, -EIO, "no random numbers");
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(api->rv_token + 2 * i, 3, "%02x", random[i]);
+	return 0;
+}
+
+static int set_address(struct api *api, const struct api_opts *opts)
+{
+	const char *colon = strrchr(api->address, ':');
+	const char *host = opts->advertise;
+	int len = host ? (int)strlen(host) : (int)(colon - api->address);
+
+	if (!host)
+		host = api->address;
+	/* "Everywhere" is no place to connect to. */
+	if (!len || !strncmp(host, "0.0.0.0", len) ||
+	    !strncmp(host, "[::]", len))
+		host = "127.0.0.1", len = 9;
+	api->advertise = str_printf("%.*s:%u", len, host, api->port);
+	return api->advertise ? 0 : -ENOMEM;
+}
+
+static int start(struct api *api, const struct api_opts *opts, struct err *e)
+{
+	auto_free char *db = str_printf("%s/store", api->data_dir);
+	struct store_opts so = { .dir = db };
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int threads = opts->threads;
+	int r;
+
+	if (!threads)
+		threads = cpus < 1 ? 1 : cpus > 8 ? 8 : cpus;
+	r = db ? fs_mkdirs(api->data_dir, 0700, e) : -ENOMEM;
+	if (r == 0)
+		r = store_open(&so, &api->store, e);
+	if (r == 0)
+		r = type_set_builtin(&api->types, e);
+	if (r == 0)
+		r = ca_open(api->data_dir, &api->ca, e);
+	if (r == 0)
+		r = set_token(api, e);
+	if (r == 0)
+		r = lifecycle_bootstrap(api, e);
+	if (r == 0)
+		r = server_listen(api, e);
+	if (r == 0)
+		r = set_address(api, opts);
+	if (r == 0)
+		r = open_tls(api, e);
+	if (r == 0)
+		r = write_admin(api, e);
+	if (r == 0)
+		r = lifecycle_start(api, e);
+	if (r == 0)
+		r = server_start(api, threads, e);
+	return r;
+}
+
+int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	int r;
+
+	if (!api)
+		return err_set(e, -ENOMEM, "out of memory");
+	/* A client that goes away must not end the process. */
+	signal(SIGPIPE, SIG_IGN);
+	clock_gettime(CLOCK_MONOTONIC, &api->started);
+	pthread_mutex_init(&api->doc_lock, NULL);
+	api->listen_fd = -EBADF;
+	api->data_dir = strdup(opts->data_dir);
+	api->address = strdup(opts->listen);
+	if (!api->data_dir || !api->address)
+		r = err_set(e, -ENOMEM, "out of memory");
+	else if (!strrchr(api->address, ':'))
+		r = err_set(e, -EINVAL, "listen '%s': want ADDRESS:PORT",
+			    api->address);
+	else
+		r = start(api, opts, e);
+	if (r < 0) {
+		api_stop(api);
+		return r;
+	}
+	*ret = api;
+	return 0;
+}
+
+void api_stop(struct api *api)
+{
+	if (!api)
+		return;
+	lifecycle_stop(api);
+	server_stop(api);
+	/* Finishes what is queued; its results still go to the loops. */
+	store_close(api->store);
+	server_free(api);
+	if (api->listen_fd >= 0)
+		close(api->listen_fd);
+	SSL_CTX_free(api->tls);
+	ca_free(api->ca);
+	pthread_mutex_destroy(&api->doc_lock);
+	buf_clear(&api->doc_v2);
+	buf_clear(&api->doc_v2_pb);
+	free(api->data_dir);
+	free(api->address);
+	free(api->advertise);
+	free(api);
+}
+
+uint16_t api_port(const struct api *api)
+{
+	return api->port;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The API server: Kubernetes' REST API with tenants above namespaces, over
+ * TLS, out of the store.
+ *
+ *	struct api_opts opts = { .data_dir = dir, .listen = "127.0.0.1:6443" };
+ *
+ *	api_start(&opts, &api, e);	serves on threads of its own
+ *	...
+ *	api_stop(api);
+ *
+ * A fresh data folder gets a CA (P-256), the system tenant, and
+ * admin.kubeconfig, which carries its certificate and key inline (mode 0600).
+ */
+#ifndef CONTROLPLANE_APISERVER_APISERVER_H
+#define CONTROLPLANE_APISERVER_APISERVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct api;
+struct buf;
+struct err;
+
+struct api_opts {
+	const char *data_dir; /* created when missing, mode 0700 */
+	const char *listen;   /* ADDRESS:PORT; port 0 picks one */
+	const char
+		*advertise;   /* host or address in kubeconfigs; NULL: listen */
+	unsigned int threads; /* that serve; 0: one a CPU, at most 8 */
+};
+
+/**
+ * api_start() - Open the data folder and serve.
+ * @opts: Borrowed.
+ * @ret:  The server, owned by the caller.
+ * @e:    Filled on error.
+ *
+ * Return: 0 once it listens, or a negative errno (-EADDRINUSE, -EBUSY when
+ * another process has the data folder, ...).
+ */
+int api_start(const struct api_opts *opts, struct api **ret, struct err *e);
+
+/* Close all connections, finish what is being committed, and free. */
+void api_stop(struct api *api);
+
+/* The port it listens on. */
+uint16_t api_port(const struct api *api);
+
+/* The kubeconfig of @user in @tenant, signed by this server's CA; appended to
+ * @b. @groups: comma-separated, may be NULL. */
+int api_kubeconfig(struct api *api, const char *tenant, const char *user,
+		   const char *groups, struct buf *b, struct err *e);
+
+#endif /* CONTROLPLANE_APISERVER_APISERVER_H */

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * delete: at once, or first marked: while finalizers are set, while a pod on a
+ * node ends gracefully, while a namespace or tenant still has content.
+ */
+#include <stdio.h>
+#include <time.h>
+
+#include "controlplane/apiserver/write.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+static bool is_space(const struct type *t)
+{
+	return !*t->group && (strcmp(t->plural, "namespaces") == 0 ||
+			      strcmp(t->plural, "tenants") == 0);
+}
+
+static bool is_pod(const struct type *t)
+{
+	return !*t->group && strcmp(t->plural, "pods") == 0;
+}
+
+/* Seconds a pod gets; 0: it goes at once. */
+static int64_t grace_of(const struct type *t, yyjson_mut_val *obj,
+			int64_t asked)
+{
+	const char *phase = mut_str(obj, "status.phase");
+
+	if (!is_pod(t) || !mut_str(obj, "spec.nodeName") ||
+	    str_eq(phase, "Succeeded") || str_eq(phase, "Failed"))
+		return 0;
+	if (asked >= 0)
+		return asked;
+	return mut_int(obj, "spec.terminationGracePeriodSeconds", 30);
+}
+
+bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		 int64_t asked)
+{
+	int64_t grace = grace_of(t, obj, asked);
+	bool held = yyjson_mut_arr_size(mut_get(obj, "metadata.finalizers")) ||
+		    (is_space(t) &&
+		     yyjson_mut_arr_size(mut_get(obj, "spec.finalizers")));
+	char text[32];
+	time_t when;
+	struct tm tm;
+
+	if (!held && !grace)
+		return false;
+	/* Marked before: the time may only come nearer. */
+	if (mut_get(obj, "metadata.deletionTimestamp") &&
+	    mut_int(obj, "metadata.deletionGracePeriodSeconds", 0) <= grace)
+		return true;
+	when = time(NULL) + grace;
+	gmtime_r(&when, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	mut_set_str(doc, obj, "metadata.deletionTimestamp", text);
+	mut_set_int(doc, obj, "metadata.deletionGracePeriodSeconds", grace);
+	if (is_space(t))
+		mut_set_str(doc, obj, "status.phase", "Terminating");
+	return true;
+}
+
+static int64_t asked_grace(struct write *w)
+{
+	yyjson_val *v = yyjson_obj_get(w->options, "gracePeriodSeconds");
+	char text[24];
+	int64_t n;
+
+	if (yyjson_is_int(v))
+		return yyjson_get_sint(v);
+	if (query_get(w->req, "gracePeriodSeconds", text, sizeof(text)) &&
+	    str_to_i64(text, &n) == 0)
+		return n;
+	return -1;
+}
+
+static int check_preconditions(struct write *w, yyjson_mut_val *obj,
+			       const struct object_bytes *cur)
+{
+	yyjson_val *pre = yyjson_obj_get(w->options, "preconditions");
+	const char *uid = yyjson_get_str(yyjson_obj_get(pre, "uid"));
+	const char *rv = yyjson_get_str(yyjson_obj_get(pre, "resourceVersion"));
+	char now[24], res[256];
+
+	snprintf(now, sizeof(now), "%llu", (unsigned long long)cur->revision);
+	group_resource(&w->req->route, res, sizeof(res));
+	if (uid && !str_eq(uid, mut_str(obj, "metadata.uid"))) {
+		reply_error(w->req, 409, "Conflict",
+			    "Operation cannot be fulfilled on %s \"%s\": "
+			    "Precondition failed: UID in precondition: %s, UID "
+			    "in object meta: %s",
+			    res, w->req->route.name, uid,
+			    mut_str(obj, "metadata.uid"));
+		return -ESTALE;
+	}
+	if (rv && strcmp(rv, now) != 0) {
+		reply_error(w->req, 409, "Conflict",
+			    "Operation cannot be fulfilled on %s \"%s\": "
+			    "Precondition failed: ResourceVersion in "
+			    "precondition: %s, ResourceVersion in object meta: "
+			    "%s",
+			    res, w->req->route.name, rv, now);
+		return -ESTALE;
+	}
+	return 0;
+}
+
+/* What a tenant is born with stays as long as the tenant. */
+static int check_immortal(struct write *w)
+{
+	static const char *const names[] = { "default", "kube-system",
+					     "kube-public" };
+	struct req *r = w->req;
+	const char *name = r->route.name;
+	auto_buf struct buf key = BUF_INIT;
+	auto_ptr(object_bytes) tenant = NULL;
+
+	if (!is_space(r->route.type))
+		return 0;
+	if (strcmp(r->route.plural, "tenants") == 0) {
+		if (strcmp(name, SYSTEM) != 0)
+			return 0;
+		reply_error(r, 403, "Forbidden",
+			    "tenants \"system\" is forbidden: this tenant may "
+			    "not be deleted");
+		return -EACCES;
+	}
+	buf_printf(&key, "core/tenants///%s", r->tenant);
+	tenant = store_get(r->api->store, buf_str(&key));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(name, names[i]) ||
+		    (tenant && str_eq(object_tag(tenant, "f:status.phase"),
+				      "Terminating")))
+			continue;
+		reply_error(r, 403, "Forbidden",
+			    "namespaces \"%s%s%s\" is forbidden: this "
+			    "namespace may not be deleted",
+			    strcmp(r->tenant, SYSTEM) ? r->tenant : "",
+			    strcmp(r->tenant, SYSTEM) ? "/" : "", name);
+		return -EACCES;
+	}
+	return 0;
+}
+
+void delete_attempt(struct write *w)
+{
+	struct req *r = w->req;
+	auto_buf struct buf key = BUF_INIT;
+	auto_ptr(object_bytes) cur = NULL;
+	yyjson_mut_doc *doc;
+	yyjson_mut_val *obj;
+	yyjson_val *dry = yyjson_obj_get(w->options, "dryRun");
+
+	if (yyjson_arr_size(dry))
+		w->dry_run = true;
+	route_key(r, r->route.name, &key);
+	cur = store_get(r->api->store, buf_str(&key));
+	if (!cur) {
+		reply_not_found(r);
+		return;
+	}
+	doc = object_tree(cur);
+	obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
+	if (!obj) {
+		reply_error(r, 500, "InternalError", "out of memory");
+	} else if (check_immortal(w) == 0 &&
+		   check_preconditions(w, obj, cur) == 0) {
+		bool marked =
+			delete_mark(r->route.type, doc, obj, asked_grace(w));
+
+		w->status_reply =
+			w->evict || (!marked && !is_pod(r->route.type));
+		write_submit(w, doc, obj, cur, !marked);
+	}
+	yyjson_mut_doc_free(doc);
+}
+
+/* --- deletecollection
+ * ---------------------------------------------------------------------- */
+
+/*
+ * Object by object, so that each keeps its own rules. Runs on the loop's
+ * thread with a commit for each batch: a rare request, and bounded.
+ */
+static int delete_batch(struct api *api, const struct type *t,
+			struct object_bytes **v, size_t nr, struct err *e)
+{
+	struct store_op *ops = calloc(nr, sizeof(*ops));
+	struct buf *bufs = calloc(nr * 2, sizeof(*bufs));
+	struct store_txn txn = { .ops = ops };
+	int r = ops && bufs ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < nr; i++) {
+		yyjson_mut_doc *doc = object_tree(v[i]);
+		yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
+		struct store_op *op = &ops[txn.nr_ops];
+
+		if (!obj) {
+			r = -ENOMEM;
+			break;
+		}
+		op->key = v[i]->key;
+		op->expect = STORE_MATCH;
+		op->revision = v[i]->revision;
+		op->remove = !delete_mark(t, doc, obj, -1);
+		r = object_pack(api, t, doc, obj, &bufs[i * 2], &op->rv_off,
+				&bufs[i * 2 + 1]);
+		op->data = bufs[i * 2].data;
+		op->len = bufs[i * 2].len;
+		op->tags = bufs[i * 2 + 1].data;
+		op->tags_len = bufs[i * 2 + 1].len;
+		/* Marked already, and nothing nearer: leave it alone. */
+		if (op->remove || op->len + v[i]->rv_len != v[i]->len)
+			txn.nr_ops++;
+		yyjson_mut_doc_free(doc);
+	}
+	if (r == 0 && txn.nr_ops)
+		r = store_commit(api->store, &txn, e);
+	for (size_t i = 0; ops && i < txn.nr_ops; i++)
+		object_unref(ops[i].ret);
+	for (size_t i = 0; bufs && i < nr * 2; i++)
+		buf_clear(&bufs[i]);
+	free(bufs);
+	free(ops);
+	return r;
+}
+
+int delete_range(struct api *api, const struct type *t, const char *prefix,
+		 bool (*match)(const struct object_bytes *o, void *arg),
+		 void *arg, size_t *ret_left, struct err *e)
+{
+	struct store_range range = { .prefix = prefix,
+				     .match = match,
+				     .arg = arg };
+	struct store_list list;
+	int r = store_list(api->store, &range, &list, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list.nr && r == 0; i += 256) {
+		size_t nr = list.nr - i < 256 ? list.nr - i : 256;
+
+		for (int tries = 0; tries < 5; tries++) {
+			r = delete_batch(api, t, list.v + i, nr, e);
+			if (r != -ESTALE && r != -ENOENT)
+				break;
+			/* One of them was changed meanwhile: one by one. */
+			r = 0;
+			for (size_t j = i; j < i + nr; j++) {
+				struct object_bytes *now =
+					store_get(api->store, list.v[j]->key);
+
+				if (now)
+					(void)delete_batch(api, t, &now, 1, e);
+				object_unref(now);
+			}
+			break;
+		}
+	}
+	store_list_clear(&list);
+	if (r == 0 && ret_left)
+		*ret_left = store_count(api->store, prefix);
+	return r;
+}
+
+static bool matches(const struct object_bytes *o, void *arg)
+{
+	return selector_match(arg, o);
+}
+
+void write_delete_collection(struct req *r)
+{
+	auto_buf struct buf prefix = BUF_INIT;
+	struct buf b = BUF_INIT;
+	struct err e = { 0 };
+	char version[256], dry[8];
+	int res;
+
+	if (request_selector(r, &r->selector) < 0)
+		return;
+	route_key(r, NULL, &prefix);
+	if (!query_get(r, "dryRun", dry, sizeof(dry))) {
+		res = delete_range(r->api, r->route.type, buf_str(&prefix),
+				   matches, &r->selector, NULL, &e);
+		if (res < 0) {
+			reply_store_error(r, res, &e);
+			return;
+		}
+	}
+	buf_printf(&b,
+		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{"
+		   "\"resourceVersion\":\"%llu\"},\"items\":[]}\n",
+		   r->route.type->list_kind,
+		   type_api_version(r->route.type, version, sizeof(version)),
+		   (unsigned long long)store_revision(r->api->store));
+	reply_json(r, 200, &b);
+}

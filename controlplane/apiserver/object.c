@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Between JSON trees and stored bytes. */
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+yyjson_mut_doc *object_tree(const struct object_bytes *o)
+{
+	yyjson_doc *doc = yyjson_read((char *)o->data, o->len, 0);
+	yyjson_mut_doc *out = doc ? yyjson_doc_mut_copy(doc, NULL) : NULL;
+
+	yyjson_doc_free(doc);
+	return out;
+}
+
+static void put_tag(struct buf *tags, const char *kind, const char *name,
+		    const char *value)
+{
+	buf_puts(tags, kind);
+	buf_add(tags, name, strlen(name) + 1);
+	buf_add(tags, value, strlen(value) + 1);
+}
+
+static void put_field_tag(struct buf *tags, const char *path, yyjson_mut_val *v)
+{
+	auto_buf struct buf text = BUF_INIT;
+
+	if (yyjson_mut_is_str(v)) {
+		put_tag(tags, "f:", path, yyjson_mut_get_str(v));
+	} else if (yyjson_mut_is_bool(v) || yyjson_mut_is_num(v)) {
+		json_write_mut(v, false, &text);
+		put_tag(tags, "f:", path, buf_str(&text));
+	}
+}
+
+static int pack_tags(const struct type *t, yyjson_mut_val *obj,
+		     struct buf *tags)
+{
+	yyjson_mut_val *key, *val;
+	size_t i, max;
+
+	yyjson_mut_obj_foreach(mut_get(obj, "metadata.labels"), i, max, key,
+			       val) if (yyjson_mut_is_str(val))
+		put_tag(tags, "l:", yyjson_mut_get_str(key),
+			yyjson_mut_get_str(val));
+	for (i = 0; t->selectable[i]; i++)
+		put_field_tag(tags, t->selectable[i],
+			      mut_get(obj, t->selectable[i]));
+	return buf_error(tags);
+}
+
+int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
+		yyjson_mut_val *obj, struct buf *data, uint32_t *rv_off,
+		struct buf *tags)
+{
+	size_t token = strlen(api->rv_token);
+	char *at;
+	int r;
+
+	r = mut_set_str(doc, obj, "metadata.resourceVersion", api->rv_token);
+	if (r == 0)
+		r = json_write_mut(obj, false, data);
+	if (r < 0)
+		return r;
+	/* A token of this process nobody else knows: it is there once. */
+	at = memmem(data->data, data->len, api->rv_token, token);
+	if (!at)
+		return -EINVAL;
+	*rv_off = at - data->data;
+	memmove(at, at + token, data->data + data->len - at - token + 1);
+	data->len -= token;
+	return pack_tags(t, obj, tags);
+}
+
+void new_uid(char out[37])
+{
+	unsigned char b[16];
+
+	if (RAND_bytes(b, sizeof(b)) != 1)
+		memset(b, 0, sizeof(b));
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	snprintf(out, 37,
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+		 "%02x%02x%02x%02x%02x%02x",
+		 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9],
+		 b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+void now_text(char out[32])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}

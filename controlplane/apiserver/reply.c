@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Replies: pieces of output, by reference where they are stored objects; and
+ * failures as Kubernetes' Status. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+static struct piece *piece_new(struct req *r)
+{
+	if (r->out_at == r->out_nr)
+		r->out_at = r->out_nr = r->out_off = 0;
+	if (r->out_nr == r->out_size) {
+		size_t size = r->out_size ? r->out_size * 2 : 8;
+		struct piece *v = realloc(r->out, size * sizeof(*v));
+
+		if (!v)
+			return NULL;
+		r->out = v;
+		r->out_size = size;
+	}
+	memset(&r->out[r->out_nr], 0, sizeof(*r->out));
+	return &r->out[r->out_nr++];
+}
+
+void reply_begin(struct req *r, int code, const char *type)
+{
+	r->started = true;
+	r->code = code;
+	r->type = type;
+	if (code > 0 && code < 600)
+		atomic_fetch_add(&r->api->requests[code], 1);
+}
+
+void reply_add(struct req *r, struct buf *b)
+{
+	struct piece *p = b->len ? piece_new(r) : NULL;
+
+	if (p) {
+		p->len = b->len;
+		p->own = buf_take(b);
+		p->data = p->own;
+		r->out_bytes += p->len;
+	}
+	buf_clear(b);
+}
+
+void reply_text(struct req *r, const char *s, size_t len)
+{
+	struct buf b = BUF_INIT;
+
+	buf_add(&b, s, len);
+	reply_add(r, &b);
+}
+
+void reply_static(struct req *r, const char *s, size_t len)
+{
+	struct piece *p = piece_new(r);
+
+	if (!p)
+		return;
+	p->data = s;
+	p->len = len;
+	r->out_bytes += len;
+}
+
+void reply_object(struct req *r, struct object_bytes *o)
+{
+	struct piece *p = piece_new(r);
+
+	if (!p)
+		return;
+	p->object = object_ref(o);
+	p->data = o->data;
+	p->len = o->len;
+	r->out_bytes += p->len;
+}
+
+void reply_end(struct req *r)
+{
+	r->finished = true;
+	if (r->conn)
+		conn_flush(r->conn);
+}
+
+void reply_json(struct req *r, int code, struct buf *b)
+{
+	reply_begin(r, code, "application/json");
+	reply_add(r, b);
+	reply_end(r);
+}
+
+void reply_warning(struct req *r, const char *text)
+{
+	buf_puts(&r->warnings, "Warning: 299 - ");
+	json_escape(&r->warnings, text, strlen(text));
+	buf_puts(&r->warnings, "\r\n");
+}
+
+void status_json(struct buf *b, int code, const char *reason, const char *msg)
+{
+	struct json_out o = JSON_OUT(b);
+
+	json_put_object(&o, NULL);
+	json_put_str(&o, "kind", "Status");
+	json_put_str(&o, "apiVersion", "v1");
+	json_put_object(&o, "metadata");
+	json_put_end(&o);
+	json_put_str(&o, "status", "Failure");
+	json_put_str(&o, "message", msg);
+	json_put_str(&o, "reason", reason);
+	json_put_i64(&o, "code", code);
+	json_put_end(&o);
+}
+
+static void put_details(struct json_out *o, const char *name, const char *group,
+			const char *kind, const struct field_errors *errs)
+{
+	json_put_object(o, "details");
+	if (name && *name)
+		json_put_str(o, "name", name);
+	if (group && *group)
+		json_put_str(o, "group", group);
+	if (kind)
+		json_put_str(o, "kind", kind);
+	if (errs && errs->nr) {
+		json_put_array(o, "causes");
+		for (size_t i = 0; i < errs->nr; i++) {
+			json_put_object(o, NULL);
+			json_put_str(o, "reason",
+				     field_error_reason(errs->v[i].type));
+			json_put_str(o, "message", errs->v[i].message);
+			json_put_str(o, "field", errs->v[i].path);
+			json_put_end(o);
+		}
+		json_put_end(o);
+	}
+	json_put_end(o);
+}
+
+static void reply_status(struct req *r, int code, const char *reason,
+			 const char *msg, const char *name, const char *kind,
+			 const struct field_errors *errs)
+{
+	struct buf b = BUF_INIT;
+	struct json_out o = JSON_OUT(&b);
+
+	json_put_object(&o, NULL);
+	json_put_str(&o, "kind", "Status");
+	json_put_str(&o, "apiVersion", "v1");
+	json_put_object(&o, "metadata");
+	json_put_end(&o);
+	json_put_str(&o, "status", "Failure");
+	json_put_str(&o, "message", msg);
+	if (reason)
+		json_put_str(&o, "reason", reason);
+	if (kind)
+		put_details(&o, name, r->route.group, kind, errs);
+	json_put_i64(&o, "code", code);
+	json_put_end(&o);
+	reply_json(r, code, &b);
+}
+
+void reply_error(struct req *r, int code, const char *reason, const char *fmt,
+		 ...)
+{
+	auto_buf struct buf msg = BUF_INIT;
+	char text[2048];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	reply_status(r, code, reason, text, r->route.name,
+		     r->route.resource ? r->route.plural : NULL, NULL);
+}
+
+const char *group_resource(const struct route *rt, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s%s%s", rt->plural, *rt->group ? "." : "",
+		 rt->group);
+	return buf;
+}
+
+void reply_not_found(struct req *r)
+{
+	char text[256];
+
+	if (!r->route.resource || !r->route.type) {
+		reply_error(r, 404, "NotFound",
+			    "the server could not find the requested resource");
+		return;
+	}
+	reply_error(r, 404, "NotFound", "%s \"%s\" not found",
+		    group_resource(&r->route, text, sizeof(text)),
+		    r->route.name ? r->route.name : "");
+}
+
+void reply_invalid(struct req *r, const char *kind, const char *name,
+		   const struct field_errors *errs)
+{
+	auto_buf struct buf msg = BUF_INIT;
+
+	buf_puts(&msg, kind);
+	if (*r->route.group)
+		buf_printf(&msg, ".%s", r->route.group);
+	buf_printf(&msg, " \"%s\" is invalid: ", name ? name : "");
+	if (errs->nr > 1)
+		buf_putc(&msg, '[');
+	for (size_t i = 0; i < errs->nr; i++)
+		buf_printf(&msg, "%s%s: %s", i ? ", " : "", errs->v[i].path,
+			   errs->v[i].message);
+	if (errs->nr > 1)
+		buf_putc(&msg, ']');
+	reply_status(r, 422, "Invalid", buf_str(&msg), name, kind, errs);
+}
+
+void reply_success(struct req *r, struct object_bytes *o)
+{
+	struct buf b = BUF_INIT;
+	struct json_out out = JSON_OUT(&b);
+	yyjson_mut_doc *doc = o ? object_tree(o) : NULL;
+	const char *uid =
+		doc ? mut_str(yyjson_mut_doc_get_root(doc), "metadata.uid")
+		    : NULL;
+
+	json_put_object(&out, NULL);
+	json_put_str(&out, "kind", "Status");
+	json_put_str(&out, "apiVersion", "v1");
+	json_put_object(&out, "metadata");
+	json_put_end(&out);
+	json_put_str(&out, "status", "Success");
+	json_put_object(&out, "details");
+	if (r->route.name)
+		json_put_str(&out, "name", r->route.name);
+	if (*r->route.group)
+		json_put_str(&out, "group", r->route.group);
+	json_put_str(&out, "kind", r->route.plural);
+	if (uid)
+		json_put_str(&out, "uid", uid);
+	json_put_end(&out);
+	json_put_end(&out);
+	yyjson_mut_doc_free(doc);
+	reply_json(r, 200, &b);
+}
+
+void reply_store_error(struct req *r, int code, const struct err *e)
+{
+	char text[256];
+
+	switch (code) {
+	case -EEXIST:
+		reply_error(r, 409, "AlreadyExists", "%s \"%s\" already exists",
+			    group_resource(&r->route, text, sizeof(text)),
+			    r->route.name ? r->route.name : "");
+		return;
+	case -ENOENT:
+		reply_not_found(r);
+		return;
+	case -ESTALE:
+		reply_error(r, 409, "Conflict",
+			    "Operation cannot be fulfilled on %s \"%s\": the "
+			    "object has been modified; please apply your "
+			    "changes to the latest version and try again",
+			    group_resource(&r->route, text, sizeof(text)),
+			    r->route.name ? r->route.name : "");
+		return;
+	case -ENOSPC:
+		reply_error(r, 507, "InsufficientStorage",
+			    "the disk of the control plane is full, nothing "
+			    "was changed: %s",
+			    e->msg);
+		return;
+	default:
+		reply_error(r, 500, "InternalError",
+			    "Internal error occurred: %s", e->msg);
+	}
+}

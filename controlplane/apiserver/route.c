@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From method and path to what is asked for, of whom, by whom. */
+#include <stdio.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/str.h"
+
+#define SEGMENTS_MAX 16
+
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* In place; -EBADMSG for a bad escape or one of NUL. */
+static int decode(char *s, bool plus)
+{
+	char *to = s;
+
+	for (; *s; s++, to++) {
+		if (*s == '%') {
+			int hi = hex(s[1]), lo = hi < 0 ? -1 : hex(s[2]);
+
+			if (lo < 0 || (!hi && !lo))
+				return -EBADMSG;
+			*to = (char)(hi << 4 | lo);
+			s += 2;
+		} else {
+			*to = plus && *s == '+' ? ' ' : *s;
+		}
+	}
+	*to = '\0';
+	return 0;
+}
+
+const char *query_get(const struct req *r, const char *name, char *buf,
+		      size_t size)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = r->query; p && *p;) {
+		size_t n = strcspn(p, "&");
+
+		if (n > len && strncmp(p, name, len) == 0 && p[len] == '=') {
+			size_t m = n - len - 1;
+
+			if (m >= size)
+				return NULL;
+			memcpy(buf, p + len + 1, m);
+			buf[m] = '\0';
+			return decode(buf, true) ? NULL : buf;
+		}
+		p += n + (p[n] == '&');
+	}
+	return NULL;
+}
+
+bool query_true(const struct req *r, const char *name)
+{
+	char v[16];
+
+	if (!query_get(r, name, v, sizeof(v)))
+		return false;
+	return strcmp(v, "true") == 0 || strcmp(v, "1") == 0;
+}
+
+static int split(char *path, const char **seg, size_t *nr, struct err *e)
+{
+	size_t n = 0;
+
+	for (char *p = path; *p;) {
+		char *end;
+
+		if (*p == '/') {
+			*p++ = '\0';
+			continue;
+		}
+		if (n == SEGMENTS_MAX)
+			return err_set(e, -EBADMSG, "path is too deep");
+		end = p + strcspn(p, "/");
+		seg[n++] = p;
+		p = end;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (decode((char *)seg[i], false) || strchr(seg[i], '/') ||
+		    !strcmp(seg[i], ".") || !strcmp(seg[i], ".."))
+			return err_set(e, -EBADMSG, "malformed path");
+	*nr = n;
+	return 0;
+}
+
+static bool is_space_sub(const char *s)
+{
+	return strcmp(s, "status") == 0 || strcmp(s, "finalize") == 0;
+}
+
+/* What follows the version: [watch] [tenants/T] [namespaces/N] resource... */
+static void parse_rest(struct route *rt, const char **seg, size_t nr)
+{
+	size_t i = 0;
+
+	if (nr && strcmp(seg[0], "watch") == 0) {
+		rt->watch_path = true;
+		i++;
+	}
+	if (nr - i > 2 && strcmp(seg[i], "tenants") == 0 &&
+	    !is_space_sub(seg[i + 2])) {
+		rt->tenant = seg[i + 1];
+		i += 2;
+	}
+	if (nr - i > 2 && strcmp(seg[i], "namespaces") == 0 &&
+	    !is_space_sub(seg[i + 2])) {
+		rt->namespace = seg[i + 1];
+		i += 2;
+	}
+	if (i < nr)
+		rt->plural = seg[i++];
+	if (i < nr)
+		rt->name = seg[i++];
+	if (i < nr)
+		rt->subresource = seg[i++];
+	rt->resource = rt->plural && i == nr;
+}
+
+static void find_verb(struct req *r)
+{
+	struct route *rt = &r->route;
+	bool watch = rt->watch_path || query_true(r, "watch");
+
+	if (strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0)
+		rt->verb = !rt->name        ? (watch ? "watch" : "list")
+			   : rt->watch_path ? "watch"
+					    : "get";
+	else if (strcmp(r->method, "POST") == 0)
+		rt->verb = "create";
+	else if (strcmp(r->method, "PUT") == 0)
+		rt->verb = "update";
+	else if (strcmp(r->method, "PATCH") == 0)
+		rt->verb = "patch";
+	else if (strcmp(r->method, "DELETE") == 0)
+		rt->verb = rt->name ? "delete" : "deletecollection";
+	else
+		rt->verb = NULL;
+}
+
+int route_parse(struct req *r, struct err *e)
+{
+	const char *seg[SEGMENTS_MAX];
+	struct route *rt = &r->route;
+	char *copy = strdup(r->path);
+	size_t nr = 0, at;
+	int res;
+
+	if (!copy)
+		return err_set(e, -ENOMEM, "out of memory");
+	memset(rt, 0, sizeof(*rt));
+	/* Kept for as long as the request: the route's strings live in it. */
+	free(r->own_path);
+	r->own_path = copy;
+	res = split(copy, seg, &nr, e);
+	if (res < 0)
+		return res;
+	rt->group = "";
+	rt->subresource = NULL;
+	if (nr > 2 && strcmp(seg[0], "api") == 0) {
+		rt->version = seg[1];
+		at = 2;
+	} else if (nr > 3 && strcmp(seg[0], "apis") == 0) {
+		rt->group = seg[1];
+		rt->version = seg[2];
+		at = 3;
+	} else {
+		find_verb(r);
+		return 0;
+	}
+	parse_rest(rt, seg + at, nr - at);
+	if (rt->resource)
+		rt->type = type_find(r->api->types, rt->group, rt->version,
+				     rt->plural);
+	find_verb(r);
+	return 0;
+}
+
+void key_of(struct buf *b, const struct type *t, const char *tenant,
+	    const char *ns, const char *name)
+{
+	buf_printf(b, "%s/%s/%s/%s/%s", *t->group ? t->group : "core",
+		   t->plural, t->scope == SCOPE_CLUSTER ? "" : tenant,
+		   t->scope == SCOPE_NAMESPACED ? ns : "", name);
+}
+
+void route_key(const struct req *r, const char *name, struct buf *b)
+{
+	const struct route *rt = &r->route;
+	const struct type *t = rt->type;
+
+	if (name) {
+		key_of(b, t, r->tenant, rt->namespace ? rt->namespace : "",
+		       name);
+		return;
+	}
+	buf_printf(b, "%s/%s/", *t->group ? t->group : "core", t->plural);
+	if (t->scope == SCOPE_CLUSTER) {
+		buf_puts(b, "//");
+		return;
+	}
+	if (strcmp(r->tenant, "all") == 0)
+		return;
+	buf_printf(b, "%s/", r->tenant);
+	if (t->scope == SCOPE_TENANT)
+		buf_puts(b, "/");
+	else if (rt->namespace)
+		buf_printf(b, "%s/", rt->namespace);
+}
+
+/* --- the gate every request passes
+ * -------------------------------------------- */
+
+static void find_view(struct req *r)
+{
+	const char *a = r->accept;
+
+	r->view = VIEW_OBJECT;
+	if (a && strstr(a, "as=Table"))
+		r->view = VIEW_TABLE;
+	else if (a && strstr(a, "as=PartialObjectMetadata"))
+		r->view = VIEW_METADATA;
+}
+
+/* The tenant the request works in. Never taken from anywhere but the URL and
+ * the authenticated user. */
+static bool find_tenant(struct req *r)
+{
+	struct route *rt = &r->route;
+
+	r->tenant = rt->tenant ? rt->tenant : r->user->tenant;
+	if (rt->type && rt->type->scope == SCOPE_CLUSTER) {
+		if (rt->tenant) {
+			reply_not_found(r);
+			return false;
+		}
+		r->tenant = "";
+	}
+	if (strcmp(r->tenant, "all") == 0 &&
+	    (rt->namespace || rt->name || !rt->verb ||
+	     (strcmp(rt->verb, "list") && strcmp(rt->verb, "watch")))) {
+		reply_error(r, 400, "BadRequest",
+			    "tenant \"all\" can only be listed and watched, "
+			    "over all namespaces");
+		return false;
+	}
+	return true;
+}
+
+static void deny(struct req *r, const struct access *a)
+{
+	struct route *rt = &r->route;
+	char what[256], where[256];
+
+	if (!rt->resource) {
+		reply_error(r, 403, "Forbidden",
+			    "forbidden: User \"%s\" cannot %s path \"%s\"",
+			    r->user->name, a->verb, r->path);
+		return;
+	}
+	if (a->namespace)
+		snprintf(where, sizeof(where), "in the namespace \"%s\"",
+			 a->namespace);
+	else if (*r->tenant && !a->cluster)
+		snprintf(where, sizeof(where), "in the tenant \"%s\"",
+			 r->tenant);
+	else
+		snprintf(where, sizeof(where), "at the cluster scope");
+	group_resource(rt, what, sizeof(what));
+	reply_error(r, 403, "Forbidden",
+		    "%s%s%s%s is forbidden: User \"%s\" cannot %s resource "
+		    "\"%s%s%s\" in API group \"%s\" %s",
+		    what, rt->name ? " \"" : "", rt->name ? rt->name : "",
+		    rt->name ? "\"" : "", r->user->name, a->verb, rt->plural,
+		    rt->subresource ? "/" : "",
+		    rt->subresource ? rt->subresource : "", rt->group, where);
+}
+
+static bool authorized(struct req *r)
+{
+	const struct route *rt = &r->route;
+	struct access a = {
+		.verb = rt->verb,
+		.group = rt->group,
+		.resource = rt->plural,
+		.subresource = rt->subresource,
+		.name = rt->name,
+		.tenant = r->tenant,
+		.namespace = rt->namespace,
+		.path = rt->resource ? NULL : r->path,
+		.cluster = rt->type && rt->type->scope == SCOPE_CLUSTER,
+	};
+	char method[16];
+
+	if (!rt->resource) {
+		size_t i;
+
+		for (i = 0; r->method[i] && i < sizeof(method) - 1; i++)
+			method[i] = r->method[i] | 0x20;
+		method[i] = '\0';
+		a.verb = method;
+	}
+	if (access_allowed(r->api, r->user, &a))
+		return true;
+	deny(r, &a);
+	return false;
+}
+
+static void dispatch(struct req *r)
+{
+	static const struct {
+		const char *verb;
+		unsigned int bit;
+		void (*fn)(struct req *r);
+	} verbs[] = {
+		{ "get", VERB_GET, read_get },
+		{ "list", VERB_LIST, read_list },
+		{ "watch", VERB_WATCH, watch_start },
+		{ "create", VERB_CREATE, write_create },
+		{ "update", VERB_UPDATE, write_update },
+		{ "patch", VERB_PATCH, write_patch },
+		{ "delete", VERB_DELETE, write_delete },
+		{ "deletecollection", VERB_DELETECOLLECTION,
+		  write_delete_collection },
+	};
+	struct route *rt = &r->route;
+
+	if (rt->subresource &&
+	    !type_has_subresource(rt->type, rt->subresource)) {
+		rt->type = NULL;
+		reply_not_found(r);
+		return;
+	}
+	if (rt->subresource && special_subresource(r))
+		return;
+	if (rt->type->virtual) {
+		special_review(r);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (!rt->verb || strcmp(rt->verb, verbs[i].verb))
+			continue;
+		if (!(rt->type->verbs & verbs[i].bit) ||
+		    (verbs[i].bit == VERB_CREATE && rt->name))
+			break;
+		verbs[i].fn(r);
+		return;
+	}
+	reply_error(r, 405, "MethodNotAllowed",
+		    "the server does not allow this method on the requested "
+		    "resource");
+}
+
+void handle(struct req *r)
+{
+	struct route *rt = &r->route;
+	struct err e = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &r->begun);
+	if (route_parse(r, &e) < 0) {
+		reply_error(r, 400, "BadRequest", "%s", e.msg);
+		return;
+	}
+	find_view(r);
+	if (!rt->resource) {
+		/* Probes and the version need no more than a connection. */
+		special_path(r);
+		return;
+	}
+	if (!r->user) {
+		reply_error(r, 401, "Unauthorized", "Unauthorized");
+		return;
+	}
+	if (!find_tenant(r))
+		return;
+	if (!rt->verb) {
+		reply_error(r, 405, "MethodNotAllowed",
+			    "the server does not allow this method on the "
+			    "requested resource");
+		return;
+	}
+	if (!authorized(r))
+		return;
+	if (!rt->type) {
+		reply_not_found(r);
+		return;
+	}
+	if (rt->namespace && rt->type->scope != SCOPE_NAMESPACED) {
+		reply_not_found(r);
+		return;
+	}
+	if (!rt->namespace && rt->type->scope == SCOPE_NAMESPACED &&
+	    (rt->name || strcmp(rt->verb, "create") == 0)) {
+		reply_not_found(r);
+		return;
+	}
+	dispatch(r);
+}

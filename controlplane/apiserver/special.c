@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is not a stored object: discovery, probes, reviews, scale. */
+#include <stdio.h>
+#include <sys/utsname.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+/* --- paths that are no resources
+ * ---------------------------------------------------- */
+
+static void reply_version(struct req *r)
+{
+	struct buf b = BUF_INIT;
+
+	buf_puts(&b, "{\"major\":\"1\",\"minor\":\"32\",\"gitVersion\":"
+		     "\"" VERSION_TEXT "+arktos-" ARKTOS_VERSION "\","
+		     "\"gitCommit\":\"\",\"gitTreeState\":\"clean\","
+		     "\"buildDate\":\"1970-01-01T00:00:00Z\",\"goVersion\":"
+		     "\"none\",\"compiler\":\"gcc\",\"platform\":\"linux/"
+#ifdef __x86_64__
+		     "amd64"
+#else
+		     "arm64"
+#endif
+		     "\"}\n");
+	reply_json(r, 200, &b);
+}
+
+static void reply_ok(struct req *r)
+{
+	reply_begin(r, 200, "text/plain; charset=utf-8");
+	reply_static(r, "ok", 2);
+	reply_end(r);
+}
+
+static void reply_metrics(struct req *r)
+{
+	struct access a = { .verb = "get", .path = "/metrics" };
+	struct buf b = BUF_INIT;
+
+	if (strcmp(r->user->tenant, SYSTEM) ||
+	    !access_allowed(r->api, r->user, &a)) {
+		reply_error(r, 403, "Forbidden",
+			    "forbidden: User \"%s\" cannot get path "
+			    "\"/metrics\"",
+			    r->user->name);
+		return;
+	}
+	metrics(r->api, &b);
+	reply_begin(r, 200, "text/plain; version=0.0.4; charset=utf-8");
+	reply_add(r, &b);
+	reply_end(r);
+}
+
+static struct discovery discovery_of(struct req *r)
+{
+	return (struct discovery){
+		.set = r->api->types,
+		.system = strcmp(r->user->tenant, SYSTEM) == 0,
+		.address = r->api->advertise,
+	};
+}
+
+static bool wants_aggregated(struct req *r, const char **version)
+{
+	const char *a = r->accept ? r->accept : "";
+	const char *v2 = strstr(a, "v=v2;"), *at;
+
+	at = strstr(a, "g=apidiscovery.k8s.io");
+	if (!at)
+		return false;
+	*version = v2 || strstr(a, "v=v2,") ? "v2" : "v2beta1";
+	return true;
+}
+
+static void reply_aggregated(struct req *r, bool core, const char *version)
+{
+	struct discovery d = discovery_of(r);
+	struct buf b = BUF_INIT;
+
+	discovery_aggregated(&d, core, version, &b);
+	reply_begin(r, 200,
+		    strcmp(version, "v2") == 0
+			    ? "application/json;g=apidiscovery.k8s.io;v=v2;"
+			      "as=APIGroupDiscoveryList"
+			    : "application/json;g=apidiscovery.k8s.io;v=v2beta1;"
+			      "as=APIGroupDiscoveryList");
+	reply_add(r, &b);
+	reply_end(r);
+}
+
+/* The OpenAPI v2 documents are large and always the same: made once. */
+static void reply_openapi_v2(struct req *r)
+{
+	struct discovery d = discovery_of(r);
+	struct api *api = r->api;
+	bool pb = r->accept && strstr(r->accept, "proto-openapi");
+	struct buf *doc;
+	struct buf copy = BUF_INIT;
+
+	d.system = true;
+	pthread_mutex_lock(&api->doc_lock);
+	if (!api->doc_v2.len)
+		openapi_v2(&d, &api->doc_v2);
+	if (pb && !api->doc_v2_pb.len)
+		(void)openapi_v2_protobuf(buf_str(&api->doc_v2),
+					  api->doc_v2.len, &api->doc_v2_pb);
+	doc = pb ? &api->doc_v2_pb : &api->doc_v2;
+	buf_add(&copy, buf_str(doc), doc->len);
+	pthread_mutex_unlock(&api->doc_lock);
+	reply_begin(r, 200,
+		    pb ? "application/com.github.proto-openapi.spec.v2@v1.0+"
+			 "protobuf"
+		       : "application/json");
+	reply_add(r, &copy);
+	reply_end(r);
+}
+
+static void reply_openapi_v3(struct req *r, const char *path)
+{
+	struct discovery d = discovery_of(r);
+	char group[256] = "", version[64] = "";
+	struct buf b = BUF_INIT;
+
+	if (!*path || strcmp(path, "/") == 0) {
+		openapi_v3_index(&d, &b);
+	} else if (sscanf(path, "/api/%63[^/]", version) != 1 &&
+		   sscanf(path, "/apis/%255[^/]/%63[^/]", group, version) !=
+			   2) {
+		reply_not_found(r);
+		return;
+	} else if (openapi_v3(&d, group, version, &b) < 0) {
+		buf_clear(&b);
+		reply_not_found(r);
+		return;
+	}
+	reply_json(r, 200, &b);
+}
+
+static void reply_discovery(struct req *r)
+{
+	struct discovery d = discovery_of(r);
+	char group[256] = "", version[64] = "", more[2] = "";
+	const char *p = r->path, *v;
+	struct buf b = BUF_INIT;
+	int res = 0;
+
+	if (!strcmp(p, "/api") || !strcmp(p, "/api/")) {
+		if (wants_aggregated(r, &v)) {
+			reply_aggregated(r, true, v);
+			return;
+		}
+		discovery_api(&d, &b);
+	} else if (!strcmp(p, "/apis") || !strcmp(p, "/apis/")) {
+		if (wants_aggregated(r, &v)) {
+			reply_aggregated(r, false, v);
+			return;
+		}
+		discovery_apis(&d, &b);
+	} else if (sscanf(p, "/api/%63[^/]/%1s", version, more) == 1) {
+		res = discovery_resources(&d, "", version, &b);
+	} else if (sscanf(p, "/apis/%255[^/]/%63[^/]/%1s", group, version,
+			  more) == 2) {
+		res = discovery_resources(&d, group, version, &b);
+	} else if (sscanf(p, "/apis/%255[^/]/%1s", group, more) == 1) {
+		res = discovery_group(&d, group, &b);
+	} else {
+		res = -ENOENT;
+	}
+	if (res < 0) {
+		buf_clear(&b);
+		reply_not_found(r);
+		return;
+	}
+	reply_json(r, 200, &b);
+}
+
+static void reply_root(struct req *r)
+{
+	static const char paths[] =
+		"{\"paths\":[\"/api\",\"/api/v1\",\"/apis\",\"/healthz\","
+		"\"/livez\",\"/metrics\",\"/openapi/v2\",\"/openapi/v3\","
+		"\"/readyz\",\"/version\"]}\n";
+
+	reply_begin(r, 200, "application/json");
+	reply_static(r, paths, sizeof(paths) - 1);
+	reply_end(r);
+}
+
+void special_path(struct req *r)
+{
+	const char *p = r->path;
+
+	if (strcmp(r->method, "GET") && strcmp(r->method, "HEAD")) {
+		reply_error(r, 405, "MethodNotAllowed",
+			    "the server does not allow this method on the "
+			    "requested resource");
+	} else if (!strcmp(p, "/healthz") || str_starts(p, "/livez") ||
+		   str_starts(p, "/readyz")) {
+		reply_ok(r);
+	} else if (!strcmp(p, "/version") || !strcmp(p, "/version/")) {
+		reply_version(r);
+	} else if (!r->user) {
+		reply_error(r, 401, "Unauthorized", "Unauthorized");
+	} else if (!strcmp(p, "/metrics")) {
+		reply_metrics(r);
+	} else if (!strcmp(p, "/")) {
+		reply_root(r);
+	} else if (!strcmp(p, "/openapi/v2")) {
+		reply_openapi_v2(r);
+	} else if (str_starts(p, "/openapi/v3")) {
+		reply_openapi_v3(r, p + strlen("/openapi/v3"));
+	} else if (str_starts(p, "/api")) {
+		reply_discovery(r);
+	} else {
+		reply_not_found(r);
+	}
+}
+
+/* --- scale
+ * ----------------------------------------------------------------------------
+ */
+
+/* Labels as the text of a selector. */
+static void put_selector(struct buf *b, yyjson_mut_val *obj)
+{
+	yyjson_mut_val *labels = mut_get(obj, "spec.selector.matchLabels");
+	yyjson_mut_val *key, *val;
+	size_t i, max;
+
+	if (!labels && str_eq(mut_str(obj, "kind"), "ReplicationController"))
+		labels = mut_get(obj, "spec.selector");
+	yyjson_mut_obj_foreach(labels, i, max, key, val)
+		buf_printf(b, "%s%s=%s", b->len ? "," : "",
+			   yyjson_mut_get_str(key), yyjson_mut_get_str(val));
+}
+
+void special_scale(struct req *r, struct object_bytes *from)
+{
+	yyjson_mut_doc *doc = object_tree(from);
+	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
+	auto_buf struct buf selector = BUF_INIT;
+	struct buf b = BUF_INIT;
+	struct json_out o = JSON_OUT(&b);
+
+	put_selector(&selector, obj);
+	json_put_object(&o, NULL);
+	json_put_str(&o, "kind", "Scale");
+	json_put_str(&o, "apiVersion", "autoscaling/v1");
+	json_put_object(&o, "metadata");
+	json_put_str(&o, "name", mut_str(obj, "metadata.name"));
+	json_put_str(&o, "namespace", mut_str(obj, "metadata.namespace"));
+	json_put_str(&o, "uid", mut_str(obj, "metadata.uid"));
+	json_put_fmt(&o, "resourceVersion", "%llu",
+		     (unsigned long long)from->revision);
+	json_put_str(&o, "creationTimestamp",
+		     mut_str(obj, "metadata.creationTimestamp"));
+	json_put_end(&o);
+	json_put_object(&o, "spec");
+	json_put_i64(&o, "replicas", mut_int(obj, "spec.replicas", 0));
+	json_put_end(&o);
+	json_put_object(&o, "status");
+	json_put_i64(&o, "replicas", mut_int(obj, "status.replicas", 0));
+	json_put_str(&o, "selector", buf_str(&selector));
+	json_put_end(&o);
+	json_put_end(&o);
+	yyjson_mut_doc_free(doc);
+	reply_json(r, 200, &b);
+}
+
+bool special_subresource(struct req *r)
+{
+	const char *sub = r->route.subresource;
+	bool post = str_eq(r->route.verb, "create");
+
+	if (strcmp(sub, "scale") == 0 && str_eq(r->route.verb, "get")) {
+		auto_buf struct buf key = BUF_INIT;
+		auto_ptr(object_bytes) o = NULL;
+
+		route_key(r, r->route.name, &key);
+		o = store_get(r->api->store, buf_str(&key));
+		if (o)
+			special_scale(r, o);
+		else
+			reply_not_found(r);
+		return true;
+	}
+	if (strcmp(sub, "binding") == 0 || strcmp(sub, "eviction") == 0) {
+		if (!post)
+			reply_error(r, 405, "MethodNotAllowed",
+				    "the server does not allow this method on "
+				    "the requested resource");
+		else if (*sub == 'b')
+			write_binding(r);
+		else
+			write_eviction(r);
+		return true;
+	}
+	if (post || str_eq(r->route.verb, "delete")) {
+		reply_error(r, 405, "MethodNotAllowed",
+			    "the server does not allow this method on the "
+			    "requested resource");
+		return true;
+	}
+	return false;
+}
+
+/* --- metrics
+ * -----------------------------------------------------------------------------
+ */
+
+void metrics(struct api *api, struct buf *b)
+{
+	struct store_stats st;
+
+	store_stats(api->store, &st);
+	buf_puts(b, "# HELP apiserver_request_total Requests answered, by "
+		    "code.\n# TYPE apiserver_request_total counter\n");
+	for (int code = 0; code < 600; code++) {
+		uint64_t n = atomic_load(&api->requests[code]);
+
+		if (n)
+			buf_printf(b,
+				   "apiserver_request_total{code=\"%d\"} "
+				   "%llu\n",
+				   code, (unsigned long long)n);
+	}
+	buf_printf(b,
+		   "# HELP apiserver_longrunning_requests Watches open.\n"
+		   "# TYPE apiserver_longrunning_requests gauge\n"
+		   "apiserver_longrunning_requests{verb=\"WATCH\"} %llu\n",
+		   (unsigned long long)atomic_load(&api->nr_watches));
+	buf_printf(b,
+		   "# HELP apiserver_connections Connections open.\n"
+		   "# TYPE apiserver_connections gauge\n"
+		   "apiserver_connections %u\n",
+		   atomic_load(&api->nr_conns));
+	buf_puts(b, "# HELP apiserver_storage_objects Objects stored, by "
+		    "resource.\n# TYPE apiserver_storage_objects gauge\n");
+	for (size_t i = 0; i < api->types->nr; i++) {
+		const struct type *t = &api->types->types[i];
+		auto_buf struct buf prefix = BUF_INIT;
+
+		if (t->virtual)
+			continue;
+		buf_printf(&prefix, "%s/%s/", *t->group ? t->group : "core",
+			   t->plural);
+		buf_printf(b,
+			   "apiserver_storage_objects{resource=\"%s%s%s\"} "
+			   "%zu\n",
+			   t->plural, *t->group ? "." : "", t->group,
+			   store_count(api->store, buf_str(&prefix)));
+	}
+	buf_printf(b,
+		   "# TYPE apiserver_storage_size_bytes gauge\n"
+		   "apiserver_storage_size_bytes %llu\n"
+		   "# TYPE arktos_store_revision counter\n"
+		   "arktos_store_revision %llu\n"
+		   "# TYPE arktos_store_compacted_revision counter\n"
+		   "arktos_store_compacted_revision %llu\n"
+		   "# TYPE arktos_store_commits_total counter\n"
+		   "arktos_store_commits_total %llu\n"
+		   "# TYPE arktos_store_changes_total counter\n"
+		   "arktos_store_changes_total %llu\n"
+		   "# TYPE arktos_store_failed_commits_total counter\n"
+		   "arktos_store_failed_commits_total %llu\n"
+		   "# TYPE arktos_store_history_bytes gauge\n"
+		   "arktos_store_history_bytes %llu\n",
+		   (unsigned long long)st.file_bytes,
+		   (unsigned long long)st.revision,
+		   (unsigned long long)st.compacted,
+		   (unsigned long long)st.commits,
+		   (unsigned long long)st.changes,
+		   (unsigned long long)st.failed_commits,
+		   (unsigned long long)st.history_bytes);
+}

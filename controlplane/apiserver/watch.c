@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Watches. The store's writer thread only puts a request on its loop's list;
+ * the loop takes events while the client takes output, so that a client who
+ * does not read costs WATCH_MAX bytes and a store watch, whose memory is
+ * bounded as well.
+ */
+#include <stdio.h>
+
+#include "controlplane/apiserver/internal.h"
+#include "lib/str.h"
+
+#define BATCH       64
+#define BOOKMARK_MS 60000
+#define TIMEOUT_S   1800 /* when the client names none */
+
+static void notify(void *arg)
+{
+	struct req *r = arg;
+	struct loop *l = r->loop;
+
+	pthread_mutex_lock(&l->lock);
+	if (!r->ready) {
+		r->ready = true;
+		r->ready_next = l->ready;
+		l->ready = r;
+	}
+	pthread_mutex_unlock(&l->lock);
+	loop_wake(l);
+}
+
+void watch_stop(struct req *r)
+{
+	struct loop *l = r->loop;
+	struct req **at;
+
+	if (!r->watch)
+		return;
+	/* After this, notify() is not called any more. */
+	store_watch_close(r->watch);
+	r->watch = NULL;
+	atomic_fetch_sub(&r->api->nr_watches, 1);
+	pthread_mutex_lock(&l->lock);
+	for (at = &l->ready; *at; at = &(*at)->ready_next)
+		if (*at == r) {
+			*at = r->ready_next;
+			break;
+		}
+	pthread_mutex_unlock(&l->lock);
+	for (at = &l->serving; *at; at = &(*at)->ready_next)
+		if (*at == r) {
+			*at = r->ready_next;
+			break;
+		}
+}
+
+static void finish(struct req *r)
+{
+	watch_stop(r);
+	ev_timer_del(&r->timer);
+	ev_timer_del(&r->mark_timer);
+	reply_end(r);
+}
+
+static void put_error(struct req *r, const char *msg)
+{
+	struct buf b = BUF_INIT;
+
+	buf_puts(&b, "{\"type\":\"ERROR\",\"object\":");
+	status_json(&b, 410, "Expired", msg);
+	buf_puts(&b, "}\n");
+	reply_add(r, &b);
+}
+
+/* What an event means to someone who sees only what is selected. */
+static const char *type_of(struct req *r, const struct store_event *ev)
+{
+	bool before = ev->prev && selector_match(&r->selector, ev->prev);
+	bool now = !ev->obj->deleted && selector_match(&r->selector, ev->obj);
+
+	if (before && now)
+		return "MODIFIED";
+	if (now)
+		return "ADDED";
+	return before ? "DELETED" : NULL;
+}
+
+static void put_event(struct req *r, const char *type, struct object_bytes *o)
+{
+	struct buf b = BUF_INIT;
+
+	buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
+	if (r->view == VIEW_OBJECT) {
+		reply_add(r, &b);
+		reply_object(r, o);
+		reply_static(r, "}\n", 2);
+		return;
+	}
+	put_view(r, o, !r->columns_sent, &b);
+	r->columns_sent = true;
+	buf_puts(&b, "}\n");
+	reply_add(r, &b);
+}
+
+static void put_bookmark(struct req *r, uint64_t revision, bool initial)
+{
+	struct buf b = BUF_INIT;
+	char version[256];
+
+	if (r->view == VIEW_TABLE)
+		buf_puts(&b, "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":"
+			     "\"Table\",\"apiVersion\":\"meta.k8s.io/v1\","
+			     "\"columnDefinitions\":[],\"rows\":[],");
+	else
+		buf_printf(&b,
+			   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\""
+			   ",\"apiVersion\":\"%s\",",
+			   r->route.type->kind,
+			   type_api_version(r->route.type, version,
+					    sizeof(version)));
+	buf_printf(&b, "\"metadata\":{\"resourceVersion\":\"%llu\"%s}}}\n",
+		   (unsigned long long)revision,
+		   initial ? ",\"annotations\":{\"k8s.io/initial-events-end\":"
+			     "\"true\"}"
+			   : "");
+	reply_add(r, &b);
+}
+
+void watch_fill(struct req *r)
+{
+	struct store_event ev[BATCH];
+	int n = 0;
+
+	r->stalled = false;
+	while (r->watch && !(r->stalled = r->out_bytes >= WATCH_MAX) &&
+	       (n = store_watch_read(r->watch, ev, BATCH)) > 0) {
+		for (int i = 0; i < n; i++) {
+			const char *type = type_of(r, &ev[i]);
+
+			/* Leaving the selection shows the state before, at
+			 * the revision of the change. */
+			if (type)
+				put_event(r, type, ev[i].obj);
+			store_event_clear(&ev[i]);
+		}
+	}
+	if (n == -ESTALE) {
+		put_error(r, "too old resource version");
+		watch_stop(r);
+		ev_timer_del(&r->timer);
+		ev_timer_del(&r->mark_timer);
+		r->finished = true;
+	}
+}
+
+void watch_ready(struct req *r)
+{
+	watch_fill(r);
+	if (r->conn)
+		conn_flush(r->conn);
+}
+
+static void on_timeout(void *arg)
+{
+	finish(arg);
+}
+
+static void on_bookmark(void *arg)
+{
+	struct req *r = arg;
+	uint64_t revision = store_watch_progress(r->watch);
+
+	ev_timer_set(r->loop->ev, &r->mark_timer, BOOKMARK_MS, on_bookmark, r);
+	if (revision && !r->out_bytes) {
+		put_bookmark(r, revision, false);
+		conn_flush(r->conn);
+	}
+}
+
+/* The present state as ADDED events; returns its revision. */
+static int put_initial(struct req *r, const char *prefix, uint64_t *revision)
+{
+	struct store_range range = { .prefix = prefix };
+	struct store_list list;
+	struct err e = { 0 };
+	int res = store_list(r->api->store, &range, &list, &e);
+
+	if (res < 0) {
+		reply_store_error(r, res, &e);
+		return res;
+	}
+	reply_begin(r, 200, "application/json");
+	for (size_t i = 0; i < list.nr; i++)
+		if (selector_match(&r->selector, list.v[i]))
+			put_event(r, "ADDED", list.v[i]);
+	*revision = list.revision;
+	store_list_clear(&list);
+	return 0;
+}
+
+static int watch_open(struct req *r, const char *prefix, uint64_t revision)
+{
+	struct err e = { 0 };
+	int res = store_watch_open(r->api->store, prefix, revision, notify, r,
+				   &r->watch, &e);
+
+	if (res == 0) {
+		atomic_fetch_add(&r->api->nr_watches, 1);
+		return 0;
+	}
+	if (!r->started)
+		reply_begin(r, 200, "application/json");
+	r->streaming = true;
+	put_error(r, e.msg);
+	reply_end(r);
+	return res;
+}
+
+void watch_start(struct req *r)
+{
+	auto_buf struct buf prefix = BUF_INIT;
+	char rv[32] = "", seconds[24];
+	uint64_t revision = 0, timeout = TIMEOUT_S;
+	bool initial;
+
+	if (request_selector(r, &r->selector) < 0)
+		return;
+	query_get(r, "resourceVersion", rv, sizeof(rv));
+	if (*rv && str_to_u64(rv, &revision)) {
+		reply_error(r, 400, "BadRequest",
+			    "invalid resource version \"%s\"", rv);
+		return;
+	}
+	if (query_get(r, "timeoutSeconds", seconds, sizeof(seconds)) &&
+	    (str_to_u64(seconds, &timeout) || timeout > 86400 * 30))
+		timeout = TIMEOUT_S;
+	r->bookmarks = query_true(r, "allowWatchBookmarks");
+	route_key(r, r->route.name ? r->route.name : r->selector.name, &prefix);
+	if (!r->route.name && r->selector.name &&
+	    (strcmp(r->tenant, "all") == 0 ||
+	     (r->route.type->scope == SCOPE_NAMESPACED &&
+	      !r->route.namespace))) {
+		buf_reset(&prefix);
+		route_key(r, NULL, &prefix);
+	}
+	initial = !revision || query_true(r, "sendInitialEvents");
+	if (initial && put_initial(r, buf_str(&prefix), &revision) < 0)
+		return;
+	if (watch_open(r, buf_str(&prefix), revision) < 0)
+		return;
+	if (!r->started)
+		reply_begin(r, 200, "application/json");
+	r->streaming = true;
+	if (query_true(r, "sendInitialEvents") && r->bookmarks)
+		put_bookmark(r, revision, true);
+	ev_timer_set(r->loop->ev, &r->timer, timeout ? timeout * 1000 : 1,
+		     on_timeout, r);
+	if (r->bookmarks)
+		ev_timer_set(r->loop->ev, &r->mark_timer, BOOKMARK_MS,
+			     on_bookmark, r);
+	watch_ready(r);
+}

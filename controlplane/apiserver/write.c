@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: Apache-2.0
+/* create, update, patch: build the new object, submit it on condition, and
+ * answer once it is durable. */
+#include <openssl/rand.h>
+#include <stdio.h>
+
+#include "controlplane/apiserver/write.h"
+#include "lib/json.h"
+#include "lib/str.h"
+#include "lib/yaml.h"
+
+static void attempt(struct write *w);
+
+struct write *write_next(struct write *w)
+{
+	return w->next;
+}
+
+static void clear_ops(struct write *w)
+{
+	for (size_t i = 0; i < w->txn.nr_ops; i++) {
+		object_unref(w->txn.ops[i].ret);
+		w->txn.ops[i].ret = NULL;
+	}
+	w->txn.nr_ops = 0;
+	free(w->all_ops);
+	w->all_ops = NULL;
+	born_clear(&w->born);
+	buf_reset(&w->data);
+	buf_reset(&w->tags);
+	buf_reset(&w->key);
+	buf_reset(&w->space_key);
+}
+
+void write_free(struct write *w)
+{
+	if (!w)
+		return;
+	clear_ops(w);
+	yyjson_doc_free(w->body);
+	buf_clear(&w->data);
+	buf_clear(&w->tags);
+	buf_clear(&w->key);
+	buf_clear(&w->space_key);
+	free(w->manager);
+	free(w->name);
+	free(w);
+}
+
+/* The client has gone; what is under way is finished without it. */
+void write_orphan(struct req *r)
+{
+	struct write *w = r->write;
+
+	if (!w->in_flight) {
+		req_free(r);
+		return;
+	}
+	w->req = NULL;
+	r->write = NULL;
+	req_free(r);
+}
+
+static void on_durable(struct store_txn *txn)
+{
+	struct write *w = txn->arg;
+	struct loop *l = w->loop;
+
+	pthread_mutex_lock(&l->lock);
+	w->next = l->done;
+	l->done = w;
+	pthread_mutex_unlock(&l->lock);
+	loop_wake(l);
+}
+
+/* --- the body
+ * ---------------------------------------------------------------------- */
+
+int write_body(struct write *w)
+{
+	struct req *r = w->req;
+	const char *type = r->content_type ? r->content_type : "";
+	struct yaml_docs docs = { 0 };
+	struct err e = { 0 };
+	int res;
+
+	if (!r->body.len) {
+		reply_error(r, 400, "BadRequest", "the request has no body");
+		return -EINVAL;
+	}
+	if (strstr(type, "protobuf")) {
+		reply_error(r, 415, "UnsupportedMediaType",
+			    "the body of the request was in an unknown format "
+			    "- accepted media types include: application/json, "
+			    "application/yaml");
+		return -EINVAL;
+	}
+	if (strstr(type, "yaml")) {
+		res = yaml_to_json(r->body.data, r->body.len, &docs, &e);
+		if (res == 0 && docs.nr != 1)
+			res = err_set(&e, -EINVAL, "want one document");
+		if (res == 0)
+			res = json_parse(docs.v[0].json, docs.v[0].len,
+					 &w->body, &e);
+		yaml_docs_clear(&docs);
+	} else {
+		res = json_parse(r->body.data, r->body.len, &w->body, &e);
+	}
+	if (res < 0)
+		reply_error(r, 400, "BadRequest",
+			    "the object provided is unrecognized: %s", e.msg);
+	return res;
+}
+
+static struct write *write_new(struct req *r, enum write_kind kind)
+{
+	struct write *w = calloc(1, sizeof(*w));
+	char text[256];
+
+	if (!w) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return NULL;
+	}
+	w->req = r;
+	w->loop = r->loop;
+	w->kind = kind;
+	r->write = w;
+	w->validation = FIELDS_WARN;
+	if (query_get(r, "fieldValidation", text, sizeof(text)) && *text) {
+		if (strcmp(text, "Strict") == 0)
+			w->validation = FIELDS_STRICT;
+		else if (strcmp(text, "Ignore") == 0)
+			w->validation = FIELDS_IGNORE;
+		else if (strcmp(text, "Warn") != 0)
+			goto bad;
+	}
+	if (query_get(r, "dryRun", text, sizeof(text)) && *text) {
+		if (strcmp(text, "All") != 0)
+			goto bad;
+		w->dry_run = true;
+	}
+	if (query_get(r, "fieldManager", text, sizeof(text)) && *text)
+		str_set(&w->manager, text);
+	return w;
+bad:
+	reply_error(r, 422, "Invalid", "unsupported value: \"%s\"", text);
+	return NULL;
+}
+
+/* --- submitting
+ * ---------------------------------------------------------------------- */
+
+static void reply_written(struct write *w, struct object_bytes *o)
+{
+	struct req *r = w->req;
+	struct buf b = BUF_INIT;
+
+	if (w->status_reply) {
+		reply_success(r, o);
+		return;
+	}
+	if (str_eq(r->route.subresource, "scale")) {
+		special_scale(r, o);
+		return;
+	}
+	if (r->view == VIEW_OBJECT) {
+		reply_begin(r, w->code, "application/json");
+		reply_object(r, o);
+		reply_end(r);
+		return;
+	}
+	put_view(r, o, true, &b);
+	reply_json(r, w->code, &b);
+}
+
+/* What would have been stored, at the revision that is stored. */
+static void reply_dry(struct write *w, struct object_bytes *cur, bool remove)
+{
+	struct object_bytes *o = cur;
+	struct buf b = BUF_INIT;
+	char rv[24] = "";
+
+	if (w->status_reply || remove) {
+		reply_success(w->req, cur);
+		return;
+	}
+	(void)o;
+	if (cur)
+		snprintf(rv, sizeof(rv), "%llu",
+			 (unsigned long long)cur->revision);
+	buf_add(&b, w->data.data, w->own_ops[0].rv_off);
+	buf_puts(&b, rv);
+	buf_add(&b, w->data.data + w->own_ops[0].rv_off,
+		w->data.len - w->own_ops[0].rv_off);
+	reply_json(w->req, w->code, &b);
+}
+
+/* The objects born with a tenant or namespace join the transaction. */
+static int join_born(struct write *w)
+{
+	struct req *r = w->req;
+	const struct type *t = r->route.type;
+	int res = 0;
+
+	if (w->kind != WRITE_CREATE || *t->group)
+		return 0;
+	if (strcmp(t->plural, "tenants") == 0)
+		res = born_with_tenant(r->api, w->name, &w->born);
+	else if (strcmp(t->plural, "namespaces") == 0)
+		res = born_with_namespace(r->api, r->tenant, w->name, &w->born);
+	if (res < 0 || !w->born.nr)
+		return res;
+	w->all_ops = calloc(w->txn.nr_ops + w->born.nr, sizeof(*w->all_ops));
+	if (!w->all_ops)
+		return -ENOMEM;
+	memcpy(w->all_ops, w->own_ops, w->txn.nr_ops * sizeof(*w->all_ops));
+	memcpy(w->all_ops + w->txn.nr_ops, w->born.ops,
+	       w->born.nr * sizeof(*w->all_ops));
+	w->txn.ops = w->all_ops;
+	w->txn.nr_ops += w->born.nr;
+	return 0;
+}
+
+void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		  struct object_bytes *cur, bool remove)
+{
+	struct req *r = w->req;
+	struct store_op *op = &w->own_ops[0];
+	const char *name = mut_str(obj, "metadata.name");
+
+	memset(op, 0, sizeof(*op));
+	str_set(&w->name, name);
+	route_key(r, name, &w->key);
+	op->key = buf_str(&w->key);
+	op->expect = cur ? STORE_MATCH : STORE_ABSENT;
+	op->revision = cur ? cur->revision : 0;
+	op->remove = remove;
+	if (object_pack(r->api, r->route.type, doc, obj, &w->data, &op->rv_off,
+			&w->tags)) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	op->data = w->data.data;
+	op->len = w->data.len;
+	op->tags = w->tags.data;
+	op->tags_len = w->tags.len;
+	if (w->data.len > STORE_VALUE_MAX - 32) {
+		reply_error(r, 413, "RequestEntityTooLarge",
+			    "the object is too large, the limit is 3 MiB");
+		return;
+	}
+	if (w->dry_run) {
+		reply_dry(w, cur, remove);
+		return;
+	}
+	w->txn.ops = w->own_ops;
+	w->txn.nr_ops = 1 + (w->own_ops[1].check ? 1 : 0);
+	if (join_born(w) < 0) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	w->txn.done = on_durable;
+	w->txn.arg = w;
+	w->in_flight = true;
+	store_submit(r->api->store, &w->txn);
+}
+
+void write_done(struct write *w)
+{
+	struct req *r = w->req;
+	int result = w->txn.result;
+
+	w->in_flight = false;
+	if (!r) {
+		write_free(w);
+		return;
+	}
+	if (result == 0) {
+		reply_written(w, w->txn.ops[0].ret);
+		return;
+	}
+	if ((result == -ESTALE || result == -ENOENT ||
+	     (result == -EEXIST && w->kind == WRITE_CREATE && w->generated)) &&
+	    !w->only_rv && w->tries < WRITE_TRIES) {
+		clear_ops(w);
+		attempt(w);
+		return;
+	}
+	if (result == -EEXIST && !r->route.name)
+		r->route.name = w->name;
+	reply_store_error(r, result, &w->txn.err);
+}
+
+/* --- create
+ * ----------------------------------------------------------------------------
+ */
+
+static int generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
+{
+	static const char digits[] = "bcdfghjklmnpqrstvwxz2456789";
+	const char *prefix = mut_str(obj, "metadata.generateName");
+	unsigned char random[5];
+	char name[300];
+	size_t n;
+
+	if (!prefix || !*prefix || strlen(prefix) > 248 ||
+	    RAND_bytes(random, sizeof(random)) != 1)
+		return -EINVAL;
+	n = snprintf(name, sizeof(name), "%s", prefix);
+	for (size_t i = 0; i < sizeof(random); i++)
+		name[n++] = digits[random[i] % (sizeof(digits) - 1)];
+	name[n] = '\0';
+	return mut_set_str(doc, obj, "metadata.name", name);
+}
+
+/* The namespace (or tenant) must be there, and stay there until this is done.
+ */
+static int check_space(struct write *w)
+{
+	struct req *r = w->req;
+	const struct type *t = r->route.type;
+	bool ns = t->scope == SCOPE_NAMESPACED;
+	const char *what = ns ? "namespaces" : "tenants";
+	const char *name = ns ? r->route.namespace : r->tenant;
+	auto_ptr(object_bytes) o = NULL;
+
+	if (t->scope == SCOPE_CLUSTER)
+		return 0;
+	if (ns)
+		buf_printf(&w->space_key, "core/namespaces/%s//%s", r->tenant,
+			   name);
+	else
+		buf_printf(&w->space_key, "core/tenants///%s", name);
+	o = store_get(r->api->store, buf_str(&w->space_key));
+	if (!o) {
+		r->route.plural = what;
+		r->route.group = "";
+		r->route.name = NULL;
+		reply_error(r, 404, "NotFound", "%s \"%s\" not found", what,
+			    name);
+		return -ENOENT;
+	}
+	if (str_eq(object_tag(o, "f:status.phase"), "Terminating")) {
+		char res[256];
+
+		group_resource(&r->route, res, sizeof(res));
+		reply_error(r, 403, "Forbidden",
+			    "%s is forbidden: unable to create new content in "
+			    "%s %s because it is being terminated",
+			    res, ns ? "namespace" : "tenant", name);
+		return -EACCES;
+	}
+	w->own_ops[1] = (struct store_op){ .key = buf_str(&w->space_key),
+					   .check = true,
+					   .expect = STORE_MATCH,
+					   .revision = o->revision };
+	return 0;
+}
+
+static void try_create(struct write *w)
+{
+	yyjson_mut_doc *doc = yyjson_doc_mut_copy(w->body, NULL);
+	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
+
+	memset(&w->own_ops[1], 0, sizeof(w->own_ops[1]));
+	if (!yyjson_mut_is_obj(obj)) {
+		reply_error(w->req, 400, "BadRequest",
+			    "the object provided is unrecognized: must be an "
+			    "object");
+	} else if (check_space(w) == 0) {
+		if (mut_str(obj, "metadata.resourceVersion") &&
+		    *mut_str(obj, "metadata.resourceVersion")) {
+			reply_error(w->req, 400, "BadRequest",
+				    "resourceVersion should not be set on "
+				    "objects to be created");
+		} else {
+			if (!mut_str(obj, "metadata.name") ||
+			    !*mut_str(obj, "metadata.name"))
+				w->generated = generate_name(doc, obj) == 0;
+			if (write_check(w, doc, obj, NULL) == 0)
+				write_submit(w, doc, obj, NULL, false);
+		}
+	}
+	yyjson_mut_doc_free(doc);
+}
+
+void write_create(struct req *r)
+{
+	struct write *w = write_new(r, WRITE_CREATE);
+
+	if (!w || write_body(w) < 0)
+		return;
+	w->code = 201;
+	attempt(w);
+}
+
+/* --- update and patch
+ * -------------------------------------------------------------------- */
+
+/* All that held a deleted object back has gone: this update removes it. */
+static bool is_over(yyjson_mut_val *obj)
+{
+	return mut_get(obj, "metadata.deletionTimestamp") &&
+	       !yyjson_mut_arr_size(mut_get(obj, "metadata.finalizers")) &&
+	       !mut_int(obj, "metadata.deletionGracePeriodSeconds", 0) &&
+	       !(mut_get(obj, "status.phase") &&
+		 yyjson_mut_arr_size(mut_get(obj, "spec.finalizers")));
+}
+
+/* The version the client means, if it names one. */
+static int check_version(struct write *w, yyjson_mut_val *obj,
+			 yyjson_mut_val *old, const struct object_bytes *cur)
+{
+	const char *rv = mut_str(obj, "metadata.resourceVersion");
+	const char *uid = mut_str(obj, "metadata.uid");
+	char now[24];
+
+	snprintf(now, sizeof(now), "%llu", (unsigned long long)cur->revision);
+	if (rv && *rv && strcmp(rv, now) != 0) {
+		reply_store_error(w->req, -ESTALE, NULL);
+		return -ESTALE;
+	}
+	if (uid && *uid && !str_eq(uid, mut_str(old, "metadata.uid"))) {
+		char res[256];
+
+		group_resource(&w->req->route, res, sizeof(res));
+		reply_error(w->req, 409, "Conflict",
+			    "Operation cannot be fulfilled on %s \"%s\": "
+			    "Precondition failed: UID in precondition: %s, UID "
+			    "in object meta: %s",
+			    res, w->req->route.name, uid,
+			    mut_str(old, "metadata.uid"));
+		return -ESTALE;
+	}
+	return 0;
+}
+
+static void submit_change(struct write *w, yyjson_mut_doc *doc,
+			  yyjson_mut_val *obj, yyjson_mut_val *old,
+			  struct object_bytes *cur)
+{
+	if (check_version(w, obj, old, cur) || write_check(w, doc, obj, old))
+		return;
+	mut_remove(obj, "metadata.resourceVersion");
+	mut_remove(old, "metadata.resourceVersion");
+	/* Nothing changed: nothing is written, no one is woken. */
+	if (mut_equal(obj, old) && !w->dry_run) {
+		reply_written(w, cur);
+		return;
+	}
+	write_submit(w, doc, obj, cur, is_over(obj));
+}
+
+/* Binding and scale change one field of the object they belong to. */
+static yyjson_mut_val *change_field(struct write *w, yyjson_mut_doc *doc,
+				    yyjson_mut_val *obj, struct err *e)
+{
+	yyjson_val *body = yyjson_doc_get_root(w->body);
+	bool scale = strcmp(w->req->route.subresource, "scale") == 0;
+	yyjson_val *spec = yyjson_obj_get(body, scale ? "spec" : "target");
+	yyjson_val *v = yyjson_obj_get(spec, scale ? "replicas" : "name");
+	const char *rv =
+		yyjson_get_str(yyjson_obj_get(yyjson_obj_get(body, "metadata"),
+					      "resourceVersion"));
+
+	if (scale ? !yyjson_is_int(v) : !yyjson_is_str(v)) {
+		err_set(e, -EINVAL, "%s: is required",
+			scale ? "spec.replicas" : "target.name");
+		return NULL;
+	}
+	if (!scale && mut_str(obj, "spec.nodeName")) {
+		err_set(e, -EEXIST, "pod %s is already assigned to node \"%s\"",
+			w->req->route.name, mut_str(obj, "spec.nodeName"));
+		return NULL;
+	}
+	mut_set(doc, obj, scale ? "spec.replicas" : "spec.nodeName",
+		yyjson_val_mut_copy(doc, v));
+	if (rv && *rv)
+		mut_set_str(doc, obj, "metadata.resourceVersion", rv);
+	return obj;
+}
+
+static yyjson_mut_val *apply_patch(struct write *w, yyjson_mut_doc *doc,
+				   yyjson_mut_val *target, struct err *e)
+{
+	const char *type = w->req->content_type;
+	yyjson_mut_val *patch;
+
+	if (w->one_field)
+		return change_field(w, doc, target, e);
+	if (type && str_starts(type, "application/json-patch+json"))
+		return patch_json(doc, target, yyjson_doc_get_root(w->body), e);
+	patch = yyjson_val_mut_copy(doc, yyjson_doc_get_root(w->body));
+	if (!yyjson_mut_is_obj(patch)) {
+		err_set(e, -EINVAL, "the patch must be an object");
+		return NULL;
+	}
+	if (type && str_starts(type, "application/merge-patch+json"))
+		return patch_merge(doc, target, patch, e);
+	return patch_strategic(w->req->route.type->schema, doc, target, patch,
+			       e);
+}
+
+static void try_change(struct write *w)
+{
+	struct req *r = w->req;
+	auto_buf struct buf key = BUF_INIT;
+	auto_ptr(object_bytes) cur = NULL;
+	yyjson_mut_doc *doc;
+	yyjson_mut_val *old, *obj;
+	struct err e = { 0 };
+
+	memset(&w->own_ops[1], 0, sizeof(w->own_ops[1]));
+	route_key(r, r->route.name, &key);
+	cur = store_get(r->api->store, buf_str(&key));
+	if (!cur) {
+		reply_not_found(r);
+		return;
+	}
+	doc = object_tree(cur);
+	if (!doc) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	old = yyjson_mut_doc_get_root(doc);
+	if (w->kind == WRITE_UPDATE && !w->one_field) {
+		obj = yyjson_val_mut_copy(doc, yyjson_doc_get_root(w->body));
+		if (!yyjson_mut_is_obj(obj))
+			err_set(&e, -EINVAL, "must be an object"), obj = NULL;
+	} else {
+		obj = apply_patch(w, doc, yyjson_mut_val_mut_copy(doc, old),
+				  &e);
+	}
+	if (!obj && e.code == -EEXIST)
+		reply_error(r, 409, "Conflict", "%s", e.msg);
+	else if (!obj)
+		reply_error(r, e.code == -ERANGE ? 422 : 400,
+			    e.code == -ERANGE ? "Invalid" : "BadRequest", "%s",
+			    e.msg);
+	else
+		submit_change(w, doc, obj, old, cur);
+	yyjson_mut_doc_free(doc);
+}
+
+void write_update(struct req *r)
+{
+	struct write *w = write_new(r, WRITE_UPDATE);
+	yyjson_val *meta;
+
+	if (!w || write_body(w) < 0)
+		return;
+	meta = yyjson_obj_get(yyjson_doc_get_root(w->body), "metadata");
+	w->only_rv = yyjson_get_len(yyjson_obj_get(meta, "resourceVersion"));
+	w->one_field = str_eq(r->route.subresource, "scale");
+	w->code = 200;
+	attempt(w);
+}
+
+void write_patch(struct req *r)
+{
+	static const char *const known[] = {
+		"application/json-patch+json", "application/merge-patch+json",
+		"application/strategic-merge-patch+json"
+	};
+	struct write *w;
+	bool ok = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		ok |= r->content_type && str_starts(r->content_type, known[i]);
+	if (!ok) {
+		reply_error(r, 415, "UnsupportedMediaType",
+			    "the body of the request was in an unknown format "
+			    "- accepted media types include: %s, %s, %s",
+			    known[0], known[1], known[2]);
+		return;
+	}
+	w = write_new(r, WRITE_PATCH);
+	if (!w || write_body(w) < 0)
+		return;
+	w->one_field = str_eq(r->route.subresource, "scale");
+	w->code = 200;
+	attempt(w);
+}
+
+static void attempt(struct write *w)
+{
+	w->tries++;
+	if (w->kind == WRITE_CREATE)
+		try_create(w);
+	else if (w->kind == WRITE_DELETE)
+		delete_attempt(w);
+	else
+		try_change(w);
+}
+
+void write_delete(struct req *r)
+{
+	struct write *w = write_new(r, WRITE_DELETE);
+
+	if (!w || (r->body.len && write_body(w) < 0))
+		return;
+	w->options = yyjson_doc_get_root(w->body);
+	w->code = 200;
+	attempt(w);
+}
+
+void write_binding(struct req *r)
+{
+	struct write *w = write_new(r, WRITE_PATCH);
+
+	if (!w || write_body(w) < 0)
+		return;
+	w->one_field = true;
+	w->status_reply = true;
+	attempt(w);
+}
+
+void write_eviction(struct req *r)
+{
+	struct write *w = write_new(r, WRITE_DELETE);
+
+	if (!w || write_body(w) < 0)
+		return;
+	w->options =
+		yyjson_obj_get(yyjson_doc_get_root(w->body), "deleteOptions");
+	w->evict = true;
+	attempt(w);
+}

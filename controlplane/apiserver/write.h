@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CONTROLPLANE_APISERVER_WRITE_H
+#define CONTROLPLANE_APISERVER_WRITE_H
+
+#include "controlplane/apiserver/internal.h"
+
+#define WRITE_TRIES 50 /* against others changing the same object */
+
+enum write_kind { WRITE_CREATE, WRITE_UPDATE, WRITE_PATCH, WRITE_DELETE };
+
+/*
+ * One change under way. attempt() builds the new object from what is stored
+ * and submits it on condition that it is still stored; if it is not, it is
+ * tried again, unless the client named the version it meant.
+ */
+struct write {
+	struct store_txn txn;
+	struct req *req; /* NULL: the client has gone */
+	struct loop *loop;
+	struct write *next; /* of the loop's done list */
+	enum write_kind kind;
+	int tries, code;
+	bool dry_run, only_rv; /* the client named a version */
+	bool in_flight, generated;
+	bool one_field; /* the body names one field: scale, binding */
+	bool evict;
+	bool status_reply; /* deleted: reply with a Status */
+	yyjson_doc *body;
+	yyjson_val *options; /* of a delete */
+	char *manager;
+	enum { FIELDS_IGNORE, FIELDS_WARN, FIELDS_STRICT } validation;
+	char *name; /* of a create, when generated */
+	struct buf key, space_key, data, tags;
+	struct store_op own_ops[2];
+	struct born born;
+	struct store_op *all_ops;
+};
+
+/* Submit the change of @obj (of @cur, NULL for a create). */
+void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		  struct object_bytes *cur, bool remove);
+
+/* check.c: envelope, names, metadata, schema. On failure it has replied. */
+int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		yyjson_mut_val *old);
+
+/* The body as an object; on failure it has replied. */
+int write_body(struct write *w);
+
+void delete_attempt(struct write *w);
+/* Mark @obj as being deleted; false: nothing holds it, remove it. @asked:
+ * seconds of grace, negative: as the object says. */
+bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		 int64_t asked);
+/* Delete all of a prefix that match; *ret_left is how many are still there. */
+int delete_range(struct api *api, const struct type *t, const char *prefix,
+		 bool (*match)(const struct object_bytes *o, void *arg),
+		 void *arg, size_t *ret_left, struct err *e);
+
+#endif /* CONTROLPLANE_APISERVER_WRITE_H */

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <string.h>
+
+#include "lib/err.h"
+#include "lib/http/tls.h"
+
+static int failed(struct err *e, const char *what)
+{
+	char text[160];
+
+	ERR_error_string_n(ERR_get_error(), text, sizeof(text));
+	ERR_clear_error();
+	return err_set(e, -EINVAL, "tls: %s: %s", what, text);
+}
+
+static X509 *read_cert(const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return cert;
+}
+
+static EVP_PKEY *read_key(const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	EVP_PKEY *key =
+		bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return key;
+}
+
+static int load_own(SSL_CTX *ctx, const struct tls_server_opts *opts)
+{
+	X509 *cert = read_cert(opts->cert_pem);
+	EVP_PKEY *key = read_key(opts->key_pem);
+	int ok = cert && key && SSL_CTX_use_certificate(ctx, cert) == 1 &&
+		 SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return ok ? 0 : -EINVAL;
+}
+
+static int load_ca(SSL_CTX *ctx, const char *pem)
+{
+	X509 *ca = read_cert(pem);
+	int ok = ca && X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) &&
+		 SSL_CTX_add_client_CA(ctx, ca);
+
+	X509_free(ca);
+	return ok ? 0 : -EINVAL;
+}
+
+static int choose(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+		  const unsigned char *in, unsigned int in_len, void *arg)
+{
+	static const unsigned char both[] = "\x02h2\x08http/1.1";
+	static const unsigned char one[] = "\x08http/1.1";
+	const bool *h2 = arg;
+
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)out, out_len,
+				  *h2 ? both : one,
+				  *h2 ? sizeof(both) - 1 : sizeof(one) - 1, in,
+				  in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
+		   struct err *e)
+{
+	static const bool yes = true, no = false;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	int r = 0;
+
+	if (!ctx)
+		return failed(e, "new");
+	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION |
+					 SSL_OP_NO_COMPRESSION |
+					 SSL_OP_NO_TICKET);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS |
+				      SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_alpn_select_cb(ctx, choose,
+				   (void *)(opts->h2 ? &yes : &no));
+	if (load_own(ctx, opts) < 0)
+		r = failed(e, "the server's certificate and key");
+	else if (load_ca(ctx, opts->client_ca_pem) < 0)
+		r = failed(e, "the CA of clients");
+	if (r < 0) {
+		SSL_CTX_free(ctx);
+		return r;
+	}
+	*ret = ctx;
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS for servers: a context from PEM in memory, clients verified when they
+ * show a certificate. */
+#ifndef LIB_HTTP_TLS_H
+#define LIB_HTTP_TLS_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+struct err;
+
+struct tls_server_opts {
+	const char *cert_pem, *key_pem; /* the server's own */
+	const char *client_ca_pem;      /* who may sign clients' */
+	bool h2;                        /* offer HTTP/2 beside HTTP/1.1 */
+};
+
+/**
+ * tls_server_new() - Make a server's context.
+ * @opts: Borrowed.
+ * @ret:  The context; SSL_CTX_free().
+ * @e:    Filled on error.
+ *
+ * TLS 1.2 and 1.3; no renegotiation, no compression, no resumption (so that
+ * every connection proves its certificate anew); buffers are given back while
+ * a connection is idle. A client without a certificate is let in and is
+ * nobody; one with a certificate of another CA is refused in the handshake.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
+		   struct err *e);
+
+#endif /* LIB_HTTP_TLS_H */
