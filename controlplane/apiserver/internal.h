@@ -231,6 +231,9 @@ void put_view(struct req *r, struct object_bytes *o, bool columns,
 	      struct buf *b);
 int request_selector(struct req *r, struct selector *s);
 
+/* body.c: the body as a document; on failure it has replied. */
+int body_parse(struct req *r, yyjson_doc **ret);
+
 void write_create(struct req *r);
 void write_update(struct req *r);
 void write_patch(struct req *r);

@@ -14,12 +14,9 @@ static yyjson_mut_doc *body_tree(struct req *r)
 	struct path at = { .len = 0 };
 	yyjson_doc *in = NULL;
 	yyjson_mut_doc *doc;
-	struct err e = { 0 };
 
-	if (json_parse(buf_str(&r->body), r->body.len, &in, &e) < 0) {
-		reply_error(r, 400, "BadRequest", "%s", e.msg);
+	if (body_parse(r, &in) < 0)
 		return NULL;
-	}
 	doc = yyjson_doc_mut_copy(in, NULL);
 	yyjson_doc_free(in);
 	if (!doc || !yyjson_mut_is_obj(yyjson_mut_doc_get_root(doc)) ||

@@ -111,7 +111,7 @@ static void reply_openapi_v2(struct req *r)
 	buf_add(&copy, buf_str(doc), doc->len);
 	pthread_mutex_unlock(&api->doc_lock);
 	reply_begin(r, 200,
-		    pb ? "application/com.github.proto-openapi.spec.v2@v1.0+"
+		    pb ? "application/com.github.proto-openapi.spec.v2.v1.0+"
 			 "protobuf"
 		       : "application/json");
 	reply_add(r, &copy);

@@ -7,7 +7,6 @@
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
-#include "lib/yaml.h"
 
 static void attempt(struct write *w);
 
@@ -78,38 +77,7 @@ static void on_durable(struct store_txn *txn)
 
 int write_body(struct write *w)
 {
-	struct req *r = w->req;
-	const char *type = r->content_type ? r->content_type : "";
-	struct yaml_docs docs = { 0 };
-	struct err e = { 0 };
-	int res;
-
-	if (!r->body.len) {
-		reply_error(r, 400, "BadRequest", "the request has no body");
-		return -EINVAL;
-	}
-	if (strstr(type, "protobuf")) {
-		reply_error(r, 415, "UnsupportedMediaType",
-			    "the body of the request was in an unknown format "
-			    "- accepted media types include: application/json, "
-			    "application/yaml");
-		return -EINVAL;
-	}
-	if (strstr(type, "yaml")) {
-		res = yaml_to_json(r->body.data, r->body.len, &docs, &e);
-		if (res == 0 && docs.nr != 1)
-			res = err_set(&e, -EINVAL, "want one document");
-		if (res == 0)
-			res = json_parse(docs.v[0].json, docs.v[0].len,
-					 &w->body, &e);
-		yaml_docs_clear(&docs);
-	} else {
-		res = json_parse(r->body.data, r->body.len, &w->body, &e);
-	}
-	if (res < 0)
-		reply_error(r, 400, "BadRequest",
-			    "the object provided is unrecognized: %s", e.msg);
-	return res;
+	return body_parse(w->req, &w->body);
 }
 
 static struct write *write_new(struct req *r, enum write_kind kind)

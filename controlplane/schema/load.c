@@ -167,6 +167,7 @@ static struct schema *compile(struct loader *l, yyjson_val *v, int depth)
 	s->format = get_str(v, "format");
 	s->description = get_str(v, "description");
 	s->type = type_of(get_str(v, "type"), s->format, v);
+	s->protobuf = get_str(v, "x-kubernetes-protobuf");
 	s->def = yyjson_obj_get(v, "default");
 	s->allowed = yyjson_obj_get(v, "enum");
 	s->nullable = get_true(v, "nullable");
@@ -212,6 +213,7 @@ static int link_refs(struct loader *l)
 				       l->where, s->ref);
 		*s = *to;
 		s->ref = own.ref;
+		s->protobuf = own.protobuf;
 		if (own.description)
 			s->description = own.description;
 		if (own.def)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Paths and field errors, and walking yyjson's mutable values by path. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -226,4 +227,21 @@ bool mut_equal(yyjson_mut_val *a, yyjson_mut_val *b)
 	if (yyjson_mut_is_int(a) && yyjson_mut_is_int(b))
 		return yyjson_mut_get_sint(a) == yyjson_mut_get_sint(b);
 	return yyjson_mut_equals(a, b);
+}
+
+void schema_base64(struct buf *b, const void *data, size_t len)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn"
+				     "opqrstuvwxyz0123456789+/";
+	const unsigned char *p = data;
+
+	for (; len; p += 3, len -= len < 3 ? len : 3) {
+		uint32_t w = p[0] << 16 | (len > 1 ? p[1] << 8 : 0) |
+			     (len > 2 ? p[2] : 0);
+
+		buf_putc(b, digits[w >> 18]);
+		buf_putc(b, digits[w >> 12 & 63]);
+		buf_putc(b, len > 1 ? digits[w >> 6 & 63] : '=');
+		buf_putc(b, len > 2 ? digits[w & 63] : '=');
+	}
 }

@@ -285,23 +285,6 @@ static void config_validate(yyjson_mut_val *obj, struct field_errors *errs)
 		}
 }
 
-static void base64(const char *in, size_t len, struct buf *b)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn"
-				     "opqrstuvwxyz0123456789+/";
-	const unsigned char *p = (const unsigned char *)in;
-
-	for (; len; p += 3, len -= len < 3 ? len : 3) {
-		uint32_t w = p[0] << 16 | (len > 1 ? p[1] << 8 : 0) |
-			     (len > 2 ? p[2] : 0);
-
-		buf_putc(b, digits[w >> 18]);
-		buf_putc(b, digits[w >> 12 & 63]);
-		buf_putc(b, len > 1 ? digits[w >> 6 & 63] : '=');
-		buf_putc(b, len > 2 ? digits[w & 63] : '=');
-	}
-}
-
 /* stringData is a way to write data. */
 static void secret_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			   yyjson_mut_val *old, const char *subresource)
@@ -320,7 +303,8 @@ static void secret_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 
 		if (!yyjson_mut_is_str(val))
 			continue;
-		base64(yyjson_mut_get_str(val), yyjson_mut_get_len(val), &b);
+		schema_base64(&b, yyjson_mut_get_str(val),
+			      yyjson_mut_get_len(val));
 		mut_put(doc, mut_get(obj, "data"), yyjson_mut_get_str(key),
 			yyjson_mut_strcpy(doc, buf_str(&b)));
 	}

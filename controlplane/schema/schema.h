@@ -51,6 +51,7 @@ struct schema {
 	const char *ref;  /* short name of the definition it refers to */
 	const char *name; /* full name, when it is a definition itself */
 	const char *format, *description, *pattern;
+	const char *protobuf; /* its field number; see protobuf.c */
 	struct schema_field *fields;
 	size_t nr_fields;
 	struct schema *items;      /* of an array */
@@ -162,6 +163,23 @@ yyjson_mut_val *patch_strategic(const struct schema *s, yyjson_mut_doc *doc,
 				yyjson_mut_val *target, yyjson_mut_val *patch,
 				struct err *e);
 
+/* --- Kubernetes' protobuf, of request bodies
+ * ----------------------------------- */
+
+struct protobuf_envelope {
+	char api_version[128], kind[128];
+	const unsigned char *raw; /* borrowed; NULL: there is none */
+	size_t raw_len;
+};
+
+/* What is around every object: magic, type, bytes. 0 or -EBADMSG. */
+int schema_protobuf_envelope(const void *data, size_t len,
+			     struct protobuf_envelope *ret, struct err *e);
+/* An object of type @s. -EBADMSG, or -ENOTSUP for a field without schema. */
+int schema_from_protobuf(const struct schema *s, yyjson_mut_doc *doc,
+			 const void *data, size_t len, yyjson_mut_val **ret,
+			 struct err *e);
+
 /* --- small helpers over yyjson ---------------------------------------------
  */
 
@@ -181,6 +199,7 @@ int mut_set_str(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *path,
 int mut_set_int(yyjson_mut_doc *doc, yyjson_mut_val *v, const char *path,
 		int64_t value);
 void mut_remove(yyjson_mut_val *v, const char *path);
+void schema_base64(struct buf *b, const void *data, size_t len);
 bool mut_equal(yyjson_mut_val *a, yyjson_mut_val *b);
 
 #endif /* CONTROLPLANE_SCHEMA_SCHEMA_H */
