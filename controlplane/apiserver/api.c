@@ -72,8 +72,9 @@ int api_kubeconfig(struct api *api, const char *tenant, const char *user,
 		return r;
 	buf_printf(&server, "https://%s", api->advertise);
 	buf_printf(&context, "%s-%s", tenant, user);
-	return kubeconfig_write(api->ca, buf_str(&server), buf_str(&context),
-				user, buf_str(&cert), buf_str(&key), b);
+	return kubeconfig_write(ca_cert_pem(api->ca), buf_str(&server),
+				buf_str(&context), user, buf_str(&cert),
+				buf_str(&key), b);
 }
 
 static int write_admin(struct api *api, struct err *e)

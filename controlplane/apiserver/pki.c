@@ -305,7 +305,7 @@ static int put_base64(struct buf *b, const char *text)
 	return 0;
 }
 
-int kubeconfig_write(const struct ca *ca, const char *server,
+int kubeconfig_write(const char *ca_pem, const char *server,
 		     const char *context, const char *user, const char *cert,
 		     const char *key, struct buf *b)
 {
@@ -313,7 +313,7 @@ int kubeconfig_write(const struct ca *ca, const char *server,
 		    "  cluster:\n");
 	buf_printf(b,
 		   "    server: %s\n    certificate-authority-data: ", server);
-	put_base64(b, ca_cert_pem(ca));
+	put_base64(b, ca_pem);
 	buf_printf(b, "\nusers:\n- name: %s\n  user:\n", user);
 	buf_puts(b, "    client-certificate-data: ");
 	put_base64(b, cert);

@@ -35,7 +35,7 @@ int ca_sign(struct ca *ca, const char *csr_pem, const struct cert_request *req,
 const char *ca_cert_pem(const struct ca *ca);
 
 /* A kubeconfig with everything inline, appended to @b. */
-int kubeconfig_write(const struct ca *ca, const char *server,
+int kubeconfig_write(const char *ca_pem, const char *server,
 		     const char *context, const char *user, const char *cert,
 		     const char *key, struct buf *b);
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A client of the API, one request at a time, blocking: for tools and tests.
+ *
+ *	rest_open("acme.kubeconfig", &c, e);
+ *	r = rest_call(c, "GET", "/api/v1/namespaces", NULL, 0, &answer, e);
+ *
+ * Reads a kubeconfig (current context; certificates inline or as files) and
+ * keeps one connection, which it opens anew when the server has closed it.
+ */
+#ifndef CONTROLPLANE_CLIENT_REST_H
+#define CONTROLPLANE_CLIENT_REST_H
+
+#include <stddef.h>
+
+#include "lib/auto.h"
+#include "lib/buf.h"
+
+struct err;
+struct rest;
+
+#define REST_ANSWER_MAX (256 * 1024 * 1024) /* bytes of one answer */
+#define REST_TIMEOUT_S  30                  /* without any progress */
+
+/* -ENOENT, -EBADMSG: the kubeconfig; else what connecting may return. */
+int rest_open(const char *kubeconfig, struct rest **ret, struct err *e);
+void rest_close(struct rest *c);
+DEFINE_AUTO_PTR(rest, rest_close)
+
+/**
+ * rest_call() - One request and its whole answer.
+ * @c:      Client.
+ * @method: "GET", "POST", ...
+ * @path:   With its query.
+ * @body:   JSON, or NULL. @type is its media type; NULL: application/json.
+ * @answer: Reset, then filled with the body.
+ * @e:      Filled on error.
+ *
+ * Return: the HTTP status, whatever it is, or a negative errno when there was
+ * no answer. rest_check() turns a status of 400 and above into an error.
+ */
+int rest_call(struct rest *c, const char *method, const char *path,
+	      const char *body, const char *type, struct buf *answer,
+	      struct err *e);
+
+/* 0 for a @status below 400; else the Status' message goes to @e: -ENOENT 404,
+ * -EEXIST 409, -EACCES 401 and 403, -EINVAL 400 and 422, else -EIO. */
+int rest_check(int status, const struct buf *answer, struct err *e);
+
+/* Where it leads: "https://HOST:PORT". Borrowed. */
+const char *rest_server(const struct rest *c);
+
+#endif /* CONTROLPLANE_CLIENT_REST_H */

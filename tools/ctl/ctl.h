@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TOOLS_CTL_CTL_H
+#define TOOLS_CTL_CTL_H
+
+struct rest;
+struct err;
+
+/* The kubeconfig given, or $KUBECONFIG, or ~/.kube/config. */
+int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
+
+/* Each returns an exit code. */
+int cmd_tenant(const char *kubeconfig, int argc, char **argv);
+
+#endif /* TOOLS_CTL_CTL_H */

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/ctl/ctl.h"
+
+static const char usage[] =
+	"usage: arktosctl [--kubeconfig FILE] tenant create NAME [--out FILE]\n"
+	"       arktosctl [--kubeconfig FILE] tenant delete NAME\n"
+	"       arktosctl [--kubeconfig FILE] tenant kubeconfig NAME "
+	"[--user USER] [--group GROUP]... [--out FILE]\n"
+	"       arktosctl [--kubeconfig FILE] tenant list\n\n"
+	"Makes tenants and the kubeconfigs of their users. Without --out, the\n"
+	"kubeconfig goes to NAME.kubeconfig.\n";
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "kubeconfig", required_argument, NULL, 'k' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *kubeconfig = NULL;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (c == 'k') {
+			kubeconfig = optarg;
+		} else if (c == 'h') {
+			fputs(usage, stdout);
+			return 0;
+		} else if (c == 'v') {
+			printf("arktosctl %s\n", ARKTOS_VERSION);
+			return 0;
+		} else {
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind < argc && strcmp(argv[optind], "tenant") == 0)
+		return cmd_tenant(kubeconfig, argc - optind, argv + optind);
+	fputs(usage, stderr);
+	return 2;
+}
