@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/local/cmd.h"
+#include "lib/json.h"
+#include "lib/str.h"
+
+int pod_ref_parse(const char *text, struct pod_ref *ret, struct err *e)
+{
+	const char *part[3] = { "system", "default", NULL };
+	size_t len[3] = { 6, 7, 0 };
+	size_t nr = 1, at;
+
+	for (const char *s = text; *s; s++)
+		nr += *s == '/';
+	if (nr > 3)
+		return err_set(e, -EINVAL,
+			       "'%s' is not a pod: write NAME, NAMESPACE/NAME"
+			       " or TENANT/NAMESPACE/NAME",
+			       text);
+	for (at = 3 - nr; at < 3; at++) {
+		part[at] = text;
+		len[at] = strcspn(text, "/");
+		text += len[at] + 1;
+	}
+	if (len[0] >= sizeof(ret->tenant) || len[1] >= sizeof(ret->namespace) ||
+	    len[2] >= sizeof(ret->name))
+		return err_set(e, -EINVAL, "the pod's name is too long");
+	snprintf(ret->tenant, sizeof(ret->tenant), "%.*s", (int)len[0],
+		 part[0]);
+	snprintf(ret->namespace, sizeof(ret->namespace), "%.*s", (int)len[1],
+		 part[1]);
+	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)len[2], part[2]);
+	if (!str_is_dns_label(ret->tenant) ||
+	    !str_is_dns_label(ret->namespace) ||
+	    !str_is_dns_subdomain(ret->name))
+		return err_set(e, -EINVAL,
+			       "'%s' is not a pod's name: use lower case"
+			       " letters, digits and '-'",
+			       ret->name);
+	return 0;
+}
+
+void pod_ref_target(const struct pod_ref *ref, const char *sub, struct buf *b)
+{
+	buf_puts(b, "/api/v1/");
+	if (!str_eq(ref->tenant, "system"))
+		buf_printf(b, "tenants/%s/", ref->tenant);
+	buf_printf(b, "namespaces/%s/pods/%s%s", ref->namespace, ref->name,
+		   sub);
+}
+
+int cmd_connect(const struct cmd_common *c, struct http_client **ret,
+		struct err *e)
+{
+	const char *path = c->socket;
+	char address[160];
+	int r;
+
+	if (!path)
+		path = getenv("ARKTOS_NODE_SOCKET");
+	if (!path)
+		path = CMD_SOCKET;
+	snprintf(address, sizeof(address), "unix:%s", path);
+	r = http_client_open(address, 5000, ret, e);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return err_set(e, r,
+			       "the agent is not running (nobody serves %s): "
+			       "start it with 'systemctl start arktos-node' or "
+			       "'arktos-node run'",
+			       path);
+	if (r == -EACCES || r == -EPERM)
+		return err_set(e, r,
+			       "%s is for root only: run this command as root",
+			       path);
+	return r;
+}
+
+int cmd_status(int status, const struct buf *body, struct err *e)
+{
+	static const struct {
+		int status, code;
+	} codes[] = {
+		{ 404, -ENOENT },    { 409, -EBUSY },  { 400, -EBADMSG },
+		{ 413, -E2BIG },     { 422, -EINVAL }, { 403, -EACCES },
+		{ 504, -ETIMEDOUT }, { 503, -EAGAIN }, { 501, -EOPNOTSUPP },
+	};
+	const char *message = NULL;
+	yyjson_doc *doc = NULL;
+	int code = -EREMOTEIO;
+
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (codes[i].status == status)
+			code = codes[i].code;
+	if (json_parse(buf_str(body), body->len, &doc, NULL) == 0) {
+		struct json_ref root = json_root(doc);
+		struct json_ref f = json_get(&root, "message");
+
+		(void)json_opt_str(&f, &message, NULL);
+	}
+	if (message && *message)
+		err_set(e, code, "%s", message);
+	else
+		err_set(e, code, "the agent answered %d: %.200s", status,
+			buf_str(body));
+	if (doc)
+		yyjson_doc_free(doc);
+	return code;
+}
+
+int cmd_call(struct http_client *c, const char *method, const char *target,
+	     const char *body, int timeout_ms, struct buf *out, struct err *e)
+{
+	struct http_call call = { .method = method,
+				  .target = target,
+				  .body = body,
+				  .len = body ? strlen(body) : 0,
+				  .timeout_ms = timeout_ms };
+	struct http_answer a = HTTP_ANSWER_INIT;
+	int r;
+
+	r = http_call(c, &call, &a, e);
+	if (r < 0)
+		r = err_wrap(e, r, "ask the agent");
+	else if (a.status / 100 != 2)
+		r = cmd_status(a.status, &a.body, e);
+	else if (buf_add(out, buf_str(&a.body), a.body.len) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
+	buf_clear(&a.body);
+	return r;
+}
+
+int cmd_begin(const struct cli_command *c, int argc, char **argv, void *args,
+	      int min, int max)
+{
+	struct err e = { 0 };
+	int first = cli_parse(c, argc, argv, args, &e);
+
+	if (first >= 0 && argc - first < min)
+		first = err_set(&e, -EINVAL, "%s is missing",
+				c->operands[0] ? c->operands : "an operand");
+	else if (first >= 0 && max >= 0 && argc - first > max)
+		first = err_set(&e, -EINVAL, "'%s' is too much",
+				argv[first + max]);
+	return first < 0 ? -cli_usage(c, first, &e) - 1 : first;
+}
+
+int cmd_print(const struct buf *b)
+{
+	if (buf_error(b)) {
+		fputs("error: out of memory\n", stderr);
+		return 1;
+	}
+	if (fwrite(buf_str(b), 1, b->len, stdout) != b->len ||
+	    fflush(stdout) != 0) {
+		fprintf(stderr, "error: write: %s\n", strerror(errno));
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/local/view.h"
+#include "lib/cli.h"
+#include "lib/quantity.h"
+#include "lib/str.h"
+
+/* --- reading ----------------------------------------------------------------
+ */
+
+struct json_ref view_get(const struct json_ref *from, const char *path)
+{
+	yyjson_val *val = from->val;
+
+	while (val && *path) {
+		size_t len = strcspn(path, ".");
+
+		val = yyjson_obj_getn(val, path, len);
+		path += len + (path[len] == '.');
+	}
+	return (struct json_ref){ .val = yyjson_is_null(val) ? NULL : val };
+}
+
+const char *view_str(const struct json_ref *from, const char *path)
+{
+	struct json_ref f = view_get(from, path);
+	const char *s = yyjson_get_str(f.val);
+
+	return s ? s : "";
+}
+
+uint64_t view_u64(const struct json_ref *from, const char *path)
+{
+	struct json_ref f = view_get(from, path);
+
+	return yyjson_is_uint(f.val) ? yyjson_get_uint(f.val) : 0;
+}
+
+void set_read(const struct json_ref *of, struct quantity_set *ret)
+{
+	const char *cpu = view_str(of, "cpu"), *mem = view_str(of, "memory");
+
+	*ret = (struct quantity_set){ 0 };
+	ret->has_cpu = quantity_parse_cpu(cpu, &ret->cpu_milli, NULL) == 0;
+	ret->has_mem = quantity_parse_mem(mem, &ret->mem_bytes, NULL) == 0;
+}
+
+/* Limits, and requests for what has no limit. */
+static void read_limits(const struct json_ref *limits,
+			const struct json_ref *requests,
+			struct quantity_set *ret)
+{
+	struct quantity_set other;
+
+	set_read(limits, ret);
+	set_read(requests, &other);
+	if (!ret->has_cpu && other.has_cpu) {
+		ret->has_cpu = true;
+		ret->cpu_milli = other.cpu_milli;
+	}
+	if (!ret->has_mem && other.has_mem) {
+		ret->has_mem = true;
+		ret->mem_bytes = other.mem_bytes;
+	}
+}
+
+static void add(struct quantity_set *sum, const struct quantity_set *more)
+{
+	sum->has_cpu |= more->has_cpu;
+	sum->cpu_milli += more->cpu_milli;
+	sum->has_mem |= more->has_mem;
+	sum->mem_bytes += more->mem_bytes;
+}
+
+static void add_desired(struct pod_view *v, const struct json_ref *workload)
+{
+	struct json_ref l = view_get(workload, "resources.limits");
+	struct json_ref q = view_get(workload, "resources.requests");
+	struct quantity_set s;
+
+	read_limits(&l, &q, &s);
+	add(&v->desired, &s);
+	if (!v->image)
+		v->image = view_str(workload, "image");
+}
+
+static void add_status(struct pod_view *v, const struct json_ref *status)
+{
+	struct json_ref al = view_get(status, "allocatedLimits");
+	struct json_ref aq = view_get(status, "allocatedResources");
+	struct json_ref l = view_get(status, "resources.limits");
+	struct json_ref q = view_get(status, "resources.requests");
+	struct quantity_set s;
+
+	read_limits(&al, &aq, &s);
+	add(&v->allocated, &s);
+	read_limits(&l, &q, &s);
+	add(&v->actual, &s);
+	v->restarts += view_u64(status, "restartCount");
+}
+
+/* --- state, as kubectl words it ---------------------------------------------
+ */
+
+static void container_state(const struct json_ref *st, const char *prefix,
+			    char *state)
+{
+	const char *waiting = view_str(st, "state.waiting.reason");
+	struct json_ref ended = view_get(st, "state.terminated");
+	const char *reason = view_str(&ended, "reason");
+
+	if (*waiting)
+		snprintf(state, VIEW_TEXT, "%s%s", prefix, waiting);
+	else if (json_has(&ended) && *reason)
+		snprintf(state, VIEW_TEXT, "%s%s", prefix, reason);
+	else if (json_has(&ended))
+		snprintf(state, VIEW_TEXT, "%sExitCode:%" PRIu64, prefix,
+			 view_u64(&ended, "exitCode"));
+}
+
+/* True while the init containers have the word. */
+static bool init_state(const struct json_ref *pod, char *state)
+{
+	struct json_ref list = view_get(pod, "status.initContainerStatuses");
+
+	json_for_each (it, &list) {
+		struct json_ref ended = view_get(&it.item, "state.terminated");
+
+		if (json_has(&ended) && view_u64(&ended, "exitCode") == 0)
+			continue;
+		snprintf(state, VIEW_TEXT, "Init:%zu/%zu", it.item.index,
+			 json_len(&list));
+		container_state(&it.item, "Init:", state);
+		return true;
+	}
+	return false;
+}
+
+static void read_containers(const struct json_ref *pod, struct pod_view *v)
+{
+	struct json_ref specs = view_get(pod, "spec.containers");
+	struct json_ref list = view_get(pod, "status.containerStatuses");
+	bool init = init_state(pod, v->state);
+	size_t ready = 0;
+
+	json_for_each (spec, &specs)
+		add_desired(v, &spec.item);
+	json_for_each (it, &list) {
+		struct json_ref r = view_get(&it.item, "ready");
+
+		ready += yyjson_is_true(r.val);
+		add_status(v, &it.item);
+		if (!init)
+			container_state(&it.item, "", v->state);
+	}
+	snprintf(v->ready, sizeof(v->ready), "%zu/%zu", ready,
+		 json_len(&specs));
+}
+
+static void read_vm(const struct json_ref *pod, struct pod_view *v)
+{
+	struct json_ref spec = view_get(pod, "spec.virtualMachine");
+	struct json_ref st = view_get(pod, "status.virtualMachineStatus");
+	struct json_ref ready = view_get(&st, "ready");
+	const char *power = view_str(&st, "powerState");
+
+	add_desired(v, &spec);
+	add_status(v, &st);
+	snprintf(v->ready, sizeof(v->ready), "%d/1",
+		 yyjson_is_true(ready.val) ? 1 : 0);
+	if (str_eq(power, "paused"))
+		snprintf(v->state, sizeof(v->state), "Paused");
+	else if (str_eq(power, "crashed"))
+		snprintf(v->state, sizeof(v->state), "Crashed");
+	else if (*view_str(&st, "reason"))
+		snprintf(v->state, sizeof(v->state), "%s",
+			 view_str(&st, "reason"));
+}
+
+void view_age(const char *time_text, char *buf, size_t size)
+{
+	struct tm tm = { 0 };
+	time_t then, now = time(NULL);
+
+	buf[0] = '\0';
+	if (!strptime(time_text, "%Y-%m-%dT%H:%M:%S", &tm))
+		return;
+	then = timegm(&tm);
+	cli_format_age(now > then ? (uint64_t)(now - then) : 0, buf, size);
+}
+
+void pod_view(const struct json_ref *pod, struct pod_view *ret)
+{
+	struct json_ref vm = view_get(pod, "spec.virtualMachine");
+	const char *born = view_str(pod, "metadata.creationTimestamp");
+	const char *reason = view_str(pod, "status.reason");
+
+	*ret = (struct pod_view){
+		.tenant = view_str(pod, "metadata.tenant"),
+		.namespace = view_str(pod, "metadata.namespace"),
+		.name = view_str(pod, "metadata.name"),
+		.ip = view_str(pod, "status.podIP"),
+		.vm = json_has(&vm),
+	};
+	snprintf(ret->state, sizeof(ret->state), "%s",
+		 *reason ? reason : view_str(pod, "status.phase"));
+	if (ret->vm)
+		read_vm(pod, ret);
+	else
+		read_containers(pod, ret);
+	if (*view_str(pod, "metadata.deletionTimestamp"))
+		snprintf(ret->state, sizeof(ret->state), "Terminating");
+	if (!ret->state[0])
+		snprintf(ret->state, sizeof(ret->state), "Unknown");
+	view_age(*born ? born : view_str(pod, "status.startTime"), ret->age,
+		 sizeof(ret->age));
+	if (!ret->image)
+		ret->image = "";
+}
+
+/* --- amounts ----------------------------------------------------------------
+ */
+
+void set_cpu_text(const struct quantity_set *s, char *buf, size_t size)
+{
+	char text[QUANTITY_TEXT_SIZE];
+
+	snprintf(buf, size, "%s",
+		 s->has_cpu ? quantity_format_cpu(s->cpu_milli, text) : "-");
+}
+
+void set_mem_text(const struct quantity_set *s, char *buf, size_t size)
+{
+	char text[QUANTITY_TEXT_SIZE];
+
+	snprintf(buf, size, "%s",
+		 s->has_mem ? quantity_format_mem(s->mem_bytes, text) : "-");
+}
+
+/* What it has; and, if that differs, what it shall have. */
+static void join(const char *actual, const char *desired, char *buf,
+		 size_t size)
+{
+	if (str_eq(actual, "-"))
+		actual = desired;
+	if (str_eq(actual, desired))
+		snprintf(buf, size, "%s", actual);
+	else
+		snprintf(buf, size, "%s \xe2\x86\x92 %s", actual, desired);
+}
+
+void pod_view_cpu(const struct pod_view *v, char *buf, size_t size)
+{
+	char actual[QUANTITY_TEXT_SIZE], desired[QUANTITY_TEXT_SIZE];
+
+	set_cpu_text(&v->actual, actual, sizeof(actual));
+	set_cpu_text(&v->desired, desired, sizeof(desired));
+	join(actual, desired, buf, size);
+}
+
+void pod_view_mem(const struct pod_view *v, char *buf, size_t size)
+{
+	char actual[QUANTITY_TEXT_SIZE], desired[QUANTITY_TEXT_SIZE];
+
+	set_mem_text(&v->actual, actual, sizeof(actual));
+	set_mem_text(&v->desired, desired, sizeof(desired));
+	join(actual, desired, buf, size);
+}
+
+void pod_view_cpu_all(const struct pod_view *v, char *buf, size_t size)
+{
+	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE],
+		c[QUANTITY_TEXT_SIZE];
+
+	set_cpu_text(&v->desired, a, sizeof(a));
+	set_cpu_text(&v->allocated, b, sizeof(b));
+	set_cpu_text(&v->actual, c, sizeof(c));
+	snprintf(buf, size, "%s/%s/%s", a, b, c);
+}
+
+void pod_view_mem_all(const struct pod_view *v, char *buf, size_t size)
+{
+	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE],
+		c[QUANTITY_TEXT_SIZE];
+
+	set_mem_text(&v->desired, a, sizeof(a));
+	set_mem_text(&v->allocated, b, sizeof(b));
+	set_mem_text(&v->actual, c, sizeof(c));
+	snprintf(buf, size, "%s/%s/%s", a, b, c);
+}
