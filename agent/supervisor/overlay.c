@@ -76,13 +76,16 @@ static int layers_attach(const struct rootfs_env *env, const struct spec *spec,
 
 static int upper_make(const struct rootfs_env *env, int rw, struct err *e)
 {
-	int r;
+	int r = mkdirat(rw, "work", 0700);
 
-	/* A work directory of an earlier life refuses a volatile mount. */
-	r = fs_remove_tree(rw, "work", e);
+	/* One of an earlier life refuses a volatile mount. */
+	if (r < 0 && errno == EEXIST) {
+		r = fs_remove_tree(rw, "work", e);
+		if (r < 0)
+			return r;
+		r = mkdirat(rw, "work", 0700);
+	}
 	if (r < 0)
-		return r;
-	if (mkdirat(rw, "work", 0700) < 0)
 		return err_sys(e, "make 'work'");
 	if (mkdirat(rw, "upper", 0755) < 0)
 		return errno == EEXIST ? 0 : err_sys(e, "make 'upper'");
@@ -90,6 +93,21 @@ static int upper_make(const struct rootfs_env *env, int rw, struct err *e)
 	    fchownat(rw, "upper", env->userns_base, env->userns_base, 0) < 0)
 		return err_sys(e, "chown 'upper'");
 	return 0;
+}
+
+static int rw_open(const char *path, struct err *e)
+{
+	uint64_t flags = O_RDONLY | O_DIRECTORY;
+	int fd = sys_openat2(AT_FDCWD, path, flags, 0, RESOLVE_NO_SYMLINKS);
+	int r;
+
+	if (fd < 0 && errno == ENOENT) {
+		r = fs_mkdirs(path, 0700, e);
+		if (r < 0)
+			return r;
+		fd = sys_openat2(AT_FDCWD, path, flags, 0, RESOLVE_NO_SYMLINKS);
+	}
+	return fd < 0 ? err_sys(e, "open '%s'", path) : fd;
 }
 
 static int upper_attach(const struct rootfs_env *env, const struct spec *spec,
@@ -102,13 +120,9 @@ static int upper_attach(const struct rootfs_env *env, const struct spec *spec,
 	int r;
 
 	if (spec->rw) {
-		r = fs_mkdirs(spec->rw, 0700, e);
-		if (r < 0)
-			return r;
-		dir = sys_openat2(AT_FDCWD, spec->rw, O_RDONLY | O_DIRECTORY, 0,
-				  RESOLVE_NO_SYMLINKS);
+		dir = rw_open(spec->rw, e);
 		if (dir < 0)
-			return err_sys(e, "open '%s'", spec->rw);
+			return dir;
 		r = upper_make(env, dir, e);
 		if (r < 0)
 			return err_wrap(e, r, "in '%s'", spec->rw);
