@@ -337,9 +337,7 @@ static void put_root(struct draft *d, const struct container_input *in)
 	const struct strv *layers = &in->image->layers;
 	yyjson_mut_val *arr;
 
-	arr = yyjson_mut_obj_add_arr(d->j, d->root, "layers");
-	for (size_t i = layers->nr; i-- > 0;)
-		yyjson_mut_arr_add_strcpy(d->j, arr, layers->v[i]);
+	put_list(d, "layers", layers->v, layers->nr);
 	put_str(d, "rw", in->rw_dir);
 	yyjson_mut_obj_add_bool(d->j, d->root, "readOnlyRoot",
 				sec->read_only_root);
@@ -350,9 +348,7 @@ static void put_root(struct draft *d, const struct container_input *in)
 	arr = yyjson_mut_obj_add_arr(d->j, d->root, "mounts");
 	for (size_t i = 0; i < in->nr_mounts; i++)
 		put_mount(d, arr, &in->mounts[i],
-			  !in->userns           ? "no"
-			  : in->mounts[i].idmap ? "must"
-						: "try");
+			  in->userns && in->mounts[i].idmap ? "must" : "no");
 	if (sec->privileged)
 		return;
 	put_list(d, "masked", (char *const *)masked, ARRAY_LEN(masked));

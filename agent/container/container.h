@@ -26,7 +26,7 @@ struct container_image {
 	struct strv env;  /* NAME=value */
 	const char *user; /* as in the image: "", "1000", "app:app" */
 	const char *working_dir;
-	struct strv layers; /* unpacked directories, lowest first */
+	struct strv layers; /* unpacked directories, topmost first */
 };
 
 /* Something to be seen in the container. */
@@ -36,7 +36,7 @@ struct container_mount {
 	const char *path; /* absolute on the host, without symlinks */
 	bool read_only;
 	bool no_exec;
-	bool idmap; /* owners as seen inside, where the pod has a userns;
+	bool idmap; /* where the pod has a userns: owners as seen inside;
 		     * refused when the file system cannot */
 };
 

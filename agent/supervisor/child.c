@@ -478,10 +478,16 @@ static _Noreturn void finish(struct child *c)
 
 _Noreturn void child_container(const struct child *given)
 {
+	struct rootfs_env host = *given->env;
 	struct child c = *given;
 	struct err e = { 0 };
 	int r;
 
+	/* A program of the host is none of the tenant's. */
+	if (c.spec->kind == KIND_HOST) {
+		host.userns_base = host.userns_size = 0;
+		c.env = &host;
+	}
 	r = begin(&c, &e);
 	if (r < 0)
 		child_fail(&c, PROTO_RUN_ERROR, PROTO_EXIT_NO_START, &e);

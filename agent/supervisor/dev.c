@@ -147,7 +147,7 @@ static int host_nodes(int from, int to, int depth, struct err *e)
 		const char *n = ent->d_name;
 
 		if (n[0] == '.' || str_eq(n, "pts") || str_eq(n, "shm") ||
-		    str_eq(n, "mqueue") ||
+		    str_eq(n, "mqueue") || str_eq(n, "ptmx") ||
 		    fstatat(from, n, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		if (S_ISDIR(st.st_mode) && depth < 3) {
