@@ -460,7 +460,7 @@ TEST(killed_at_any_time_the_store_is_whole)
 	ASSERT_EQ(mkdir("state", 0755), 0);
 	ASSERT_EQ(mount("arktos-test", "state", "tmpfs", 0, "size=64m"), 0);
 	for (int i = 0; i < 60; i++) {
-		struct timespec wait = { .tv_nsec = (long)i * 1500000 };
+		struct timespec wait = { .tv_nsec = (long)i * 2500000 };
 		struct image *img = NULL;
 		pid_t pid = fork();
 
