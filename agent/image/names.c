@@ -65,6 +65,15 @@ static bool is_path(const char *s, size_t len)
 	return false;
 }
 
+/* Labels of letters, digits and dashes inside, with single dots between. */
+static bool is_host_char(const char *s, size_t len, size_t i)
+{
+	if (isalnum((unsigned char)s[i]) || s[i] == '-')
+		return true;
+	return s[i] == '.' && i && isalnum((unsigned char)s[i - 1]) &&
+	       i + 1 < len && isalnum((unsigned char)s[i + 1]);
+}
+
 /* "r.io", "r.io:5000", "localhost", "127.0.0.1:80", "[::1]:80". */
 static bool is_host(const char *s, size_t len)
 {
@@ -79,9 +88,9 @@ static bool is_host(const char *s, size_t len)
 	} else {
 		if (!isalnum((unsigned char)s[0]))
 			return false;
-		while (i < len && (isalnum((unsigned char)s[i]) ||
-				   s[i] == '.' || s[i] == '-'))
-			i++;
+		for (; i < len && s[i] != ':'; i++)
+			if (!is_host_char(s, len, i))
+				return false;
 		if (!isalnum((unsigned char)s[i - 1]))
 			return false;
 	}

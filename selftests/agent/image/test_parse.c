@@ -56,7 +56,8 @@ TEST(bad_names_are_refused)
 		"a@sha256",  "a@" D1 "1", "a:b:c/d",
 		"a:.tag",    "r.io:/a",   "r.io:123456/a",
 		"a@md5:0",   "http://x",  "a\nb",
-		"../../etc", "-r.io/a",
+		"a..b.io/x", "a-.io/x",   "../../etc",
+		"-r.io/a",
 	};
 	struct err e = { 0 };
 	struct image_name n;
