@@ -128,10 +128,8 @@ int log_files_open(int dirfd, uint32_t attempt, struct log_files *ret,
 		/* A pipe in its place must not hold us up. */
 		fd = openat(dirfd, name,
 			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-		if (fd < 0 && errno == ENOENT && i <= 1)
-			continue; /* being rotated just now */
 		if (fd < 0 && errno == ENOENT)
-			break;
+			continue; /* a gap: it is being rotated just now */
 		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 			int r = fd < 0 ? err_sys(e, "open '%s'", name)
 				       : err_set(e, -EINVAL,

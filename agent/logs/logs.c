@@ -18,7 +18,6 @@
 
 #define BLOCK      (64 * 1024)
 #define RECORD_MAX (LOG_LINE_MAX + LOG_HEAD_MAX)
-#define WORK_MAX   (1024 * 1024) /* bytes looked at in one log_read() */
 
 /* The beginning of a line whose end has not come yet. */
 struct pending {
@@ -424,7 +423,7 @@ static void drain(struct log_reader *l)
 
 int log_read(struct log_reader *l, size_t max, struct buf *out, struct err *e)
 {
-	size_t enough = out->len + max, work = 0;
+	size_t enough = out->len + max;
 	int r;
 
 	drain(l); /* before looking, so that nothing is slept over */
@@ -434,11 +433,10 @@ int log_read(struct log_reader *l, size_t max, struct buf *out, struct err *e)
 			return err_set(e, r, "out of memory");
 		if (l->ended)
 			return 0;
-		if (out->len >= enough || work > WORK_MAX)
+		if (out->len >= enough)
 			return 1;
 		drop_too_long(l);
 		r = read_block(l, e);
-		work += BLOCK;
 		if (r == 0)
 			r = at_end_of_file(l, out, e);
 		if (r <= 0)

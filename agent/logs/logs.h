@@ -75,12 +75,11 @@ int log_fd(const struct log_reader *log);
 /**
  * log_read() - Append about @max bytes of output, whole lines, to @out.
  *
- * Never blocks. It may go beyond @max by one line, and ends early after much
- * that was left out.
+ * Never waits for the writer. It may go beyond @max by one line.
  *
- * Return: 1 call again, 0 nothing more (for now, with follow), or -errno; with
- * each something may have been appended. log_ended() tells the two kinds of 0
- * apart.
+ * Return: 1 @max is reached: call again. 0 nothing more (for now, with follow).
+ * Or -errno. With each something may have been appended; log_ended() tells the
+ * two kinds of 0 apart.
  */
 int log_read(struct log_reader *log, size_t max, struct buf *out,
 	     struct err *e);

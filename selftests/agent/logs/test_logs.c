@@ -205,6 +205,32 @@ TEST(since_leaves_out_what_was_before)
 	EXPECT_STREQ(ALL(.has_since = true, .since = { 2000000000, 0 }), "");
 }
 
+TEST(much_left_out_does_not_look_like_the_end)
+{
+	struct log_opts o = { .has_since = true, .since = { 1767400000, 0 } };
+	FILE *f = fopen("0.log", "we");
+	auto_close int dir = here();
+	auto_ptr(log_reader) log = NULL;
+	auto_buf struct buf out = BUF_INIT;
+
+	for (int i = 0; i < 60000; i++) /* 4 MB */
+		fprintf(f, T "stdout F old line %d of very many others\n", i);
+	fprintf(f, "2026-01-04T00:00:00Z stdout F new\n");
+	fclose(f);
+	ASSERT_EQ(log_open(dir, 0, &o, &log, NULL), 0);
+	ASSERT_EQ(log_read(log, 1000, &out, NULL), 0);
+	EXPECT_STREQ(buf_str(&out), "new\n");
+}
+
+TEST(gap_in_the_row_hides_nothing)
+{
+	put("0.log.3", T "stdout F a\n");
+	put("0.log.1", T "stdout F b\n");
+	EXPECT_STREQ(ALL(), "a\nb\n"); /* the moment before 0.log is there */
+	put("0.log", T "stdout F c\n");
+	EXPECT_STREQ(ALL(), "a\nb\nc\n");
+}
+
 TEST(limit_is_exact)
 {
 	put("0.log", T "stdout F abc\n" T "stdout F def\n");
