@@ -42,14 +42,20 @@ static void ask_stop(struct ask *ask)
 {
 	qga_request_free(ask->rq);
 	ask->rq = NULL;
-	ask->state = ASK_NOTHING;
+	ask->what = ASK_NOTHING;
 }
 
-void vm_ask_again(struct vm *vm)
+/* What is under way may tell of before the change. */
+void vm_ask_cpus_again(struct vm *vm)
 {
-	vm->ask.fresh = false;
-	/* What is under way may tell of before the change. */
-	vm->ask.stale = vm->ask.state != ASK_NOTHING;
+	vm->ask.cpus_fresh = false;
+	vm->ask.cpus_stale = vm->ask.what == ASK_CPUS;
+}
+
+void vm_ask_memory_again(struct vm *vm)
+{
+	vm->ask.mem_fresh = false;
+	vm->ask.mem_stale = vm->ask.what == ASK_READ;
 }
 
 void vm_ask_drop(struct vm *vm)
@@ -59,32 +65,37 @@ void vm_ask_drop(struct vm *vm)
 	vm->ask = (struct ask){ 0 };
 }
 
-static int ask_cpus(struct vm *vm)
+static void add_handle(struct qmp_args *args, const struct ask *ask)
 {
-	return qga_submit(vm_qga(vm), "guest-get-vcpus", NULL, VM_AGENT_CALL_MS,
-			  &vm->ask.rq, &vm->ask.story);
+	qmp_arg_val(args, "handle",
+		    yyjson_mut_sint(qmp_args_doc(args), ask->handle));
 }
 
-static int ask_open(struct vm *vm)
+static int ask_submit(struct vm *vm, enum ask_what what)
 {
+	static const char *const commands[] = {
+		[ASK_CPUS] = "guest-get-vcpus",
+		[ASK_OPEN] = "guest-file-open",
+		[ASK_READ] = "guest-file-read",
+		[ASK_CLOSE] = "guest-file-close",
+	};
 	auto_qmp_args struct qmp_args args = { 0 };
+	struct ask *ask = &vm->ask;
+	int r;
 
-	qmp_arg_str(&args, "path", MEMINFO_PATH);
-	qmp_arg_str(&args, "mode", "r");
-	return qga_submit(vm_qga(vm), "guest-file-open", &args,
-			  VM_AGENT_CALL_MS, &vm->ask.rq, &vm->ask.story);
-}
-
-static int ask_read(struct vm *vm, const char *command)
-{
-	auto_qmp_args struct qmp_args args = { 0 };
-
-	qmp_arg_val(&args, "handle",
-		    yyjson_mut_sint(qmp_args_doc(&args), vm->ask.handle));
-	if (strcmp(command, "guest-file-read") == 0)
+	if (what == ASK_OPEN) {
+		qmp_arg_str(&args, "path", MEMINFO_PATH);
+		qmp_arg_str(&args, "mode", "r");
+	} else if (what != ASK_CPUS) {
+		add_handle(&args, ask);
+	}
+	if (what == ASK_READ)
 		qmp_arg_u64(&args, "count", MEMINFO_BYTES);
-	return qga_submit(vm_qga(vm), command, &args, VM_AGENT_CALL_MS,
-			  &vm->ask.rq, &vm->ask.story);
+	r = qga_submit(vm_qga(vm), commands[what], args.doc ? &args : NULL,
+		       VM_AGENT_CALL_MS, &ask->rq, &ask->story);
+	if (r == 0)
+		ask->what = what;
+	return r;
 }
 
 static int take_cpus(struct ask *ask, const struct qmp_reply *reply)
@@ -98,16 +109,26 @@ static int take_cpus(struct ask *ask, const struct qmp_reply *reply)
 	free(ask->cpus);
 	ask->cpus = cpus;
 	ask->nr_cpus = nr;
+	ask->cpus_fresh = !ask->cpus_stale;
+	ask->cpus_stale = false;
 	return 0;
 }
 
-static int take_handle(struct ask *ask, const struct qmp_reply *reply)
+static int take_handle(struct ask *ask, int code, const struct qmp_reply *reply)
 {
-	if (!yyjson_is_int(reply->value))
-		return err_set(&ask->story, -EBADMSG,
+	if (code == 0 && !yyjson_is_int(reply->value))
+		code = err_set(&ask->story, -EBADMSG,
 			       "guest-file-open: no handle");
-	ask->handle = yyjson_get_sint(reply->value);
-	return 0;
+	if (code == 0) {
+		ask->handle = yyjson_get_sint(reply->value);
+		ask->opened = true;
+		ask->used = false;
+		return 0;
+	}
+	/* An agent that may not read files still tells of CPUs. */
+	ask->mem_total = ask->mem_available = 0;
+	ask->mem_fresh = code != -ETIMEDOUT;
+	return code == -ETIMEDOUT ? code : 0;
 }
 
 static int take_meminfo(struct ask *ask, const struct qmp_reply *reply)
@@ -118,101 +139,89 @@ static int take_meminfo(struct ask *ask, const struct qmp_reply *reply)
 	if (r < 0)
 		return r;
 	vm_parse_meminfo(buf_str(&b), &ask->mem_total, &ask->mem_available);
+	ask->mem_fresh = !ask->mem_stale;
+	ask->mem_stale = false;
 	return 0;
 }
 
-/* The answer to what was asked is there: take it, ask the next. An agent that
- * cannot read files still tells of CPUs. */
-static int ask_next(struct vm *vm, int code, const struct qmp_reply *reply)
+/* The answer to what was asked is there. */
+static int ask_take(struct ask *ask, int code, const struct qmp_reply *reply)
 {
-	struct ask *ask = &vm->ask;
-	int r = code;
+	enum ask_what what = ask->what;
 
-	qga_request_free(ask->rq);
-	ask->rq = NULL;
-	switch (ask->state) {
+	ask_stop(ask);
+	switch (what) {
 	case ASK_CPUS:
-		if (r == 0)
-			r = take_cpus(ask, reply);
-		ask->state = ASK_OPEN;
-		return r < 0 ? r : ask_open(vm);
+		return code < 0 ? code : take_cpus(ask, reply);
 	case ASK_OPEN:
-		if (r == 0)
-			r = take_handle(ask, reply);
-		if (r < 0)
-			break;
-		ask->state = ASK_READ;
-		return ask_read(vm, "guest-file-read");
+		return take_handle(ask, code, reply);
 	case ASK_READ:
-		if (r == 0)
-			r = take_meminfo(ask, reply);
-		ask->state = ASK_CLOSE;
-		ask->fresh = !ask->stale;
-		return ask_read(vm, "guest-file-close");
+		ask->used = true;
+		return code < 0 ? code : take_meminfo(ask, reply);
 	case ASK_CLOSE:
 	case ASK_NOTHING:
-		ask->state = ASK_NOTHING;
-		return 0;
+		break;
 	}
-	/* No file could be opened: so it tells of CPUs only. */
-	ask->fresh = !ask->stale;
-	ask->state = ASK_NOTHING;
+	ask->opened = false;
 	return code == -ETIMEDOUT ? code : 0;
 }
 
-static int ask_start(struct vm *vm)
+/* A file of the kernel's is made up when it is read for the first time: it is
+ * opened ahead, and read when the memory has settled. */
+static enum ask_what ask_what_next(const struct ask *ask, bool hold)
 {
-	int r;
-
-	vm->ask.mem_total = vm->ask.mem_available = 0;
-	vm->ask.stale = false;
-	vm->ask.state = ASK_CPUS;
-	r = ask_cpus(vm);
-	if (r < 0)
-		vm->ask.state = ASK_NOTHING;
-	return r;
+	if (!ask->cpus_fresh)
+		return ASK_CPUS;
+	if (ask->opened && ask->used)
+		return ASK_CLOSE;
+	if (ask->mem_fresh)
+		return ASK_NOTHING;
+	if (!ask->opened)
+		return ASK_OPEN;
+	return hold ? ASK_NOTHING : ASK_READ;
 }
 
-static int ask_go_on(struct vm *vm)
+static int ask_go_on(struct vm *vm, bool hold)
 {
 	struct ask *ask = &vm->ask;
-	int r = 0;
 
-	while (r == 0 && ask->state != ASK_NOTHING) {
+	for (;;) {
 		auto_qmp_reply struct qmp_reply reply = { 0 };
+		enum ask_what next;
+		int r = 0;
 
-		r = qga_poll(ask->rq, 0, &reply, &ask->story);
-		if (r == -EAGAIN)
+		if (ask->what != ASK_NOTHING) {
+			r = qga_poll(ask->rq, 0, &reply, &ask->story);
+			if (r == -EAGAIN)
+				return 0;
+			r = ask_take(ask, r, &reply);
+		}
+		next = ask_what_next(ask, hold);
+		if (r == 0 && next == ASK_NOTHING)
+			return 0;
+		if (r == 0)
+			r = ask_submit(vm, next);
+		if (r < 0)
 			return r;
-		r = ask_next(vm, r, &reply);
 	}
-	return r;
 }
 
-bool vm_ask(struct vm *vm)
+void vm_ask(struct vm *vm, bool hold)
 {
 	struct ask *ask = &vm->ask;
 	int64_t now_ns = vm_now_ns();
-	int r = 0;
 
 	if (!vm_qga(vm) || !vm->agent) {
-		ask_stop(ask);
-		ask->fresh = false;
-		return false;
+		vm_ask_drop(vm);
+		return;
 	}
-	r = ask_go_on(vm);
-	if (r == 0 && !ask->fresh && now_ns >= vm->agent_mute_ns) {
-		r = ask_start(vm);
-		if (r == 0)
-			r = ask_go_on(vm);
-	}
-	if (r < 0 && r != -EAGAIN) {
-		ask_stop(ask);
+	if (now_ns < vm->agent_mute_ns)
+		return;
+	if (ask_go_on(vm, hold) < 0) {
+		vm_ask_drop(vm);
 		ask->failed = true;
-		ask->fresh = false;
 		vm->agent_mute_ns = now_ns + MUTE_NS;
-	} else if (ask->fresh) {
+	} else if (ask->cpus_fresh) {
 		ask->failed = false;
 	}
-	return ask->fresh;
 }

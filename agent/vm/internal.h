@@ -17,7 +17,7 @@
 #include "qmp/qmp.h"
 
 #define VM_QMP_MS        250 /* for one QMP command; QEMU's answers are quick */
-#define VM_POWER_MS      2000 /* for one that makes QEMU work */
+#define VM_POWER_MS      5000 /* for one that makes QEMU work */
 #define VM_AGENT_CALL_MS 5000
 #define VM_REGION_ID     "vmem0"
 #define VM_CHARDEV_AGENT "qga0"
@@ -26,15 +26,16 @@
 #define VM_CPU_PREFIX    "arkcpu"
 
 /* What the guest is asked, one after the other, without waiting for it. */
-enum ask_state { ASK_NOTHING, ASK_CPUS, ASK_OPEN, ASK_READ, ASK_CLOSE };
+enum ask_what { ASK_NOTHING, ASK_CPUS, ASK_OPEN, ASK_READ, ASK_CLOSE };
 
 struct ask {
-	enum ask_state state;
+	enum ask_what what; /* is under way */
 	struct qga_request *rq;
-	int64_t handle;
-	bool fresh;  /* what follows was told after the last change */
-	bool stale;  /* the round under way began before the change */
-	bool failed; /* the last round came to nothing: @story */
+	int64_t handle;             /* of its /proc/meminfo, while @opened */
+	bool opened, used;          /* used: read once, to be closed */
+	bool cpus_fresh, mem_fresh; /* told after the last change */
+	bool cpus_stale, mem_stale; /* under way since before the change */
+	bool failed; /* the last question came to nothing: @story */
 	struct err story;
 	struct qga_vcpu *cpus;
 	size_t nr_cpus;
@@ -70,6 +71,12 @@ struct vm {
 		char why[VM_WHY_MAX];
 	} refusals[2];
 
+	/* What changes only by our doing, or with an event about it */
+	struct qmp_cpu_slot *slots;
+	size_t nr_slots;
+	bool slots_fresh;
+	uint64_t mem_base; /* 0: not asked yet */
+
 	enum vm_resize_state last_state;
 	struct vm_size want;                /* of the resize under way */
 	int64_t cpu_since_ns, mem_since_ns; /* the last change */
@@ -93,11 +100,12 @@ void vm_take_events(struct vm *vm, int wait_ms);
 /* Put new vCPU threads into their cgroup. */
 int vm_place_threads(struct vm *vm, struct err *e);
 
-/* Go on with asking the guest; start if need be. True when the answers are
- * there (ask.fresh). Never waits. */
-bool vm_ask(struct vm *vm);
+/* Go on with asking the guest for what is not fresh. Never waits. @hold: its
+ * memory is about to change, so do not ask how much it has. */
+void vm_ask(struct vm *vm, bool hold);
 /* What was told is not so any more. */
-void vm_ask_again(struct vm *vm);
+void vm_ask_cpus_again(struct vm *vm);
+void vm_ask_memory_again(struct vm *vm);
 void vm_ask_drop(struct vm *vm);
 
 /* MemTotal and MemAvailable in bytes; 0 where @text has none. */

@@ -11,10 +11,11 @@
 #include "agent/vm/internal.h"
 #include "lib/auto.h"
 #include "lib/err.h"
+#include "lib/quantity.h"
 #include "lib/str.h"
 
 #define BUDGET_NS        (80 * 1000000LL)
-#define LOOK_AGAIN_MS    4
+#define LOOK_AGAIN_MS    2
 #define REFUSED_RETRY_NS (2 * 1000000000LL)
 #define SET_CPUS_MS      30000
 #define RETRY_SOON_MS    10
@@ -38,8 +39,6 @@ const char *vm_resize_state_name(enum vm_resize_state state)
 /* What was found in QEMU, with the names that steps need. */
 struct look {
 	struct vm_have have;
-	struct qmp_cpu_slot *slots;
-	size_t nr_slots;
 	char last_cpu[QMP_NAME_MAX]; /* plugged in by us, the last one */
 	char last_dimm[QMP_NAME_MAX];
 };
@@ -48,16 +47,33 @@ struct look {
  * Looking
  */
 
+static int read_slots(struct vm *vm, struct err *e)
+{
+	struct qmp_cpu_slot *slots = NULL;
+	size_t nr = 0;
+	int r;
+
+	if (vm->slots_fresh)
+		return 0;
+	r = qmp_query_cpu_slots(vm->qmp, VM_QMP_MS, &slots, &nr, e);
+	if (r < 0)
+		return r;
+	free(vm->slots);
+	vm->slots = slots;
+	vm->nr_slots = nr;
+	vm->slots_fresh = true;
+	return 0;
+}
+
 static int look_at_cpus(struct vm *vm, struct look *l, struct err *e)
 {
 	static const char ours[] = "/machine/peripheral/";
-	int r;
+	int r = read_slots(vm, e);
 
-	r = qmp_query_cpu_slots(vm->qmp, VM_QMP_MS, &l->slots, &l->nr_slots, e);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < l->nr_slots; i++) {
-		const struct qmp_cpu_slot *s = &l->slots[i];
+	for (size_t i = 0; i < vm->nr_slots; i++) {
+		const struct qmp_cpu_slot *s = &vm->slots[i];
 
 		l->have.cpus_max += s->vcpus;
 		if (!s->plugged)
@@ -116,9 +132,12 @@ static int look_at_memory(struct vm *vm, struct look *l, struct err *e)
 	auto_free struct qmp_memory_device *devs = NULL;
 	struct vm_have *have = &l->have;
 	size_t nr = 0;
-	int r;
+	int r = 0;
 
-	r = qmp_query_memory_size(vm->qmp, VM_QMP_MS, &have->mem_base, NULL, e);
+	if (!vm->mem_base)
+		r = qmp_query_memory_size(vm->qmp, VM_QMP_MS, &vm->mem_base,
+					  NULL, e);
+	have->mem_base = vm->mem_base;
 	if (r == 0)
 		r = qmp_query_memory_devices(vm->qmp, VM_QMP_MS, &devs, &nr, e);
 	if (r < 0)
@@ -145,7 +164,15 @@ static void look_at_guest(struct vm *vm, struct vm_have *have)
 	const struct ask *ask = &vm->ask;
 
 	have->agent = vm->agent;
-	have->told = vm_ask(vm) && ask->nr_cpus;
+	vm_ask(vm, have->vmem_requested != have->vmem_actual);
+	have->told = ask->cpus_fresh && ask->nr_cpus;
+	have->mem_told = ask->mem_fresh;
+	have->mem_total_before = vm->mem_total_before;
+	have->mem_size_before = vm->mem_size_before;
+	if (have->mem_told) {
+		have->mem_total = ask->mem_total;
+		have->mem_available = ask->mem_available;
+	}
 	if (!have->told)
 		return;
 	have->cpus_present = (unsigned int)ask->nr_cpus;
@@ -154,10 +181,6 @@ static void look_at_guest(struct vm *vm, struct vm_have *have)
 		have->cpus_offlinable +=
 			ask->cpus[i].online && ask->cpus[i].can_offline;
 	}
-	have->mem_total = ask->mem_total;
-	have->mem_available = ask->mem_available;
-	have->mem_total_before = vm->mem_total_before;
-	have->mem_size_before = vm->mem_size_before;
 }
 
 /* Time runs from the last change. */
@@ -170,10 +193,10 @@ static void mark_changes(struct vm *vm, struct vm_have *have)
 	int64_t now_ns = vm_now_ns();
 
 	/* Not being told is no news. */
-	if (!have->told) {
+	if (!have->told)
 		memcpy(&cpu[1], &vm->cpu_mark[1], 2 * sizeof(cpu[0]));
+	if (!have->mem_told)
 		mem[3] = vm->mem_mark[3];
-	}
 	if (memcmp(cpu, vm->cpu_mark, sizeof(cpu)) != 0)
 		vm->cpu_since_ns = now_ns;
 	/* MemTotal alone moves by itself; it counts while it is waited for. */
@@ -237,21 +260,29 @@ static uint64_t memory_in_play(const struct vm_have *have, uint64_t want)
 	return now > want ? now : want;
 }
 
-static int raise_limits(struct vm *vm, const struct vm_have *have,
-			const struct vm_size *want, struct err *e)
+/* Up before the guest grows, down after it has shrunk. What is refused changes
+ * nothing, but for a first setting of what is already so. */
+static int set_limits(struct vm *vm, const struct vm_have *have,
+		      const struct vm_plan *cpu, const struct vm_plan *mem,
+		      struct err *e)
 {
-	int r = 0;
+	const struct vm_size *want = &vm->want;
+	uint64_t bytes = memory_in_play(have, mem->state == VM_RESIZE_INFEASIBLE
+						      ? 0
+						      : want->mem_bytes);
+	int r = host_memory(vm, bytes, e);
 
-	if (want->cpu_milli > vm->host_cpu_milli)
+	if (r < 0 || cpu->state == VM_RESIZE_INFEASIBLE)
+		return r;
+	if (want->cpu_milli > vm->host_cpu_milli ||
+	    cpu->state != VM_RESIZE_IN_PROGRESS)
 		r = host_cpu(vm, want->cpu_milli, e);
-	if (r == 0)
-		r = host_memory(vm, memory_in_play(have, want->mem_bytes), e);
 	return r;
 }
 
 /*
  * Steps. A refusal by QEMU or the guest is not an error of ours: it goes into
- * vm->refusal, and is tried again after a while.
+ * vm->refusals, and is tried again after a while.
  */
 
 static void set_refusal(struct vm *vm, bool cpu, const char *prefix,
@@ -269,25 +300,25 @@ static bool is_refusal(int code)
 	return code == -EREMOTEIO || code == -EOPNOTSUPP || code == -EBUSY;
 }
 
-static int plug_cpus(struct vm *vm, const struct look *l, uint64_t nr,
-		     struct err *e)
+static int plug_cpus(struct vm *vm, uint64_t nr, struct err *e)
 {
+	vm->slots_fresh = false;
 	/* QEMU lists the last slot first; fill them from the other end. */
-	for (size_t i = l->nr_slots; i-- > 0 && nr > 0;) {
-		const struct qmp_cpu_slot *slot = &l->slots[i];
+	for (size_t i = vm->nr_slots; i-- > 0 && nr > 0;) {
+		const struct qmp_cpu_slot *slot = &vm->slots[i];
 		char id[QMP_NAME_MAX];
 		int r;
 
 		if (slot->plugged)
 			continue;
 		snprintf(id, sizeof(id), VM_CPU_PREFIX "%zu",
-			 l->nr_slots - i - 1);
+			 vm->nr_slots - i - 1);
 		r = qmp_cpu_add(vm->qmp, slot, id, VM_QMP_MS, e);
 		if (r < 0)
 			return r;
 		nr--;
 	}
-	vm_ask_again(vm);
+	vm_ask_cpus_again(vm);
 	return vm_place_threads(vm, e);
 }
 
@@ -328,7 +359,7 @@ static int take_set_cpus(struct vm *vm)
 		return r;
 	qga_request_free(vm->set_cpus);
 	vm->set_cpus = NULL;
-	vm_ask_again(vm);
+	vm_ask_cpus_again(vm);
 	if (r < 0)
 		set_refusal(vm, true, "the guest refused: ", &why);
 	return 0;
@@ -353,7 +384,9 @@ static int unplug(struct vm *vm, struct vm_unplug *asked, const char *id,
 		return 0;
 	snprintf(asked->id, sizeof(asked->id), "%s", id);
 	asked->refused = false;
-	vm_ask_again(vm);
+	vm->slots_fresh = false;
+	vm_ask_cpus_again(vm);
+	vm_ask_memory_again(vm);
 	return qmp_device_del(vm->qmp, id, VM_QMP_MS, 0, e);
 }
 
@@ -369,7 +402,7 @@ static void remember_before(struct vm *vm, const struct look *l,
 		return;
 	vm->mem_size_before = now;
 	vm->mem_total_before =
-		l->have.told ? l->have.mem_total : vm->mem_mark[3];
+		l->have.mem_told ? l->have.mem_total : vm->mem_mark[3];
 }
 
 static int take_step(struct vm *vm, const struct look *l,
@@ -381,7 +414,7 @@ static int take_step(struct vm *vm, const struct look *l,
 	case VM_STEP_NONE:
 		return 0;
 	case VM_STEP_CPU_PLUG:
-		return plug_cpus(vm, l, p->arg, e);
+		return plug_cpus(vm, p->arg, e);
 	case VM_STEP_CPU_ONLINE:
 		return set_cpus(vm, true, p->arg, e);
 	case VM_STEP_CPU_OFFLINE:
@@ -394,11 +427,11 @@ static int take_step(struct vm *vm, const struct look *l,
 				l->have.mem_base + l->have.dimm_bytes + p->arg);
 		r = qmp_virtio_mem_request(vm->qmp, VM_REGION_ID, p->arg,
 					   VM_QMP_MS, e);
-		vm_ask_again(vm);
+		vm_ask_memory_again(vm);
 		return r;
 	case VM_STEP_DIMM_PLUG:
 		remember_before(vm, l, vm_have_mem(&l->have) + p->arg);
-		vm_ask_again(vm);
+		vm_ask_memory_again(vm);
 		return plug_dimm(vm, l, p->arg, e);
 	case VM_STEP_DIMM_UNPLUG:
 		remember_before(vm, l, 0);
@@ -507,24 +540,47 @@ static void report(const struct vm *vm, const struct look *l,
 		ret->actual.mem_bytes = vm->want.mem_bytes;
 }
 
+/* More than the node has: no need to bother the guest. */
+static void check_node(const struct vm *vm, struct vm_plan *cpu,
+		       struct vm_plan *mem)
+{
+	const struct vm_size *limit = &vm->limit, *want = &vm->want;
+	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
+
+	if (limit->cpu_milli && want->cpu_milli > limit->cpu_milli) {
+		*cpu = (struct vm_plan){ .state = VM_RESIZE_INFEASIBLE };
+		snprintf(cpu->why, sizeof(cpu->why),
+			 "%s CPUs wanted, the node has %s",
+			 quantity_format_cpu(want->cpu_milli, a),
+			 quantity_format_cpu(limit->cpu_milli, b));
+	}
+	if (limit->mem_bytes && want->mem_bytes > limit->mem_bytes) {
+		*mem = (struct vm_plan){ .state = VM_RESIZE_INFEASIBLE };
+		snprintf(mem->why, sizeof(mem->why),
+			 "%s of memory wanted, the node has %s",
+			 quantity_format_human(want->mem_bytes, a),
+			 quantity_format_human(limit->mem_bytes, b));
+	}
+}
+
 static int one_round(struct vm *vm, struct look *l, struct vm_plan *cpu,
 		     struct vm_plan *mem, bool *acted, struct err *e)
 {
 	int r;
 
 	r = look(vm, l, e);
-	if (r == 0)
-		r = raise_limits(vm, &l->have, &vm->want, e);
 	if (r < 0)
 		return r;
 	(void)take_set_cpus(vm);
 	*cpu = vm_plan_cpu(vm->want.cpu_milli, &l->have);
 	*mem = vm_plan_mem(vm->want.mem_bytes, &l->have);
+	check_node(vm, cpu, mem);
+	r = set_limits(vm, &l->have, cpu, mem, e);
+	if (r < 0)
+		return r;
 	r = run_plan(vm, l, true, cpu, acted, e);
 	if (r == 0)
 		r = run_plan(vm, l, false, mem, acted, e);
-	if (r == 0 && cpu->state != VM_RESIZE_IN_PROGRESS)
-		r = host_cpu(vm, vm->want.cpu_milli, e);
 	return r;
 }
 
@@ -532,6 +588,7 @@ static void begin(struct vm *vm, const struct vm_size *want)
 {
 	if (vm->want.cpu_milli != want->cpu_milli) {
 		vm->cpu_since_ns = vm_now_ns();
+		vm->slots_fresh = false;
 		vm->refusals[0].why[0] = '\0';
 		vm->cpu_unplug = (struct vm_unplug){ 0 };
 	}
@@ -539,12 +596,14 @@ static void begin(struct vm *vm, const struct vm_size *want)
 		vm->mem_since_ns = vm_now_ns();
 		vm->refusals[1].why[0] = '\0';
 		vm->no_vmem_driver = false;
-		vm_ask_again(vm);
+		vm_ask_memory_again(vm);
 	}
 	/* What was refused may have changed since. */
 	if (vm->last_state == VM_RESIZE_INFEASIBLE ||
-	    vm->last_state == VM_RESIZE_ERROR)
-		vm_ask_again(vm);
+	    vm->last_state == VM_RESIZE_ERROR) {
+		vm_ask_cpus_again(vm);
+		vm_ask_memory_again(vm);
+	}
 	vm->want = *want;
 }
 
@@ -561,14 +620,14 @@ static int slow_answer(int code, struct vm_resize *ret)
 
 /* What the guest told was not what is waited for: ask again. While it is busy
  * with its memory, QEMU knows how far it is. */
-static bool waits_for_word(const struct vm *vm, const struct vm_have *have,
-			   const struct vm_plan *cpu, const struct vm_plan *mem)
+static void ask_once_more(struct vm *vm, const struct vm_have *have,
+			  const struct vm_plan *cpu, const struct vm_plan *mem)
 {
-	if (!vm->ask.fresh || vm->set_cpus)
-		return false;
-	return cpu->state == VM_RESIZE_IN_PROGRESS ||
-	       (mem->state == VM_RESIZE_IN_PROGRESS &&
-		have->vmem_requested == have->vmem_actual);
+	if (have->told && !vm->set_cpus && cpu->state == VM_RESIZE_IN_PROGRESS)
+		vm_ask_cpus_again(vm);
+	if (have->mem_told && mem->state == VM_RESIZE_IN_PROGRESS &&
+	    have->vmem_requested == have->vmem_actual)
+		vm_ask_memory_again(vm);
 }
 
 int vm_resize_sync(struct vm *vm, const struct vm_size *want,
@@ -591,16 +650,13 @@ int vm_resize_sync(struct vm *vm, const struct vm_size *want,
 			report(vm, &l, &cpu, &mem, ret);
 		if (r == 0)
 			vm->last_state = ret->state;
-		free(l.slots);
-		l.slots = NULL;
 		if (r < 0)
 			return slow_answer(r, ret);
 		go_on = vm_now_ns() < until_ns &&
 			(acted || ret->state == VM_RESIZE_IN_PROGRESS);
 		if (go_on && !acted) {
 			vm_take_events(vm, LOOK_AGAIN_MS);
-			if (waits_for_word(vm, &l.have, &cpu, &mem))
-				vm_ask_again(vm);
+			ask_once_more(vm, &l.have, &cpu, &mem);
 		}
 	}
 	return 0;

@@ -201,7 +201,7 @@ static struct vm_plan check_use(uint64_t want, const struct vm_have *have)
 	uint64_t size = vm_have_mem(have);
 	uint64_t used;
 
-	if (!have->told || !have->mem_total ||
+	if (!have->mem_told || !have->mem_total ||
 	    have->mem_available > have->mem_total)
 		return done();
 	/* The kernel's own share is in use, too. */
@@ -226,10 +226,10 @@ static struct vm_plan confirm_mem(const struct vm_have *have)
 
 	if (!have->mem_size_before || size <= have->mem_size_before)
 		return done();
-	if (have->agent && !have->told)
+	if (have->agent && !have->mem_told)
 		return ends(patience(have->mem_idle_ms, VM_SETTLE_MS),
 			    "waiting for the guest agent to confirm");
-	if (!have->told || !have->mem_total) {
+	if (!have->mem_told || !have->mem_total) {
 		/* Without an agent, the virtio-mem driver's word is enough. */
 		if (!have->dimm_bytes)
 			return done();
@@ -334,7 +334,7 @@ struct vm_plan vm_plan_mem(uint64_t want_bytes, const struct vm_have *have)
 			       ? confirm_mem(have)
 			       : wait_vmem(have);
 	if (want < fixed + have->vmem_actual) {
-		if (have->agent && !have->told &&
+		if (have->agent && !have->mem_told &&
 		    have->mem_idle_ms < VM_SETTLE_MS)
 			return ends(
 				VM_RESIZE_IN_PROGRESS,

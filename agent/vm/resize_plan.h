@@ -42,6 +42,7 @@ struct vm_have {
 	bool agent; /* the guest has the agent's channel open */
 	bool told;  /* the agent has answered; what it said: */
 	unsigned int cpus_present, cpus_online, cpus_offlinable;
+	bool mem_told;                     /* ... and of its memory: */
 	uint64_t mem_total, mem_available; /* 0: it cannot tell */
 	/* MemTotal and size before the memory was last asked to grow; 0: not
 	 * known */

@@ -97,6 +97,7 @@ void vm_free(struct vm *vm)
 	qmp_free(vm->qmp);
 	if (vm->epoll_fd >= 0)
 		close(vm->epoll_fd);
+	free(vm->slots);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->qmp_path);
 	free(vm->qga_path);
@@ -193,12 +194,15 @@ static const char *event_text(const struct qmp_event *ev, const char *key)
 
 static void take_event(struct vm *vm, const struct qmp_event *ev)
 {
+	/* A CPU may have come or gone; a lost event may have been about one. */
+	if (ev->lost || str_eq(ev->name, "DEVICE_DELETED") ||
+	    str_eq(ev->name, "RESET"))
+		vm->slots_fresh = false;
 	if (str_eq(ev->name, "RESET")) {
 		vm->resets++;
 		vm->no_vmem_driver = false;
 		memset(vm->refusals, 0, sizeof(vm->refusals));
 		agent_changed(vm, false);
-		vm_ask_again(vm);
 	} else if (str_eq(ev->name, "VSERPORT_CHANGE") &&
 		   str_eq(event_text(ev, "id"), VM_PORT_AGENT)) {
 		agent_changed(vm,

@@ -92,7 +92,7 @@ struct vm_status {
  * where they belong (add_vcpu). */
 int vm_sync(struct vm *vm, struct vm_status *ret, struct err *e);
 
-/* These wait for QEMU, up to 2 s should it be slow. */
+/* These wait for QEMU, up to 5 s should it be slow. */
 int vm_pause(struct vm *vm, struct err *e);
 int vm_resume(struct vm *vm, struct err *e);
 int vm_reset(struct vm *vm, struct err *e); /* hard, as the button */

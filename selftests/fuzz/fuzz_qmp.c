@@ -6,6 +6,7 @@
  * What a hostile QEMU sends: after the greeting, any bytes. The first byte
  * chooses the call that is made meanwhile; its id is 2.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,8 +18,7 @@
 
 static const char greeting[] =
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, "
-	"\"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n"
-	"{\"return\": {}, \"id\": 1}\r\n";
+	"\"major\": 7}, \"package\": \"\"}, \"capabilities\": []}}\r\n";
 
 #define MS 20
 
@@ -78,23 +78,46 @@ static void call(struct qmp *q, unsigned int which)
 		qmp_event_clear(&ev);
 }
 
+struct peer {
+	int fd;
+	const uint8_t *data;
+	size_t size;
+};
+
+/* Answers only what was asked: what comes unasked is thrown away. */
+static void *play(void *arg)
+{
+	static const char ready[] = "{\"return\": {}, \"id\": 1}\r\n";
+	struct peer *p = arg;
+	char heard[4096];
+
+	if (recv(p->fd, heard, sizeof(heard), 0) > 0)
+		(void)!write(p->fd, ready, sizeof(ready) - 1);
+	if (recv(p->fd, heard, sizeof(heard), 0) > 0)
+		(void)!write(p->fd, p->data, p->size);
+	shutdown(p->fd, SHUT_WR);
+	return NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct peer p = { .data = data + 1, .size = size - 1 };
 	struct qmp *q = NULL;
+	pthread_t thread;
 	int sv[2];
 
 	if (size < 1 || size > 65536 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return 0;
+	p.fd = sv[0];
 	(void)!write(sv[0], greeting, sizeof(greeting) - 1);
-	if (qmp_open_fd(sv[1], 1000, &q, NULL) == 0) {
-		(void)!write(sv[0], data + 1, size - 1);
-		shutdown(sv[0], SHUT_WR);
-		call(q, data[0]);
-		qmp_free(q);
-	} else {
-		close(sv[1]);
-	}
+	if (pthread_create(&thread, NULL, play, &p))
+		__builtin_trap();
+	if (qmp_open_fd(sv[1], 10000, &q, NULL) < 0)
+		__builtin_trap();
+	call(q, data[0]);
+	qmp_free(q);
+	pthread_join(thread, NULL);
 	close(sv[0]);
 	return 0;
 }

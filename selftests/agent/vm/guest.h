@@ -35,6 +35,7 @@ struct guest {
 	struct vm *vm;
 	pid_t pid;
 	int console;
+	bool prompted; /* the shell takes what is typed, from now on */
 	char heard[1 << 16];
 	char dir[4096];
 };
@@ -204,6 +205,10 @@ static inline int guest_shell(struct guest *g, const char *command,
 	static int nr;
 	char line[512], mark[32];
 
+	/* What is typed before the shell is there gets lost. */
+	if (!g->prompted && guest_hear(g, "# ", 60000) < 0)
+		return -ETIMEDOUT;
+	g->prompted = true;
 	/* The echo of the line has the quotes, the output has not. */
 	snprintf(mark, sizeof(mark), "end-%d.", ++nr);
 	snprintf(line, sizeof(line), "%s; echo 'end'-%d.\n", command, nr);
@@ -218,7 +223,7 @@ guest_number(struct guest *g, const char *command, const char *key)
 {
 	const char *at;
 
-	if (guest_shell(g, command, 10000) < 0)
+	if (guest_shell(g, command, 30000) < 0)
 		return 0;
 	at = strrchr(g->heard, '\n');
 	while (at && at > g->heard && strncmp(at + 1, key, strlen(key)) != 0) {

@@ -23,6 +23,7 @@ static struct vm_have have(void)
 				 .vmem_max = 4096 * MIB,
 				 .agent = true,
 				 .told = true,
+				 .mem_told = true,
 				 .cpus_present = 1,
 				 .cpus_online = 1,
 				 .cpus_offlinable = 0,
@@ -162,9 +163,10 @@ TEST(memory_up_is_confirmed_by_the_guest)
 	    h.mem_total = 456 * MIB, 512, VM_STEP_NONE, 0, VM_RESIZE_DONE, "");
 	/* without an agent the driver's word counts */
 	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB;
-	    h.agent = h.told = false; h.mem_size_before = 256 * MIB, 512,
-				      VM_STEP_NONE, 0, VM_RESIZE_DONE, "");
-	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB; h.told = false;
+	    h.agent = h.told = h.mem_told = false;
+	    h.mem_size_before = 256 * MIB, 512, VM_STEP_NONE, 0, VM_RESIZE_DONE,
+	    "");
+	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB; h.mem_told = false;
 	    h.mem_size_before = 256 * MIB, 512, VM_STEP_NONE, 0, BUSY,
 	    "waiting for the guest agent to confirm");
 }
@@ -188,11 +190,11 @@ TEST(memory_down)
 	    "128Mi wanted, but the 256Mi this VM was started with cannot be taken away: recreate the pod to shrink it further");
 	/* what is in use must be known first, if anybody can tell */
 	MEM(h.vmem_requested = h.vmem_actual = 512 * MIB;
-	    h.told = false, 320, VM_STEP_NONE, 0, BUSY,
+	    h.mem_told = false, 320, VM_STEP_NONE, 0, BUSY,
 	    "waiting for the guest agent to tell what is in use");
 	MEM(h.vmem_requested = h.vmem_actual = 512 * MIB;
-	    h.told = h.agent = false, 320, VM_STEP_MEM_REQUEST, 64 * MIB, BUSY,
-	    "asking the guest for 320Mi");
+	    h.mem_told = h.told = h.agent = false, 320, VM_STEP_MEM_REQUEST,
+	    64 * MIB, BUSY, "asking the guest for 320Mi");
 }
 
 TEST(memory_beyond_bounds)
@@ -226,7 +228,7 @@ TEST(memory_modules_where_the_guest_has_no_driver)
 	    h.mem_available = 400 * MIB, 256, VM_STEP_NONE, 0, VM_RESIZE_ERROR,
 	    "the guest refused to give up a memory module of 256Mi");
 	MEM(h.no_vmem_driver = true; h.dimm_bytes = 256 * MIB;
-	    h.agent = h.told = false;
+	    h.agent = h.told = h.mem_told = false;
 	    h.mem_size_before = 256 * MIB, 512, VM_STEP_NONE, 0, BUSY,
 	    "memory is plugged in, but no guest agent answers to confirm that the guest uses it");
 }
