@@ -118,7 +118,7 @@ static inline int guest_attach(struct guest *g, struct err *e)
 	struct vm_opts opts = { .qmp_path = g->cmd->qmp_path,
 				.qga_path = g->cmd->qga_path,
 				.console_path = g->cmd->console_path,
-				.tcg = true,
+				.tcg = g->cfg.accel == VM_ACCEL_TCG,
 				.limit = g->cfg.node };
 
 	return vm_open(&opts, &g->vm, e);

@@ -126,12 +126,12 @@ TEST(host_limits_go_first_up_and_last_down)
 	EXPECT_EQ(guest_resize(&g, 500, 256, RESIZE_MS, &res, &e), 0);
 	EXPECT_EQ(res.state, VM_RESIZE_DONE);
 	EXPECT_EQ(res.actual.cpu_milli, 500);
-	EXPECT_STREQ(host.log, "cpu 500 mem 256 ");
+	EXPECT_STREQ(host.log, "mem 256 cpu 500 ");
 	host.log[0] = '\0';
 	EXPECT_EQ(guest_resize(&g, 1250, 512, RESIZE_MS, &res, &e), 0);
 	EXPECT_EQ(res.state, VM_RESIZE_DONE);
 	EXPECT_EQ(res.actual.cpu_milli, 1250);
-	EXPECT_STREQ(host.log, "cpu 1250 mem 512 ");
+	EXPECT_STREQ(host.log, "mem 512 cpu 1250 ");
 	EXPECT_EQ(host.nr_tids, 2);
 	snprintf(task, sizeof(task), "/proc/%d/task/%d", g.pid, host.tids[1]);
 	EXPECT_EQ(access(task, F_OK), 0);
