@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "agent/container/sandbox.h"
+#include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
 #include "agent/volume/volume.h"
@@ -20,8 +21,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define ROUNDS_MAX   64
-#define RETRY_MAX_MS 30000
+#define ROUNDS_MAX     64
+#define RETRY_MAX_MS   30000
+#define VOLUME_LOOK_MS 10000
 
 /* A step's result: 1 something has changed, 0 it waits for an event. */
 
@@ -108,6 +110,8 @@ static int step_image(struct pod *pod, size_t i)
 	if (r == 1) {
 		r = check_kind(c, image, ref, &why);
 		if (r == 0) {
+			event_add(pod, false, "Pulled",
+				  "Image \"%s\" is on this node", ref);
 			snprintf(c->reason, sizeof(c->reason), "%s",
 				 "ContainerCreating");
 			c->message[0] = '\0';
@@ -122,6 +126,7 @@ static int step_image(struct pod *pod, size_t i)
 	}
 	if (r == 0)
 		return 0;
+	event_add(pod, true, "Failed", "Image \"%s\": %s", ref, why.msg);
 	snprintf(c->reason, sizeof(c->reason), "%s", reason);
 	snprintf(c->message, sizeof(c->message), "%.*s", POD_MESSAGE_MAX - 1,
 		 why.msg);
@@ -140,9 +145,11 @@ static int step_network(struct pod *pod, struct err *e)
 			   pod->spec->requested_ip, &ep, e);
 	if (r < 0)
 		return r;
+	pthread_mutex_lock(&pod->lock);
 	endpoint_clear(&pod->endpoint);
 	pod->endpoint = ep;
 	pod->network_up = true;
+	pthread_mutex_unlock(&pod->lock);
 	return 1;
 }
 
@@ -152,9 +159,11 @@ static int step_network_down(struct pod *pod, struct err *e)
 
 	if (r < 0)
 		return r;
+	pthread_mutex_lock(&pod->lock);
 	endpoint_clear(&pod->endpoint);
 	pod->endpoint = (struct endpoint)ENDPOINT_INIT;
 	pod->network_up = false;
+	pthread_mutex_unlock(&pod->lock);
 	return 1;
 }
 
@@ -234,6 +243,8 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 	c->started_us = time_us();
 	c->started_ms = now;
 	c->reason[0] = c->message[0] = '\0';
+	event_add(pod, false, "Started", "Started %s %s", pod->payload->kind,
+		  c->name);
 	probes_start(pod, i);
 	return 1;
 }
@@ -257,6 +268,8 @@ static int step_stop(struct pod *pod, size_t i, enum stop_why why,
 	int r;
 
 	probes_stop(pod, i);
+	event_add(pod, false, "Killing", "Stopping %s %s", pod->payload->kind,
+		  c->name);
 	c->stop_why = why;
 	c->stop_sent_ms = now;
 	c->kill_due_ms = now + (uint64_t)grace_of(pod, c, why) * 1000;
@@ -310,6 +323,7 @@ static int step_forget(struct pod *pod, struct err *e)
 	userns_slot_give(pod->agent, pod->userns_slot);
 	pod->gone = true;
 	pods_del(pod->agent, pod);
+	agent_notify(pod->agent, pod);
 	log_info("pod %s: removed uid=%s", pod->key, pod->uid);
 	return 1;
 }
@@ -476,6 +490,30 @@ static void step_failed(struct pod *pod, int r, const struct err *e)
 	(void)wq_add_after(pod->agent->queue, pod->key, pause);
 }
 
+/* A disk volume beyond its limit costs the pod its place, as in Kubernetes. */
+static void check_volumes(struct pod *pod, uint64_t *wake_ms)
+{
+	uint64_t now = ev_clock_ms();
+	struct err e = { 0 };
+
+	if (!pod->volumes || pod->failed || !volume_has_limits(pod->volumes))
+		return;
+	if (now >= pod->volumes_due_ms) {
+		pod->volumes_due_ms = now + VOLUME_LOOK_MS;
+		if (volume_check_limits(pod->volumes, &e) == -EDQUOT) {
+			pod->failed = true;
+			pod->saved = false;
+			snprintf(pod->reason, sizeof(pod->reason), "%s",
+				 VOLUME_REASON_EVICT);
+			snprintf(pod->message, sizeof(pod->message), "%.*s",
+				 POD_MESSAGE_MAX - 1, e.msg);
+			event_add(pod, true, VOLUME_REASON_EVICT, "%s", e.msg);
+		}
+	}
+	if (!*wake_ms || pod->volumes_due_ms < *wake_ms)
+		*wake_ms = pod->volumes_due_ms;
+}
+
 static void reconcile(struct pod *pod)
 {
 	struct err e = { 0 };
@@ -491,11 +529,12 @@ static void reconcile(struct pod *pod)
 		r = payload_observe_sandbox(pod, &e);
 	if (r >= 0)
 		r = 1;
+	check_volumes(pod, &wake_ms);
 	for (int i = 0; i < ROUNDS_MAX && r > 0; i++)
 		r = one_round(pod, &wake_ms, &e);
-	pod_publish(pod);
 	if (pod->gone)
 		return;
+	pod_publish(pod);
 	if (r < 0) {
 		step_failed(pod, r, &e);
 		pod_publish(pod);

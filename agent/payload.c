@@ -9,8 +9,10 @@
 #include <time.h>
 
 #include "agent/container/sandbox.h"
+#include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/pod_files.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
@@ -384,6 +386,8 @@ static void ended(struct pod *pod, struct ctr *c, const struct ctr_exit *x)
 		c->not_before_ms = now + c->backoff_ms;
 	}
 	if (c->backoff_ms) {
+		event_add(pod, true, "BackOff",
+			  "Back-off restarting failed container %s", c->name);
 		snprintf(c->reason, sizeof(c->reason), "CrashLoopBackOff");
 		snprintf(c->message, sizeof(c->message),
 			 "back-off %us restarting failed container=%s",
@@ -394,8 +398,8 @@ static void ended(struct pod *pod, struct ctr *c, const struct ctr_exit *x)
 	pod->saved = false;
 }
 
-static void exit_of(const struct ctr *c, const struct sandbox_proc *p,
-		    struct ctr_exit *x)
+static void exit_of(const struct pod *pod, const struct ctr *c,
+		    const struct sandbox_proc *p, struct ctr_exit *x)
 {
 	*x = (struct ctr_exit){
 		.code = p->exit_code,
@@ -413,6 +417,9 @@ static void exit_of(const struct ctr *c, const struct sandbox_proc *p,
 				: "Completed");
 	snprintf(x->message, sizeof(x->message), "%.*s", POD_MESSAGE_MAX - 1,
 		 p->message);
+	if (c->spec && !x->message[0])
+		pod_files_termination_message(pod, c, x->message,
+					      sizeof(x->message));
 }
 
 static void lost(struct pod *pod, struct ctr *c, const char *why)
@@ -443,7 +450,7 @@ static void take_list(struct pod *pod, const struct sandbox_proc *list,
 			continue;
 		c->pid = p->state == PROC_RUNNING ? p->pid : 0;
 		if (p->state == PROC_EXITED && c->phase != CTR_EXITED) {
-			exit_of(c, p, &x);
+			exit_of(pod, c, p, &x);
 			c->attempt = p->attempt;
 			ended(pod, c, &x);
 		} else if (p->state == PROC_RUNNING &&
@@ -501,7 +508,7 @@ static void take_leftover_exits(struct pod *pod)
 		if (!c || c->phase == CTR_EXITED ||
 		    list[i].attempt < c->attempt)
 			continue;
-		exit_of(c, &list[i], &x);
+		exit_of(pod, c, &list[i], &x);
 		c->attempt = list[i].attempt;
 		ended(pod, c, &x);
 	}

@@ -177,6 +177,7 @@ struct pod {
 	struct cg *supervisor_cg;
 	struct endpoint endpoint;
 	struct volume_set *volumes;
+	uint64_t volumes_due_ms; /* their limits are looked at again */
 	enum sandbox_state sandbox_state;
 	struct sandbox *sandbox;
 	struct vm *vm;
