@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
+#define LOCK_TRIES      60
+#define LOCK_PAUSE_MS   50
 #define WORKERS_DEFAULT 4
 #define BACKOFF_BASE_MS 10000
 #define BACKOFF_MAX_MS  300000
@@ -106,7 +109,14 @@ static int lock_state(struct agent *a, struct err *e)
 	a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (a->lock_fd < 0)
 		return err_sys(e, "open '%s'", path);
-	if (flock(a->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+	/* One that was just killed may take a moment to be gone. */
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		r = flock(a->lock_fd, LOCK_EX | LOCK_NB);
+		if (r == 0 || errno != EWOULDBLOCK)
+			break;
+		(void)poll(NULL, 0, LOCK_PAUSE_MS);
+	}
+	if (r < 0) {
 		if (errno == EWOULDBLOCK)
 			return err_set(e, -EBUSY,
 				       "another agent works on '%s'; stop it, "

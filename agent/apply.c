@@ -134,7 +134,7 @@ static int step_image(struct pod *pod, size_t i)
 	return 0;
 }
 
-static int step_network(struct pod *pod, struct err *e)
+int pod_attach_network(struct pod *pod, struct err *e)
 {
 	struct endpoint ep = ENDPOINT_INIT;
 	int r;
@@ -343,7 +343,7 @@ static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 	case STEP_IMAGE:
 		return step_image(pod, s->ctr);
 	case STEP_NETWORK:
-		return step_network(pod, e);
+		return pod_attach_network(pod, e);
 	case STEP_VOLUMES:
 		return step_volumes(pod, e);
 	case STEP_SANDBOX:

@@ -139,6 +139,7 @@ void node_freed(struct agent *a);
  * ------------------------------------------------------------------ */
 
 void pod_reconcile(struct agent *a, const char *key);
+int pod_attach_network(struct pod *pod, struct err *e); /* 1 or error */
 
 /* --- watch.c: descriptors of pods in the loop
  * --------------------------------- */

@@ -593,6 +593,9 @@ int payload_adopt(struct pod *pod, struct err *e)
 		if (pod->ctrs[i].phase == CTR_RUNNING)
 			pod->ctrs[i].phase = CTR_WAITING;
 	r = payload_observe_sandbox(pod, e);
+	/* Probes need to know where to go. */
+	if (r >= 0 && !pod->spec->host_network)
+		r = pod_attach_network(pod, e);
 	for (size_t i = 0; i < pod->nr_ctrs && r >= 0; i++) {
 		if (pod->ctrs[i].phase != CTR_RUNNING)
 			continue;
