@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Install what has been built ('make install'): programs, the agent's systemd
-# unit, manual pages made from the programs' own help, and the documentation.
+# unit, manual pages (those in Documentation/man, else made from the program's
+# own help), shell completions, and the documentation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 O=${O:-build}
@@ -25,9 +26,25 @@ for program in "$O"/bin/*; do
 	install -m 755 "$program" "$root/bin/"
 	case $name in
 	arktos-pod | arktos-unpack) ;; # only the agent starts these
-	*) man_page "$name" >"$root/share/man/man8/$name.8" ;;
+	*)
+		page=Documentation/man/$name.8
+		if [ -e "$page" ]; then
+			install -m 644 "$page" "$root/share/man/man8/"
+		else
+			man_page "$name" >"$root/share/man/man8/$name.8"
+		fi
+		;;
 	esac
 done
+
+completion() # SHELL FILE
+{
+	install -d "$root/share/${2%/*}"
+	"$O/bin/arktos-node" completion "$1" >"$root/share/$2"
+}
+completion bash bash-completion/completions/arktos-node
+completion zsh zsh/site-functions/_arktos-node
+completion fish fish/vendor_completions.d/arktos-node.fish
 sed "s,@PREFIX@,$PREFIX," tools/arktos-node.service \
 	>"$unit/arktos-node.service"
 install -m 644 README.md LICENSE Documentation/*.md "$root/share/doc/arktos/"
