@@ -192,22 +192,29 @@ static int check_tag(struct composer *c, const yaml_char_t *tag,
 		       "unknown tag '%.100s'", (const char *)tag);
 }
 
-static char *take_anchor(const yaml_char_t *anchor)
+/* The event goes before the collection it begins is complete. */
+static int keep_anchor(struct composer *c, const yaml_char_t *anchor,
+		       char **ret)
 {
-	return anchor ? strdup((const char *)anchor) : NULL;
+	if (!anchor)
+		return 0;
+	*ret = strdup((const char *)anchor);
+	return *ret ? 0 : no_memory(c);
 }
 
 static int compose_sequence(struct composer *c, size_t depth,
 			    yyjson_mut_val **ret)
 {
-	auto_free char *anchor =
-		take_anchor(c->event.data.sequence_start.anchor);
 	yyjson_mut_val *arr = yyjson_mut_arr(c->doc), *item;
+	auto_free char *anchor = NULL;
 	int r;
 
 	if (!arr)
 		return no_memory(c);
-	r = check_tag(c, c->event.data.sequence_start.tag, YAML_SEQ_TAG);
+	r = keep_anchor(c, c->event.data.sequence_start.anchor, &anchor);
+	if (r == 0)
+		r = check_tag(c, c->event.data.sequence_start.tag,
+			      YAML_SEQ_TAG);
 	while (r == 0) {
 		r = next_event(c);
 		if (r < 0 || c->event.type == YAML_SEQUENCE_END_EVENT)
@@ -341,14 +348,15 @@ static int compose_field(struct composer *c, struct fields *f, size_t depth)
 static int compose_mapping(struct composer *c, size_t depth,
 			   yyjson_mut_val **ret)
 {
-	auto_free char *anchor =
-		take_anchor(c->event.data.mapping_start.anchor);
 	struct fields f = { .obj = yyjson_mut_obj(c->doc) };
+	auto_free char *anchor = NULL;
 	int r;
 
 	if (!f.obj)
 		return no_memory(c);
-	r = check_tag(c, c->event.data.mapping_start.tag, YAML_MAP_TAG);
+	r = keep_anchor(c, c->event.data.mapping_start.anchor, &anchor);
+	if (r == 0)
+		r = check_tag(c, c->event.data.mapping_start.tag, YAML_MAP_TAG);
 	while (r == 0) {
 		r = next_event(c);
 		if (r < 0 || c->event.type == YAML_MAPPING_END_EVENT)
