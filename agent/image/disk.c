@@ -117,6 +117,9 @@ int file_stage(struct transfer *t, int fd, int stage, const char *name,
 		return err_set(e, -ENOMEM, "out of memory");
 	if (to < 0)
 		return err_sys(e, "create '%s'", name);
+	/* QEMU reads it under a user of its own, whatever our umask. */
+	if (fchmod(to, 0644) < 0)
+		return err_sys(e, "chmod '%s'", name);
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "stat");
 	if (!S_ISREG(st.st_mode))

@@ -94,6 +94,17 @@ static void unpack(struct job *j, int feed)
 	_exit(r < 0);
 }
 
+/* Two pipes and standard error are all it inherits: a descriptor of any folder
+ * would be a way out of its root. */
+static void run_sandbox(struct job *j, int feed, int back)
+{
+	if (dup2(feed, STDIN_FILENO) < 0 || dup2(back, STDOUT_FILENO) < 0 ||
+	    close_range(STDERR_FILENO + 1, ~0u, 0) < 0)
+		_exit(1);
+	j->back = STDOUT_FILENO;
+	unpack(j, STDIN_FILENO);
+}
+
 static int start(struct job *j, struct monitor *m, struct err *e)
 {
 	int feed[2], back[2];
@@ -104,15 +115,8 @@ static int start(struct job *j, struct monitor *m, struct err *e)
 	r = sandbox_fork(&m->child, e);
 	if (r < 0)
 		return r;
-	if (m->child == 0) {
-		close(feed[1]);
-		close(back[0]);
-		close(STDOUT_FILENO);
-		/* Not even the archive: only what the monitor hands over. */
-		close(STDIN_FILENO);
-		j->back = back[1];
-		unpack(j, feed[0]);
-	}
+	if (m->child == 0)
+		run_sandbox(j, feed[0], back[1]);
 	close(feed[0]);
 	close(back[1]);
 	m->feed = feed[1];

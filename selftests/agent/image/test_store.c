@@ -503,12 +503,14 @@ TEST(a_qcow2_disk_is_imported)
 	struct stat st;
 
 	ASSERT_EQ(system("qemu-img create -q -f qcow2 vm.qcow2 32M"), 0);
+	umask(077);
 	s = open_store(NULL);
 	ASSERT_EQ(image_import(s, "vm.qcow2", NULL, &img, &e), 0);
 	EXPECT_EQ(img->kind, IMAGE_DISK);
 	EXPECT_STREQ(img->vm.format, "qcow2");
 	EXPECT_EQ(img->vm.virtual_bytes, 32 << 20);
 	EXPECT_EQ(stat(img->vm.disk, &st), 0);
+	EXPECT_EQ(st.st_mode & 07777, 0644); /* QEMU is another user */
 	image_unref(img);
 	image_store_close(s);
 	s = open_store(NULL);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // LANE: both
-// SECONDS: 120
+// SECONDS: 300
 /* Layers, kind and hostile, through image_import(); effects seen from outside.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "selftests/harness.h"
 #include "selftests/agent/image/make_image.h"
@@ -424,6 +427,173 @@ TEST(sparse_giants_are_stopped_and_others_stay_sparse)
 	EXPECT_GE(1 << 20, st.st_blocks * 512);
 	image_unref(img);
 	image_store_close(s);
+}
+
+/* --- the sandbox, from outside
+ * -------------------------------------------------- */
+
+/* The field of /proc/PID/status, or "". */
+static void proc_status(pid_t pid, const char *key, char value[64])
+{
+	char path[64], line[256];
+	FILE *f;
+
+	value[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (str_starts(line, key) && line[strlen(key)] == ':')
+			sscanf(line + strlen(key) + 1, "%63s", value);
+	if (f)
+		fclose(f);
+}
+
+static pid_t only_child(pid_t of)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)of,
+		 (int)of);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+static bool shares(pid_t pid, const char *ns)
+{
+	char path[64], theirs[64] = "", ours[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, ns);
+	if (readlink(path, theirs, sizeof(theirs) - 1) < 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", ns);
+	return readlink(path, ours, sizeof(ours) - 1) < 0 ||
+	       strcmp(theirs, ours) == 0;
+}
+
+TEST(the_sandbox_has_no_way_out)
+{
+	static const char *const spaces[] = { "user", "mnt", "pid",
+					      "net",  "ipc", "uts" };
+	char exe[PATH_MAX], target[PATH_MAX], path[64], value[64] = "";
+	struct timespec pause = { .tv_nsec = 1000000 };
+	pid_t monitor, child = 0;
+	int in[2], fd, tries;
+
+	ROOT_NEEDED();
+	ASSERT_EQ(pipe(in), 0);
+	ASSERT_EQ(mkdir("target", 0755), 0);
+	put_text("target/mark", "x");
+	snprintf(exe, sizeof(exe), "%.4000s/arktos-unpack", bin_dir());
+	ASSERT_EQ(realpath("target", target) != NULL, 1);
+	monitor = fork();
+	if (monitor == 0) {
+		dup2(in[0], 0);
+		close(in[0]);
+		close(in[1]);
+		execl(exe, exe, "layer", "oci", target, "-", "1000000", "100",
+		      "100", "10", NULL);
+		_exit(127);
+	}
+	close(in[0]);
+	/* It is closed once the filter is in place. */
+	for (tries = 0; tries < 5000 && strcmp(value, "2") != 0; tries++) {
+		child = only_child(monitor);
+		if (child)
+			proc_status(child, "Seccomp", value);
+		nanosleep(&pause, NULL);
+	}
+	EXPECT_STREQ(value, "2");
+	proc_status(child, "NoNewPrivs", value);
+	EXPECT_STREQ(value, "1");
+	/* CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP: of its own namespace */
+	proc_status(child, "CapEff", value);
+	EXPECT_STREQ(value, "000000008000001b");
+	for (size_t i = 0; i < ARRAY_SIZE(spaces); i++)
+		if (shares(child, spaces[i]))
+			FAIL("the sandbox shares our %s namespace", spaces[i]);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)child);
+	EXPECT_EQ(count_dir(path), 1);
+	snprintf(path, sizeof(path), "/proc/%d/root/mark", (int)child);
+	EXPECT_EQ(access(path, F_OK), 0);
+	/* A pipe to read, one to write, standard error, its root; a folder of
+	 * the host's would be a way out. */
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)child);
+	EXPECT_EQ(count_dir(path), 4);
+
+	/* It ends with its monitor. */
+	fd = (int)syscall(SYS_pidfd_open, child, 0);
+	ASSERT_GE(fd, 0);
+	kill(monitor, SIGKILL);
+	waitpid(monitor, NULL, 0);
+	EXPECT_EQ(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1,
+		       10000),
+		  1);
+	close(fd);
+	close(in[1]);
+}
+
+/* In a user namespace that allows no further ones, as some hosts do. */
+static int import_without_userns(int go)
+{
+	const struct made m[] = { { "su", 0, 04755, 7, 8, .data = "x" },
+				  { ".wh.gone", .data = "" } };
+	struct image_store *s;
+	struct err e = { 0 };
+	char path[PATH_MAX];
+	struct image *img;
+	struct stat st;
+
+	if (read(go, path, 1) != 1)
+		return 1;
+	put_text("/proc/sys/user/max_user_namespaces", "0");
+	if (unshare(CLONE_NEWUSER) == 0) {
+		printf("# the limit does not hold\n");
+		return 1;
+	}
+	s = open_store(NULL);
+	if (!s || import_one(s, PACK_GZIP, m, 2, &img, &e) < 0) {
+		printf("# %s\n", e.msg);
+		return 1;
+	}
+	snprintf(path, sizeof(path), "%s/su", img->layers.v[0]);
+	return stat(path, &st) < 0 || st.st_uid != 7 || st.st_gid != 8 ||
+	       st.st_mode != (S_IFREG | 04755);
+}
+
+TEST(without_user_namespaces_a_layer_is_unpacked_as_well)
+{
+	int ready[2], go[2], status = 0;
+	char path[64], byte;
+	pid_t pid;
+
+	ROOT_NEEDED();
+	ASSERT_EQ(pipe(ready), 0);
+	ASSERT_EQ(pipe(go), 0);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		int r = unshare(CLONE_NEWUSER);
+
+		if (write(ready[1], &r, 1) != 1 || r < 0)
+			_exit(1);
+		r = import_without_userns(go[0]);
+		fflush(stdout);
+		_exit(r);
+	}
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
+	put_text(path, "0 0 4294967295");
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)pid);
+	put_text(path, "0 0 4294967295");
+	ASSERT_EQ(write(go[1], "x", 1), 1);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
 }
 
 /* Spoil the only layer's blob in @how, with a size that stays right. */
