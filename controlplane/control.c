@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include "controlplane/control.h"
 #include "controlplane/store/store.h"
 #include "lib/err.h"
+#include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
@@ -107,6 +109,11 @@ int control_backup(int argc, char **argv)
 		return wrong("--data-dir and --to are required");
 	db = str_printf("%s/store", dir);
 	opts.dir = db;
+	/* Opening would make one. */
+	if (db && !fs_exists(AT_FDCWD, db)) {
+		err_set(&e, -ENOENT, "%s holds no store", dir);
+		return failed(&e);
+	}
 	if (!db || store_open(&opts, &s, &e) < 0 || store_backup(s, to, &e) < 0)
 		return failed(&e);
 	return 0;

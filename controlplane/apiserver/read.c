@@ -97,8 +97,7 @@ void read_get(struct req *r)
 		reply_one(r, 200, o);
 }
 
-/* --- list
- * ---------------------------------------------------------------------- */
+/* --- list --- */
 
 int request_selector(struct req *r, struct selector *s)
 {

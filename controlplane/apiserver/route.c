@@ -216,8 +216,7 @@ void route_key(const struct req *r, const char *name, struct buf *b)
 		buf_printf(b, "%s/", rt->namespace);
 }
 
-/* --- the gate every request passes
- * -------------------------------------------- */
+/* --- the gate every request passes --- */
 
 static void find_view(struct req *r)
 {

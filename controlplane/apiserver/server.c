@@ -95,8 +95,7 @@ static void set_timer(struct conn *c)
 		ev_timer_set(c->loop->ev, &c->timer, ms, conn_timeout, c);
 }
 
-/* --- in
- * ------------------------------------------------------------------------ */
+/* --- in --- */
 
 static void refuse(struct conn *c, int code, const char *msg)
 {
@@ -174,8 +173,7 @@ static void take_body(struct conn *c)
 	}
 }
 
-/* --- out
- * ----------------------------------------------------------------------- */
+/* --- out --- */
 
 static const char *reason_of(int code)
 {
@@ -474,8 +472,7 @@ static void on_accept(void *arg, uint32_t events)
 	}
 }
 
-/* --- loops
- * --------------------------------------------------------------------- */
+/* --- loops --- */
 
 /* Watches and writes that other threads have finished with. */
 static void loop_posted(void *arg)

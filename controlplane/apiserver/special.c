@@ -7,8 +7,7 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-/* --- paths that are no resources
- * ---------------------------------------------------- */
+/* --- paths that are no resources --- */
 
 static void reply_version(struct req *r)
 {

@@ -72,8 +72,7 @@ static void on_durable(struct store_txn *txn)
 	loop_wake(l);
 }
 
-/* --- the body
- * ---------------------------------------------------------------------- */
+/* --- the body --- */
 
 int write_body(struct write *w)
 {
@@ -115,8 +114,7 @@ bad:
 	return NULL;
 }
 
-/* --- submitting
- * ---------------------------------------------------------------------- */
+/* --- submitting --- */
 
 static void reply_written(struct write *w, struct object_bytes *o)
 {
@@ -362,8 +360,7 @@ void write_create(struct req *r)
 	attempt(w);
 }
 
-/* --- update and patch
- * -------------------------------------------------------------------- */
+/* --- update and patch --- */
 
 /* All that held a deleted object back has gone: this update removes it. */
 static bool is_over(yyjson_mut_val *obj)

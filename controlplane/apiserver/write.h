@@ -3,6 +3,7 @@
 #define CONTROLPLANE_APISERVER_WRITE_H
 
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/lifecycle.h"
 
 #define WRITE_TRIES 50 /* against others changing the same object */
 

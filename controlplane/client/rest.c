@@ -27,8 +27,7 @@ struct rest {
 	struct buf in;
 };
 
-/* --- kubeconfig
- * ------------------------------------------------------------------ */
+/* --- kubeconfig --- */
 
 static yyjson_val *named(yyjson_val *list, const char *name)
 {
@@ -209,8 +208,7 @@ const char *rest_server(const struct rest *c)
 	return c->server;
 }
 
-/* --- one request
- * --------------------------------------------------------------------- */
+/* --- one request --- */
 
 static int dial(struct rest *c, struct err *e)
 {

@@ -85,8 +85,7 @@ int schema_prune(const struct schema *s, yyjson_mut_val *v,
 	return prune(s, v, &p);
 }
 
-/* --- defaults ---------------------------------------------------------------
- */
+/* --- defaults --- */
 
 static int default_fields(const struct schema *s, yyjson_mut_doc *doc,
 			  yyjson_mut_val *v)
@@ -163,8 +162,7 @@ int schema_default(const struct schema *s, yyjson_mut_doc *doc,
 	return default_fields(s, doc, v);
 }
 
-/* --- validation -------------------------------------------------------------
- */
+/* --- validation --- */
 
 static void wrong_type(struct field_errors *errs, const struct path *at,
 		       yyjson_mut_val *v, const char *want)

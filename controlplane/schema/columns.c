@@ -62,8 +62,7 @@ static void age(yyjson_val *o, int64_t now, struct buf *b)
 	col_age_of(at(o, ".metadata.creationTimestamp"), now, b);
 }
 
-/* --- pods ------------------------------------------------------------------
- */
+/* --- pods --- */
 
 static void pod_ready(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -170,8 +169,7 @@ static void pod_gates(yyjson_val *o, int64_t now, struct buf *b)
 	put(b, text);
 }
 
-/* --- nodes -----------------------------------------------------------------
- */
+/* --- nodes --- */
 
 static void node_status(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -226,8 +224,7 @@ static void node_external_ip(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- counts ----------------------------------------------------------------
- */
+/* --- counts --- */
 
 static void data_count(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -301,8 +298,7 @@ static void deployment_ready(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- lists of names --------------------------------------------------------
- */
+/* --- lists of names --- */
 
 /* Append one string of each item. */
 void col_join(struct buf *text, yyjson_val *list, const char *path)
@@ -430,8 +426,7 @@ static void subject_accounts(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- pairs -----------------------------------------------------------------
- */
+/* --- pairs --- */
 
 void col_put_pair(struct buf *b, const char *kind, const char *name)
 {

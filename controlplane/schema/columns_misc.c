@@ -6,8 +6,7 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-/* --- services and endpoints ------------------------------------------------
- */
+/* --- services and endpoints --- */
 
 void col_service_ip(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -70,8 +69,7 @@ void col_endpoints(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- events ----------------------------------------------------------------
- */
+/* --- events --- */
 
 void col_event_last_seen(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -108,8 +106,7 @@ void col_event_object(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- batch -----------------------------------------------------------------
- */
+/* --- batch --- */
 
 void col_job_status(yyjson_val *o, int64_t now, struct buf *b)
 {
@@ -180,8 +177,7 @@ void col_cron_zone(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
-/* --- the rest --------------------------------------------------------------
- */
+/* --- the rest --- */
 
 static void put_bool(struct buf *b, yyjson_val *v)
 {

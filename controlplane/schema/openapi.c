@@ -200,6 +200,29 @@ static void put_parameters(struct json_out *o, bool v3)
 	json_put_end(o);
 }
 
+/* kubectl looks here for what a type can be patched with. */
+static void put_patch_body(struct json_out *o)
+{
+	static const char *const types[] = {
+		"application/json-patch+json", "application/merge-patch+json",
+		"application/strategic-merge-patch+json"
+	};
+
+	json_put_object(o, "requestBody");
+	json_put_object(o, "content");
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		json_put_object(o, types[i]);
+		json_put_object(o, "schema");
+		json_put_str(o, "$ref",
+			     "#/components/schemas/"
+			     "io.k8s.apimachinery.pkg.apis.meta.v1.Patch");
+		json_put_end(o);
+		json_put_end(o);
+	}
+	json_put_end(o);
+	json_put_end(o);
+}
+
 static void put_op(struct json_out *o, const char *op, const char *action,
 		   const struct type *t, bool v3)
 {
@@ -208,6 +231,8 @@ static void put_op(struct json_out *o, const char *op, const char *action,
 		     t->kind);
 	if (strcmp(op, "get") != 0)
 		put_parameters(o, v3);
+	if (v3 && strcmp(op, "patch") == 0)
+		put_patch_body(o);
 	json_put_object(o, "responses");
 	json_put_object(o, "200");
 	json_put_str(o, "description", "OK");

@@ -8,8 +8,7 @@
 
 #define PATCH_OPS_MAX 10000
 
-/* --- JSON patch --------------------------------------------------------------
- */
+/* --- JSON patch --- */
 
 struct pointer {
 	yyjson_mut_val *up; /* what holds the value; NULL: the root */
@@ -201,8 +200,7 @@ yyjson_mut_val *patch_json(yyjson_mut_doc *doc, yyjson_mut_val *target,
 	return target;
 }
 
-/* --- merge patch -------------------------------------------------------------
- */
+/* --- merge patch --- */
 
 yyjson_mut_val *patch_merge(yyjson_mut_doc *doc, yyjson_mut_val *target,
 			    yyjson_mut_val *patch, struct err *e)
@@ -232,8 +230,7 @@ yyjson_mut_val *patch_merge(yyjson_mut_doc *doc, yyjson_mut_val *target,
 	return target;
 }
 
-/* --- strategic merge patch ---------------------------------------------------
- */
+/* --- strategic merge patch --- */
 
 static bool is_directive(const char *name)
 {

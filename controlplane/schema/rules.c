@@ -11,8 +11,7 @@
 #include "lib/quantity.h"
 #include "lib/str.h"
 
-/* --- workloads: what has a pod template -------------------------------------
- */
+/* --- workloads: what has a pod template --- */
 
 static void workload_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			     yyjson_mut_val *old, const char *subresource)
@@ -148,8 +147,7 @@ static void job_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				"valid values: \"OnFailure\", \"Never\"");
 }
 
-/* --- namespaces and tenants --------------------------------------------------
- */
+/* --- namespaces and tenants --- */
 
 /* The finalizer that stands for "its content is still there". */
 static void space_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
@@ -226,8 +224,7 @@ static void tenant_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				"is not an acceptable tenant name");
 }
 
-/* --- config ------------------------------------------------------------------
- */
+/* --- config --- */
 
 static void config_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 				   struct field_errors *errs)
@@ -311,8 +308,7 @@ static void secret_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	mut_remove(obj, "stringData");
 }
 
-/* --- services ----------------------------------------------------------------
- */
+/* --- services --- */
 
 static void service_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			    yyjson_mut_val *old, const char *subresource)

@@ -13,8 +13,7 @@
 	"character (e.g. 'my-name',  or '123-abc', regex used for validation " \
 	"is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 
-/* --- pods -------------------------------------------------------------------
- */
+/* --- pods --- */
 
 static uint64_t milli_of(yyjson_mut_val *set, const char *name)
 {

@@ -75,8 +75,7 @@ struct schema {
 const struct schema_field *schema_field(const struct schema *s,
 					const char *name);
 
-/* --- field errors, in Kubernetes' words ------------------------------------
- */
+/* --- field errors, in Kubernetes' words --- */
 
 enum field_error_type {
 	FIELD_REQUIRED,
@@ -125,8 +124,7 @@ static inline void path_cut(struct path *p, size_t len)
 	p->text[len] = '\0';
 }
 
-/* --- the engine -------------------------------------------------------------
- */
+/* --- the engine --- */
 
 /**
  * schema_prune() - Remove fields that the schema does not know.
@@ -149,8 +147,7 @@ int schema_default(const struct schema *s, yyjson_mut_doc *doc,
 void schema_validate(const struct schema *s, yyjson_mut_val *v, struct path *at,
 		     struct field_errors *errs);
 
-/* --- patches ----------------------------------------------------------------
- */
+/* --- patches --- */
 
 /* Each returns the patched value (in @doc, sharing parts of @target, which is
  * no longer to be used), or NULL with the story in @e: code -EINVAL for a patch
@@ -163,8 +160,7 @@ yyjson_mut_val *patch_strategic(const struct schema *s, yyjson_mut_doc *doc,
 				yyjson_mut_val *target, yyjson_mut_val *patch,
 				struct err *e);
 
-/* --- Kubernetes' protobuf, of request bodies
- * ----------------------------------- */
+/* --- Kubernetes' protobuf, of request bodies --- */
 
 struct protobuf_envelope {
 	char api_version[128], kind[128];
@@ -180,8 +176,7 @@ int schema_from_protobuf(const struct schema *s, yyjson_mut_doc *doc,
 			 const void *data, size_t len, yyjson_mut_val **ret,
 			 struct err *e);
 
-/* --- small helpers over yyjson ---------------------------------------------
- */
+/* --- small helpers over yyjson --- */
 
 /* Walk "metadata.name"; NULL when missing. Keys hold no dots. */
 yyjson_mut_val *mut_get(yyjson_mut_val *v, const char *path);

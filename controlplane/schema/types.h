@@ -112,8 +112,7 @@ const char *type_api_version(const struct type *t, char *buf, size_t size);
 const struct type_hooks *type_hooks_find(const char *name);
 type_column_fn type_column_find(const char *name);
 
-/* --- tables, discovery, OpenAPI: everything printed from a type ------------
- */
+/* --- tables, discovery, OpenAPI: everything printed from a type --- */
 
 /* Append the columnDefinitions array / one row's cells array. */
 void table_columns(const struct type *t, struct buf *b);

@@ -46,8 +46,7 @@ static inline struct entry *entry_next(const struct entry *en)
 /* The version a reader at @revision sees; NULL: no such object then. */
 struct object_bytes *entry_at(const struct entry *en, uint64_t revision);
 
-/* --- back end: what makes changes durable ----------------------------------
- */
+/* --- back end: what makes changes durable --- */
 
 struct store_backend {
 	const struct store_backend_ops *ops;
@@ -77,8 +76,7 @@ struct store_backend_ops {
 int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
 		      struct err *e);
 
-/* --- watch.c: history and watchers -----------------------------------------
- */
+/* --- watch.c: history and watchers --- */
 
 #define TOPICS 4096
 
@@ -139,8 +137,7 @@ void history_clear(struct history *h);
 /* Pass the newest @nr events of the history on. Writer thread, no lock held. */
 void watch_fan_out(struct store *s, size_t nr);
 
-/* --- writer.c ---------------------------------------------------------------
- */
+/* --- writer.c --- */
 
 void *store_writer(void *arg);
 uint64_t now_ms(void);

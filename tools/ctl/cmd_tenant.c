@@ -225,7 +225,8 @@ static bool parse_args(int argc, char **argv, struct args *a)
 	};
 	int ch;
 
-	optind = 1;
+	/* Zero, not one: also forgets that main() stopped at operands. */
+	optind = 0;
 	while ((ch = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (ch == 'o')
 			a->out = optarg;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What comes with tenants and namespaces, and how they end. */
+#ifndef CONTROLPLANE_APISERVER_LIFECYCLE_H
+#define CONTROLPLANE_APISERVER_LIFECYCLE_H
+
+#include <stddef.h>
+
+struct api;
+struct buf;
+struct err;
+struct store_op;
+
+/* What comes with a new tenant or namespace, as JSON objects. */
+struct born {
+	struct store_op *ops;
+	struct buf *bufs;
+	size_t nr;
+};
+
+int born_with_tenant(struct api *api, const char *tenant, struct born *b);
+int born_with_namespace(struct api *api, const char *tenant, const char *ns,
+			struct born *b);
+void born_clear(struct born *b);
+/* Make sure that all that comes with each tenant is there. */
+int lifecycle_bootstrap(struct api *api, struct err *e);
+int lifecycle_start(struct api *api, struct err *e);
+void lifecycle_stop(struct api *api);
+
+#endif /* CONTROLPLANE_APISERVER_LIFECYCLE_H */
