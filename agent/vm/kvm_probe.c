@@ -25,7 +25,8 @@
 #define PROBE_MEM_BYTES (2UL << 20)
 #define PROBE_CODE_AT   0x1000
 #define PROBE_TSS_AT    0xfffbd000UL
-#define PROBE_GRACE_MS  200
+#define PROBE_GRACE_MS  1000 /* to react to the signal, on a busy host */
+#define PROBE_TRIES     3
 #define KERNEL_SIGSET   8 /* bytes */
 
 /* mov $1000000, %ecx; 1: dec %ecx; jnz 1b; hlt; in 16-bit real mode */
@@ -254,21 +255,23 @@ static struct probe *probe_new(const char *device)
 	return p;
 }
 
-void kvm_probe(const char *device, struct kvm_verdict *ret)
+/* True when it ran out of time, and may be tried again. */
+static bool probe_once(const char *device, struct kvm_verdict *ret)
 {
 	struct probe *p = probe_new(device);
 	long long begin = now_us();
-	bool done;
+	bool done, kicked;
 
 	*ret = (struct kvm_verdict){ 0 };
 	if (!p || probe_start(p) != 0) {
 		say(ret, false, "no thread for the KVM probe");
 		free(p);
-		return;
+		return false;
 	}
 	pthread_mutex_lock(&p->lock);
 	wait_until(p, begin + KVM_PROBE_LIMIT_MS * 1000LL);
-	if (!p->done)
+	kicked = !p->done;
+	if (kicked)
 		pthread_kill(p->thread, PROBE_SIGNAL);
 	wait_until(p, begin + (KVM_PROBE_LIMIT_MS + PROBE_GRACE_MS) * 1000LL);
 	done = p->done;
@@ -278,9 +281,18 @@ void kvm_probe(const char *device, struct kvm_verdict *ret)
 	pthread_mutex_unlock(&p->lock);
 	if (done) {
 		free(p);
-		return;
+		return !ret->usable && kicked;
 	}
 	ret->took_ms = KVM_PROBE_LIMIT_MS + PROBE_GRACE_MS;
 	say(ret, false, "'%s' hangs: it did not even react to a signal",
 	    device);
+	return false;
+}
+
+/* A busy machine may fail a good KVM once; a bad one fails every time. */
+void kvm_probe(const char *device, struct kvm_verdict *ret)
+{
+	for (int i = 0; i < PROBE_TRIES; i++)
+		if (!probe_once(device, ret))
+			return;
 }

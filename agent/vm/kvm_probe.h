@@ -26,7 +26,9 @@ struct kvm_verdict {
  * @ret:    The verdict, in any case.
  *
  * Runs in a thread of its own, which is given up (and left to end by itself)
- * should the kernel not come back: never takes longer than about 500 ms.
+ * should the kernel not come back: takes 600 ms on a KVM
+ * that runs nothing (three tries, in case the machine was busy), and never
+ * longer than 2 s.
  */
 void kvm_probe(const char *device, struct kvm_verdict *ret);
 

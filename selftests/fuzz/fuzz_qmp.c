@@ -92,9 +92,9 @@ static void *play(void *arg)
 	char heard[4096];
 
 	if (recv(p->fd, heard, sizeof(heard), 0) > 0)
-		(void)!write(p->fd, ready, sizeof(ready) - 1);
+		send(p->fd, ready, sizeof(ready) - 1, MSG_NOSIGNAL);
 	if (recv(p->fd, heard, sizeof(heard), 0) > 0)
-		(void)!write(p->fd, p->data, p->size);
+		send(p->fd, p->data, p->size, MSG_NOSIGNAL);
 	shutdown(p->fd, SHUT_WR);
 	return NULL;
 }

@@ -75,10 +75,10 @@ TEST(real_device_gets_a_verdict_in_time)
 		SKIP("no /dev/kvm");
 	kvm_probe("/dev/kvm", &v);
 	printf("# %s: %s\n", v.usable ? "usable" : "unusable", v.why);
-	EXPECT_GE(1500, now_ms() - begin);
+	EXPECT_GE(5000, now_ms() - begin);
 	EXPECT_EQ(v.why[0] != '\0', 1);
 	/* the thread is gone, unless it hangs in the kernel */
-	if (v.took_ms < KVM_PROBE_LIMIT_MS * 2) {
+	if (!strstr(v.why, "hangs")) {
 		for (int i = 0; i < 1000 && count("/proc/self/task") > 3; i++)
 			usleep(1000);
 		EXPECT_EQ(count("/proc/self/task"), 3);
