@@ -384,6 +384,10 @@ static int add_kernel(struct args *a, const struct vm_config *cfg,
 	buf_puts(&b, cmdline ? cmdline : DEFAULT_CMDLINE);
 	if (!strstr(buf_str(&b), "memhp_default_state="))
 		buf_puts(&b, " memhp_default_state=online_movable");
+	/* On a busy host the kernel's test of the emulated timer fails, and it
+	 * panics. Under KVM it knows not to make it. */
+	if (cfg->accel == VM_ACCEL_TCG)
+		buf_puts(&b, " no_timer_check");
 	if (cfg->hostname)
 		buf_printf(&b, " arktos.hostname=%s", cfg->hostname);
 	if (cfg->net.ip)

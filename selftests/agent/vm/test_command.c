@@ -102,7 +102,7 @@ TEST(kernel_boot)
 	EXPECT_STREQ(value(cmd, "-initrd", ""), "/i");
 	EXPECT_STREQ(
 		value(cmd, "-append", ""),
-		"quiet memhp_default_state=online_movable arktos.hostname=web-0 arktos.ip=10.1.2.3/24 arktos.gw=10.1.2.1 arktos.mtu=1450 arktos.dns=10.1.2.2");
+		"quiet memhp_default_state=online_movable no_timer_check arktos.hostname=web-0 arktos.ip=10.1.2.3/24 arktos.gw=10.1.2.1 arktos.mtu=1450 arktos.dns=10.1.2.2");
 	EXPECT_STREQ(cmd->qmp_path, "/run/p/qmp.sock");
 	EXPECT_EQ(cmd->overlay_path == NULL, 1);
 	EXPECT_EQ(cmd->seed_path == NULL, 1);
