@@ -218,12 +218,13 @@ static MAYBE int pod_start(struct pod *p, const char *fmt, ...)
 static MAYBE int pod_run(struct pod *p, const char *name, const char *script,
 			 const char *more)
 {
+	/* The first of two members of a name counts. */
 	return pod_start(p,
 			 "{\"name\":\"%s\",\"argv\":[\"/bin/sh\",\"-c\",\"%s\"]"
-			 ",\"layers\":[\"%s\"],\"rw\":\"%s/rw-%s\","
-			 "\"caps\":\"" CAPS "\",\"log\":\"%s/%s.log\"%s}",
-			 name, script, p->layer, p->state, name, p->log, name,
-			 more);
+			 "%s,\"layers\":[\"%s\"],\"rw\":\"%s/rw-%s\","
+			 "\"caps\":\"" CAPS "\",\"log\":\"%s/%s.log\"}",
+			 name, script, more, p->layer, p->state, name, p->log,
+			 name);
 }
 
 /* Wait until @name has exited; p->proc tells how. */
