@@ -24,6 +24,7 @@
 static char pump_in[PUMP_IN] __attribute__((aligned(4096)));
 static char pump_out[PUMP_OUT] __attribute__((aligned(4096)));
 static size_t pump_len;
+static char pump_time[TIME_TEXT]; /* when the bytes at hand were read */
 
 static void put2(char *p, unsigned int n)
 {
@@ -224,7 +225,7 @@ static void put_line(struct logfile *log, const char *tag, char kind,
 	if (pump_len + HEAD_MAX + len > sizeof(pump_out))
 		flush(log);
 	p = pump_out + pump_len;
-	time_text(p);
+	memcpy(p, pump_time, 30);
 	p += 30;
 	*p++ = ' ';
 	memcpy(p, tag, tag_len);
@@ -311,6 +312,7 @@ int stream_pump(struct stream *s, struct logfile *log)
 			return 0;
 		if (n <= 0) /* EIO: the last holder of a pty's slave is gone */
 			return -1;
+		time_text(pump_time);
 		split(s, log, pump_in, (size_t)n);
 		flush(log);
 	}
@@ -324,6 +326,7 @@ void stream_finish(struct stream *s, struct logfile *log)
 	/* Writers may live on: take what is there, not what keeps coming. */
 	for (int i = 0; i < 16 && stream_pump(s, log) > 0; i++)
 		;
+	time_text(pump_time);
 	if (s->len)
 		end_line(s, log, NULL, 0);
 	flush(log);

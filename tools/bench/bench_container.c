@@ -8,19 +8,171 @@
  *executes pod_run, runc_run	nothing -> /bin/true has run and all is gone; an
  *			overlay each
  */
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 
-#include "selftests/agent/container/fixture.h"
+#include "agent/container/container.h"
+#include "agent/container/sandbox.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "lib/fs.h"
+#include "lib/str.h"
 
-#define ROUNDS      100
-#define RUNC_ROUNDS 20
-#define PODS        10
+#define MASKS                                                                \
+	",\"masked\":[\"/proc/kcore\",\"/proc/keys\",\"/proc/acpi\","        \
+	"\"/sys/firmware\"],\"readOnlyPaths\":[\"/proc/sys\",\"/proc/irq\"," \
+	"\"/proc/sysrq-trigger\"]"
 
-/* The fixture is written for test programs. */
-static MAYBE const void *const of_tests[] = { (void *)test_main, &test_tail };
+#define ROUNDS 100
+#define RUNS   40
+#define PODS   10
+
+/* --- a pod of busybox ----------------------------------------------------- */
+
+struct pod {
+	char dir[PATH_MAX / 4];
+	char run[PATH_MAX / 2], state[PATH_MAX / 2], layer[PATH_MAX / 2];
+	struct sandbox *sb;
+	struct err e;
+	int seccomp;
+};
+
+static int64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
+}
+
+static int copy_busybox(const char *to)
+{
+	auto_close int in = open("/bin/busybox", O_RDONLY | O_CLOEXEC);
+	auto_close int out = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	struct stat st;
+
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
+		return -1;
+	return sendfile(out, in, NULL, (size_t)st.st_size) == st.st_size ? 0
+									 : -1;
+}
+
+static int make_layer(const char *dir)
+{
+	static const char *const applets[] = { "sh", "true", "sleep", "yes",
+					       "head" };
+	char path[PATH_MAX];
+
+	if (mkdir(dir, 0755) < 0)
+		return errno == EEXIST ? 0 : -1;
+	snprintf(path, sizeof(path), "%s/bin", dir);
+	if (mkdir(path, 0755) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/bin/busybox", dir);
+	if (copy_busybox(path) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(applets); i++) {
+		snprintf(path, sizeof(path), "%s/bin/%s", dir, applets[i]);
+		if (symlink("busybox", path) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void pod_dirs(struct pod *p)
+{
+	if (!getcwd(p->dir, sizeof(p->dir)))
+		p->dir[0] = '\0';
+	snprintf(p->run, sizeof(p->run), "%s/run", p->dir);
+	snprintf(p->state, sizeof(p->state), "%s/state", p->dir);
+	snprintf(p->layer, sizeof(p->layer), "%s/layer", p->dir);
+}
+
+/* build/tools/bench/x -> build/bin/arktos-pod */
+static const char *pod_binary(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+	char *s;
+
+	path[n > 0 ? n : 0] = '\0';
+	s = strstr(path, "/tools/bench/");
+	if (s)
+		memcpy(s, "/bin/arktos-pod", sizeof("/bin/arktos-pod"));
+	return path;
+}
+
+static int pod_up(struct pod *p)
+{
+	struct sandbox_opts o = { .netns_fd = -1, .uid = "arktos-bench" };
+
+	pod_dirs(p);
+	o.binary = pod_binary();
+	o.run_dir = p->run;
+	o.state_dir = p->state;
+	if (make_layer(p->layer) < 0)
+		return -1;
+	return sandbox_spawn(&o, &p->sb, &p->e);
+}
+
+static void pod_down(struct pod *p)
+{
+	if (p->sb)
+		(void)sandbox_shutdown(p->sb, &p->e);
+	sandbox_close(p->sb);
+	p->sb = NULL;
+}
+
+static int pod_run(struct pod *p, const char *name, const char *script)
+{
+	struct sandbox_spec spec = { .fds = { p->seccomp }, .nr_fds = 1 };
+	int r;
+
+	spec.json = str_printf(
+		"{\"name\":\"%s\",\"argv\":[\"/bin/sh\",\"-c\",\"%s\"],"
+		"\"layers\":[\"%s\"],\"rw\":\"%s/rw-%s\",\"log\":"
+		"\"%s/%s.log\",\"caps\":\"a80425fb\",\"seccomp\":0,"
+		"\"noNewPrivs\":true" MASKS "}",
+		name, script, p->layer, p->state, name, p->state, name);
+	if (!spec.json)
+		return -ENOMEM;
+	spec.len = strlen(spec.json);
+	r = sandbox_start(p->sb, &spec, NULL, NULL, &p->e);
+	sandbox_spec_clear(&spec);
+	return r;
+}
+
+static int pod_wait(struct pod *p, const char *name)
+{
+	struct pollfd fd = { .fd = sandbox_fd(p->sb), .events = POLLIN };
+	struct sandbox_event ev;
+	int r;
+
+	for (;;) {
+		while ((r = sandbox_next_event(p->sb, &ev, &p->e)) > 0)
+			if (ev.kind == SANDBOX_EXIT &&
+			    str_eq(ev.proc.name, name))
+				return 0;
+		if (r < 0)
+			return r;
+		if (poll(&fd, 1, 20000) <= 0)
+			return -ETIMEDOUT;
+	}
+}
+
+/* --- measuring ------------------------------------------------------------ */
 
 struct series {
 	double us[ROUNDS];
@@ -49,8 +201,6 @@ static void since(struct series *s, int64_t begin)
 	s->us[s->nr++] = (double)(clock_us() - begin);
 }
 
-static const char extras[] = MASKS ",\"seccomp\":0,\"noNewPrivs\":true";
-
 static int bench_containers(struct pod *p, struct series *start)
 {
 	for (int i = 0; i < ROUNDS; i++) {
@@ -60,7 +210,7 @@ static int bench_containers(struct pod *p, struct series *start)
 		/* A directory of its own each time, as for every attempt. */
 		snprintf(name, sizeof(name), "web%d", i);
 		begin = clock_us();
-		if (pod_run(p, name, "exec true", extras) < 0)
+		if (pod_run(p, name, "exec true") < 0)
 			return -1;
 		since(start, begin);
 		if (pod_wait(p, name) < 0 || sandbox_ack(p->sb, name, NULL))
@@ -69,38 +219,36 @@ static int bench_containers(struct pod *p, struct series *start)
 	return 0;
 }
 
-static int bench_pods(struct series *start, struct series *run, int seccomp)
+static int pod_once(struct series *start, struct series *run, int seccomp,
+		    int i)
 {
-	for (int i = 0; i < ROUNDS / 2; i++) {
-		struct pod p = { .fds = { seccomp }, .nr_fds = 1 };
-		char name[16];
-		int64_t begin;
+	struct pod p = { .seccomp = seccomp };
+	char name[16];
+	int64_t begin;
 
-		snprintf(name, sizeof(name), "pod%d", i);
-		pod_dirs(&p);
-		begin = clock_us();
-		if (pod_up(&p, NULL) < 0 ||
-		    pod_run(&p, name, "exec true", extras) < 0)
-			return -1;
-		since(start, begin);
-		if (pod_wait(&p, name) < 0)
-			return -1;
-		pod_down(&p);
-		since(run, begin);
-	}
+	snprintf(name, sizeof(name), "pod%d", i);
+	begin = clock_us();
+	if (pod_up(&p) < 0 || pod_run(&p, name, "exec true") < 0)
+		return -1;
+	since(start, begin);
+	if (pod_wait(&p, name) < 0)
+		return -1;
+	pod_down(&p);
+	since(run, begin);
 	return 0;
 }
 
 /* Pages that only this process has, in KiB. */
 static long private_kib(pid_t pid)
 {
-	auto_free char *text = NULL;
+	auto_buf struct buf b = BUF_INIT;
 	char path[64];
 	long sum = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-	text = read_text(path);
-	for (char *s = text; (s = strstr(s, "\nPrivate_")); s++)
+	buf_puts(&b, "");
+	(void)fs_read(AT_FDCWD, path, 65536, &b, NULL);
+	for (char *s = b.data; (s = strstr(s, "\nPrivate_")); s++)
 		if (strncmp(s, "\nPrivate_Hugetlb", 16) != 0)
 			sum += strtol(strchr(s, ':') + 1, NULL, 10);
 	return sum;
@@ -120,14 +268,13 @@ static int bench_memory(int seccomp)
 		snprintf(dir, sizeof(dir), "mem%d", i);
 		if (mkdir(dir, 0755) < 0 || chdir(dir) < 0)
 			return -1;
-		p->fds[0] = seccomp;
-		p->nr_fds = 1;
-		r = pod_up(p, NULL);
+		p->seccomp = seccomp;
+		r = pod_up(p);
 		if (r == 0)
-			r = pod_run(p, "web", "yes | head -c 1000000; sleep 99",
-				    extras);
+			r = pod_run(p, "web",
+				    "yes | head -c 1000000; sleep 99");
 		if (r == 0)
-			r = pod_run(p, "init", "true", extras);
+			r = pod_run(p, "init", "true");
 		if (r == 0)
 			r = pod_wait(p, "init");
 		if (chdir("..") < 0)
@@ -186,7 +333,8 @@ static int runc_bundle(const char *layer, const char *dir)
 
 	mkdir("bundle", 0755);
 	snprintf(text, sizeof(text), config, dir, (int)getpid());
-	write_text("bundle/config.json", text, 0644);
+	(void)fs_write_atomic(AT_FDCWD, "bundle/config.json", text,
+			      strlen(text), 0644, NULL);
 	snprintf(path, sizeof(path), "%s/proc", layer);
 	mkdir(path, 0755);
 	snprintf(path, sizeof(path), "%s/dev", layer);
@@ -214,7 +362,9 @@ static int runc_once(char *const *argv, const char *layer, int i)
 	return umount2("merged", MNT_DETACH) < 0 ? -1 : r;
 }
 
-static int bench_runc(struct series *s, const char *layer, const char *dir)
+/* In turns, since other work on the machine comes and goes. */
+static int bench_runs(struct series *start, struct series *run,
+		      struct series *runc, const struct pod *p)
 {
 	char id[64];
 	char *argv[] = { (char *)"runc",
@@ -225,23 +375,33 @@ static int bench_runc(struct series *s, const char *layer, const char *dir)
 			 (char *)"bundle",
 			 id,
 			 NULL };
+	bool with_runc;
 
 	/* Mounts of a bench are nobody else's business. */
-	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mkdir("merged", 0755) < 0 || runc_bundle(layer, dir) < 0)
-		return -1;
-	for (int i = 0; i < RUNC_ROUNDS; i++) {
+	with_runc = unshare(CLONE_NEWNS) == 0 &&
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+		    mkdir("merged", 0755) == 0 &&
+		    runc_bundle(p->layer, p->dir) == 0;
+	for (int i = 0; i < RUNS; i++) {
 		int64_t begin;
 
+		if (pod_once(start, run, p->seccomp, i) < 0)
+			return -1;
 		snprintf(id, sizeof(id), "arktos-bench-%d-%d", (int)getpid(),
 			 i);
 		begin = clock_us();
-		if (runc_once(argv, layer, i) != 0)
-			return -1;
-		since(s, begin);
+		with_runc = with_runc && runc_once(argv, p->layer, i) == 0;
+		if (with_runc)
+			since(runc, begin);
 	}
 	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
 }
 
 int main(void)
@@ -249,32 +409,31 @@ int main(void)
 	struct series start = { .nr = 0 }, pod = { .nr = 0 }, run = { .nr = 0 };
 	struct series runc = { .nr = 0 };
 	char scratch[] = "/tmp/arktos-bench.XXXXXX";
-	struct pod p = { .nr_fds = 1 };
+	struct pod p = { .sb = NULL };
 	double ours, theirs;
 	int r;
 
 	if (!mkdtemp(scratch) || chdir(scratch) < 0 ||
-	    seccomp_default_fd(CONTAINER_CAPS_DEFAULT, &p.fds[0], &p.e) < 0)
+	    seccomp_default_fd(CONTAINER_CAPS_DEFAULT, &p.seccomp, &p.e) < 0)
 		return 1;
-	r = pod_up(&p, NULL);
+	r = pod_up(&p);
 	if (r == 0)
 		r = bench_containers(&p, &start);
 	if (r < 0)
 		fprintf(stderr, "bench: %s\n", p.e.msg);
 	pod_down(&p);
 	if (r == 0)
-		r = bench_pods(&pod, &run, p.fds[0]);
+		r = bench_memory(p.seccomp);
 	if (r == 0)
-		r = bench_memory(p.fds[0]);
+		r = bench_runs(&pod, &run, &runc, &p);
 	report("container_start", &start);
 	report("pod_start", &pod);
 	ours = report("pod_run", &run);
-	if (r == 0 && bench_runc(&runc, p.layer, p.dir) == 0) {
-		theirs = report("runc_run", &runc);
+	theirs = report("runc_run", &runc);
+	if (ours > 0 && theirs > 0)
 		printf("runc_to_pod_run %.1f ratio\n", theirs / ours);
-	} else {
+	else
 		printf("# runc does not run here\n");
-	}
-	nftw(scratch, test_rm, 16, FTW_DEPTH | FTW_PHYS);
+	nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return r != 0;
 }

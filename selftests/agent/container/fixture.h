@@ -20,6 +20,7 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -110,8 +111,14 @@ static MAYBE bool copy_file(const char *from, const char *to)
 
 	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return false;
-	return copy_file_range(in, NULL, out, NULL, (size_t)st.st_size, 0) ==
-	       st.st_size;
+	while (st.st_size > 0) {
+		ssize_t n = sendfile(out, in, NULL, (size_t)st.st_size);
+
+		if (n <= 0)
+			return false;
+		st.st_size -= n;
+	}
+	return true;
 }
 
 static MAYBE int make_layer(const char *dir)

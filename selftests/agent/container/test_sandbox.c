@@ -293,6 +293,7 @@ TEST(finished_init_container_survives_the_supervisor)
 	EXPECT_STREQ(list[0].name, "init");
 	EXPECT_EQ(list[0].exit_code, 5);
 	EXPECT_EQ(list[0].attempt, 2);
+	free(take_ptr(list));
 	EXPECT_EQ(sandbox_read_exits("/no/such", &list, &nr, &p.e), 0);
 	EXPECT_EQ(nr, 0);
 }
@@ -352,6 +353,41 @@ TEST(many_requests_at_once_from_two_clients)
 		EXPECT_EQ(status, 0);
 	}
 	(void)other;
+}
+
+/* Pages nobody else has. A second supervisor, so that the program's own pages
+ * are shared, as on every node with pods. */
+static long private_kib(pid_t pid)
+{
+	auto_free char *text = NULL;
+	char path[64];
+	long sum = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	text = read_text(path);
+	for (char *s = text; (s = strstr(s, "\nPrivate_")); s++)
+		if (strncmp(s, "\nPrivate_Hugetlb", 16) != 0)
+			sum += strtol(strchr(s, ':') + 1, NULL, 10);
+	return sum;
+}
+
+TEST(supervisor_is_small)
+{
+	auto_pod struct pod p = POD_INIT;
+	auto_pod struct pod other = POD_INIT;
+	long kib;
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(mkdir("other", 0755), 0);
+	ASSERT_EQ(chdir("other"), 0);
+	ASSERT_EQ(pod_up(&other, NULL), 0);
+	ASSERT_EQ(pod_run(&p, "busy", "yes | head -c 400000", ""), 0);
+	ASSERT_EQ(pod_wait(&p, "busy"), 0);
+	ASSERT_EQ(pod_run(&p, "web", "sleep 1000", ""), 0);
+	kib = private_kib(sandbox_pid(p.sb));
+	printf("# %ld KiB private\n", kib);
+	EXPECT_GE(300, kib);
+	EXPECT_GE(kib, 1);
 }
 
 /* Kill at random moments of a container's start: every time the answer is a
