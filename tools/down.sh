@@ -5,8 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-node=$BUILD/bin/arktos-node
-run_dir=/run/arktos
+. tools/demo/paths.sh
 
 die() { echo "down: $*" >&2; exit 1; }
 
@@ -14,7 +13,7 @@ die() { echo "down: $*" >&2; exit 1; }
 agent_pid()
 {
 	local pid started
-	read -r pid started <$run_dir/agent.pid 2>/dev/null || return 1
+	read -r pid started <"$run_dir/agent.pid" 2>/dev/null || return 1
 	[ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ] ||
 		return 1
 	echo "$pid"
@@ -23,7 +22,7 @@ agent_pid()
 stop_agent()
 {
 	local pid i
-	if [ -d /run/systemd/system ]; then
+	if has_systemd; then
 		systemctl stop --quiet arktos-node.service 2>/dev/null || true
 	fi
 	pid=$(agent_pid) || return 0
@@ -40,10 +39,12 @@ stop_agent()
 [ -x "$node" ] || die "no $node: run 'make' first"
 stop_agent
 if [ "${PURGE-}" = 1 ]; then
-	"$node" down --purge
-	rm -rf /var/lib/arktos /var/log/arktos
-else
-	"$node" down
+	place+=(--purge)
 fi
-rm -rf --one-file-system $run_dir
-echo "all is down${PURGE:+, and its state gone}"
+"$node" down "${place[@]}"
+if grep -qF " $run_dir" /proc/self/mountinfo; then
+	die "something is still mounted below $run_dir"
+fi
+rm -rf --one-file-system "$run_dir"
+[ "${PURGE-}" != 1 ] || rm -rf --one-file-system "$state_dir" "$log_dir"
+echo "all is down$([ "${PURGE-}" != 1 ] || echo ', and its state gone')"

@@ -2,47 +2,54 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bring the node and the demo up on this host ('make up'): the agent, a container
 # pod and a VM pod, both resized in place. Says so when all of it runs already.
+#
+# ARKTOS_ROOT=DIR keeps all of it below that folder, and in a cgroup named after
+# it, apart from any other agent: what the test of this script does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-node=$BUILD/bin/arktos-node
-run_dir=/run/arktos
-log=/var/log/arktos/agent.log
-inputs=/var/lib/arktos/demo-images
+. tools/demo/paths.sh
+log=$log_dir/agent.log
+inputs=$state_dir/demo-images
 
 say() { printf '\033[1m%s\033[0m\n' "$*" | strip; }
 strip() { if [ -t 1 ]; then cat; else sed $'s/\033\\[[0-9;]*m//g'; fi; }
 die()
 {
 	echo "up: $*" >&2
-	[ -s $log ] && {
+	[ -s "$log" ] && {
 		echo "up: the end of $log:" >&2
-		tail -10 $log >&2
+		tail -10 "$log" >&2
 	}
 	exit 1
 }
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-answers() { "$node" ps -o json >/dev/null 2>&1; }
+node() { "$node" --socket "$run_dir/node.sock" "$@"; }
+answers() { node ps -o json >/dev/null 2>&1; }
 
 # A daemon of its own: a unit where systemd rules, else a session.
 start_agent()
 {
 	local pid i
-	mkdir -p $run_dir "${log%/*}"
-	if [ -d /run/systemd/system ]; then
+	mkdir -p "$run_dir" "$log_dir" "$state_dir"
+	if has_systemd; then
+		echo /system.slice/arktos-node.service >"$run_dir/cgroup"
 		systemd-run --quiet --collect --unit=arktos-node \
 			--property=Delegate=yes --property=KillMode=process \
 			--property=TasksMax=infinity \
 			--property=Restart=on-failure \
-			"$(realpath "$node")" run
+			"$(realpath "$node")" run "${agent_options[@]}"
 	else
-		setsid "$(realpath "$node")" run </dev/null >>$log 2>&1 9>&- &
+		[ "$(wc -l </proc/self/cgroup)" -gt 1 ] ||
+			sed 's/^0:://' /proc/self/cgroup >"$run_dir/cgroup"
+		setsid "$(realpath "$node")" run "${agent_options[@]}" \
+			</dev/null >>"$log" 2>&1 9>&- &
 		pid=$!
 		# The start time tells this process from a later one with the
 		# same number.
 		echo "$pid $(cut -d ' ' -f 22 "/proc/$pid/stat")" \
-			>$run_dir/agent.pid
+			>"$run_dir/agent.pid"
 	fi
 	for ((i = 0; i < 300; i++)); do
 		answers && return
@@ -57,8 +64,8 @@ import_images()
 {
 	local have want image source
 	want=$(cat "$BUILD"/images/.web.inputs "$BUILD"/images/.vm.inputs)
-	have=$("$node" image ls -o json | jq -r '.items[].ref')
-	if [ "$want" = "$(cat $inputs 2>/dev/null)" ] &&
+	have=$(node image ls -o json | jq -r '.items[].ref')
+	if [ "$want" = "$(cat "$inputs" 2>/dev/null)" ] &&
 		grep -qE '(^|/)web(:latest)?$' <<<"$have" &&
 		grep -qE '(^|/)vm(:latest)?$' <<<"$have"; then
 		return
@@ -67,15 +74,15 @@ import_images()
 		source=$BUILD/images/$image
 		[ $image = web ] && source=oci:$BUILD/images/web:latest
 		echo "importing $source"
-		"$node" image import "$source" --name $image
+		node image import "$source" --name $image
 	done
-	echo "$want" >$inputs
+	echo "$want" >"$inputs"
 }
 
 # phase and readiness of a pod: 'Running True'
 state_of() # POD
 {
-	"$node" ps -o json | jq -r --arg n "$1" '.items[]
+	node ps -o json | jq -r --arg n "$1" '.items[]
 		| select(.metadata.name == $n)
 		| [.status.phase // "Pending",
 		   ([.status.conditions[]? | select(.type == "Ready")
@@ -92,7 +99,7 @@ wait_ready() # POD SECONDS
 			last=$state
 		fi
 		[ "$(now_ms)" -lt $end ] || {
-			"$node" describe "$1" >&2
+			node describe "$1" >&2
 			die "$1 is not ready after $2 s"
 		}
 		sleep 0.1
@@ -105,7 +112,7 @@ wait_ready() # POD SECONDS
 inside() # POD
 {
 	if [ "$1" = web ]; then
-		"$node" exec web -- /bin/sh -c 'cd /sys/fs/cgroup
+		node exec web -- /bin/sh -c 'cd /sys/fs/cgroup
 			if [ -e cpu.max ]; then
 				read -r q p <cpu.max; read -r m <memory.max
 			else
@@ -118,7 +125,7 @@ inside() # POD
 			*) echo "$((q * 1000 / p))m, $((m >> 20)) Mi" ;;
 			esac'
 	else
-		"$node" exec vm -- /bin/sh -c 'set -- $(grep MemTotal \
+		node exec vm -- /bin/sh -c 'set -- $(grep MemTotal \
 			/proc/meminfo); echo "$(nproc) CPUs, $(($2 >> 10)) Mi"'
 	fi
 }
@@ -129,7 +136,7 @@ resize() # POD CPU MEMORY
 	local before after begin text
 	before=$(inside "$1")
 	begin=$(now_ms)
-	text=$("$node" resize "$1" --cpu "$2" --memory "$3" --timeout 60s) ||
+	text=$(node resize "$1" --cpu "$2" --memory "$3" --timeout 60s) ||
 		die "resize of $1 to $2 CPU, $3: $text"
 	begin=$(($(now_ms) - begin))
 	after=$(inside "$1")
@@ -153,7 +160,7 @@ table() # lines of fields parted by |
 hints()
 {
 	local ip
-	ip=$("$node" ps -o json | jq -r '.items[]
+	ip=$(node ps -o json | jq -r '.items[]
 		| select(.metadata.name == "web") | .status.podIP')
 	cat <<-END
 
@@ -165,15 +172,15 @@ hints()
 }
 
 [ "$(id -u)" = 0 ] || die "must be root: it makes cgroups, links and machines"
-mkdir -p $run_dir
-exec 9>$run_dir/up.lock
+mkdir -p "$run_dir"
+exec 9>"$run_dir/up.lock"
 flock -n 9 || die "another 'make up' is under way"
 begin=$(now_ms)
 
 if answers && [ "$(state_of web)" = "Running True" ] &&
 	[ "$(state_of vm)" = "Running True" ]; then
 	say "All is running already"
-	"$node" ps
+	node ps
 	hints
 	exit 0
 fi
@@ -188,7 +195,7 @@ say "Importing the images"
 import_images
 say "Starting the pods"
 for pod in web vm; do
-	"$node" apply -f tools/demo/$pod.yaml
+	node apply -f tools/demo/$pod.yaml
 done
 wait_ready web 60
 wait_ready vm 120
@@ -204,6 +211,6 @@ echo
 	printf '%s\n' "${rows[@]}"
 } | table
 echo
-"$node" ps -o wide
+node ps -o wide
 say "Up after $((($(now_ms) - begin) / 1000)) s"
 hints
