@@ -161,11 +161,11 @@ hints()
 {
 	local ip
 	ip=$(node ps -o json | jq -r '.items[]
-		| select(.metadata.name == "web") | .status.podIP')
+		| select(.metadata.name == "vm") | .status.podIP')
 	cat <<-END
 
 	What to try next:
-	  curl http://$ip:8080/cgi-bin/info
+	  $node exec web -- wget -qO- http://$ip/cgi-bin/info
 	  $node exec -it vm -- /bin/sh
 	  $node resize vm --cpu 2 --memory 1Gi && $node describe vm
 	END

@@ -149,7 +149,7 @@ our_processes()
 			find "$c" -name cgroup.procs -exec cat {} +
 		done
 		for p in /proc/[0-9]*; do
-			tr '\0' ' ' <"$p/cmdline" 2>/dev/null |
+			tr '\0' ' ' 2>/dev/null <"$p/cmdline" |
 				grep -qF "$E2E" && echo "${p#/proc/}"
 		done
 	} | sort -un | grep -vx "$$\|$BASHPID"
@@ -182,7 +182,7 @@ our_bpf()
 leftovers()
 {
 	our_processes | while read -r p; do
-		echo "process $p: $(tr '\0' ' ' <"/proc/$p/cmdline")"
+		echo "process $p: $(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline")"
 	done
 	our_cgroups | sed 's,^,cgroup ,'
 	our_mounts | sed 's,^,mount ,'
@@ -261,6 +261,13 @@ vm_manifest() # NAME [CPU] [MEMORY]
 	END
 }
 apply() { node apply -f /dev/stdin; }
+
+# Networks may overlap, so the host has no route into them: ask from a network's
+# own gateway namespace, where the agent's probes come from, too.
+fetch() # URL
+{
+	nsenter --net="$(find "$RUN/netns" -name 'net-*' | head -1)" curl -sS -m 5 "$1"
+}
 
 # Inside a container, whichever hierarchy: '500m 64'.
 container_size() # POD

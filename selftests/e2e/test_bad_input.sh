@@ -23,7 +23,8 @@ ok "the agent starts" agent_start --restart-backoff 100ms
 ok "the image is imported" image_web
 ok "a good pod runs" eval 'web_manifest good | apply && wait_for 30 pod_ready good'
 ok "text that is no YAML" refused 'line|YAML|yaml' <<<'kind: [Pod'
-ok "another kind" refused 'Pod' <<<'{"apiVersion": "v1", "kind": "Pot"}'
+ok "another kind" refused 'Pod' <<<'{"apiVersion": "v1", "kind": "Pot",
+"metadata": {"name": "bad"}}'
 ok "an unknown field is named" \
 	refused 'imagePolicy' < <(edited 's/imagePullPolicy/imagePolicy/')
 ok "a request above its limit" \

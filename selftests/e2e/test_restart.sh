@@ -23,19 +23,22 @@ ok "two pods are ready" wait_for 30 eval 'pod_ready a && pod_ready b'
 pids=$(pids) ip=$(ip_of a)
 [ -n "$pids" ] || echo "# no process found in the pods' cgroups"
 
-node exec b -- ping -i 0.1 "$ip" >"$E2E/ping" 2>&1 &
+nsenter --net="$RUN/pods/$(pod b .metadata.uid)/netns" \
+	ping -i 0.1 "$ip" >"$E2E/ping" 2>&1 &
 pinger=$!
 ok "pods reach each other" wait_for 10 grep -q 'seq=3' "$E2E/ping"
 ok "the agent stops" agent_stop
 ok "containers run on without it" [ "$pids" = "$(pids)" ]
-ok "they are served without it" prints Hello curl -sS -m 5 "http://$ip:8080/"
+ok "they are served without it" prints Hello fetch "http://$ip:8080/"
 ok "it starts again" agent_start --restart-backoff 100ms
 ok "the pods are ready" wait_for 20 eval 'pod_ready a && pod_ready b'
 ok "they are the same processes" [ "$pids" = "$(pids)" ]
 ok "with the same address" [ "$ip" = "$(ip_of a)" ]
 ok "never restarted" pod_is a '.status.containerStatuses[0].restartCount' 0
 ok "exec works on" prints '^a$' node exec a -- hostname
-kill $pinger 2>/dev/null
+kill -INT $pinger 2>/dev/null
+wait $pinger
+ok "and no ping was lost" prints ' 0% packet loss' cat "$E2E/ping"
 
 for i in 1 2 3 4 5; do
 	size=$((64 + 16 * i))

@@ -8,7 +8,7 @@
 boot_limit=60
 [ "${ARKTOS_LANE-}" = guest ] && boot_limit=150
 
-reach() { curl -sS -m 5 "http://$(pod vm .status.podIP)/cgi-bin/info"; }
+reach() { fetch "http://$(pod vm .status.podIP)/cgi-bin/info"; }
 boot_id() { node exec vm -- cat /proc/sys/kernel/random/boot_id; }
 at_least() # NUMBER COMMAND...
 {
