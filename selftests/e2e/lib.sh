@@ -27,6 +27,7 @@ NODE=$PWD/$O/bin/arktos-node
 AGENT_PID= tests=0 failures=0
 AGENT_ARGS=()
 mkdir -p "$STATE" "$RUN" "$LOG"
+exec 3>&1
 ip link set lo up
 
 # cgroup v2 alone: controllers are given on only by a cgroup that holds no
@@ -63,6 +64,7 @@ ok() # NAME COMMAND...
 	local name=$1
 	shift
 	tests=$((tests + 1))
+	: >"$E2E/why"
 	if "$@" >"$E2E/said" 2>&1; then
 		echo "ok $tests $name"
 		return 0
@@ -112,6 +114,10 @@ answers() { node ps -o json; }
 
 agent_start() # OPTION...
 {
+	[ -x "$NODE" ] || {
+		echo "not ok - no $NODE: build it first" >&3
+		exit 1
+	}
 	"$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
 		--cgroup-name "$CG" "${AGENT_ARGS[@]}" "$@" \
 		>>"$LOG/agent.log" 2>&1 </dev/null &
