@@ -294,6 +294,8 @@ static int take_over(struct agent *a, struct err *e)
 	for (size_t i = 0; i < nr; i++) {
 		struct quantity_set claim = pod_claim(pods[i]);
 
+		pods[i]->cgroup_maybe = pods[i]->network_maybe = true;
+		pods[i]->volumes_maybe = true;
 		/* It has it already, whether it fits or not. */
 		if (pods[i]->admitted)
 			node_claim_anyway(pods[i], &claim);

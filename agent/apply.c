@@ -162,7 +162,7 @@ static int step_network_down(struct pod *pod, struct err *e)
 	pthread_mutex_lock(&pod->lock);
 	endpoint_clear(&pod->endpoint);
 	pod->endpoint = (struct endpoint)ENDPOINT_INIT;
-	pod->network_up = false;
+	pod->network_up = pod->network_maybe = false;
 	pthread_mutex_unlock(&pod->lock);
 	return 1;
 }
@@ -195,7 +195,7 @@ static int step_volumes_down(struct pod *pod, struct err *e)
 	r = volume_teardown(&dirs, pod->uid, e);
 	if (r < 0)
 		return r;
-	pod->volumes_up = false;
+	pod->volumes_up = pod->volumes_maybe = false;
 	return 1;
 }
 
@@ -386,6 +386,7 @@ static void take_spec(struct pod *pod, const struct pod_inbox *in)
 
 	/* They borrow from the old spec: found again with the new one. */
 	volume_close(take_ptr(pod->volumes));
+	pod->volumes_maybe |= pod->volumes_up;
 	pod->volumes_up = false;
 	if (str_set(&spec->uid, pod->uid) < 0)
 		log_warn("pod %s: out of memory", pod->key);

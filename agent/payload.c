@@ -88,7 +88,7 @@ int payload_cgroups_down(struct pod *pod, struct err *e)
 	r = cg_remove(pod->agent->qos[pod->qos], name, e);
 	if (r < 0)
 		return r;
-	pod->cgroup_up = false;
+	pod->cgroup_up = pod->cgroup_maybe = false;
 	return 1;
 }
 

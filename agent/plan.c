@@ -130,11 +130,11 @@ static void plan_dismantle(const struct pod *pod, struct plan *p)
 {
 	if (pod->sandbox_state != SANDBOX_NONE)
 		add(p, STEP_SANDBOX_DOWN, 0, 0);
-	if (pod->network_up)
+	if (pod->network_up || pod->network_maybe)
 		add(p, STEP_NETWORK_DOWN, 0, 0);
-	if (pod->deleting && pod->volumes_up)
+	if (pod->deleting && (pod->volumes_up || pod->volumes_maybe))
 		add(p, STEP_VOLUMES_DOWN, 0, 0);
-	if (pod->cgroup_up)
+	if (pod->cgroup_up || pod->cgroup_maybe)
 		add(p, STEP_CGROUP_DOWN, 0, 0);
 	if (pod->admitted)
 		add(p, STEP_RELEASE, 0, 0);

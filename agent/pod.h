@@ -164,6 +164,9 @@ struct pod {
 	bool saved;    /* the checkpoint holds what matters */
 	bool admitted; /* resources are claimed */
 	bool cgroup_up, network_up, volumes_up;
+	/* Set up by an agent before us, as far as we know: to be undone even if
+	 * we never came to set it up ourselves. */
+	bool cgroup_maybe, network_maybe, volumes_maybe;
 	bool deleting;
 	bool gone; /* removed; only waits for its last reader */
 	uint64_t delete_due_ms;

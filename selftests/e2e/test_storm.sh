@@ -15,20 +15,16 @@ backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
 
 of_role() # supervisor|qemu|agent
 {
-	local p
-	case $1 in
-	agent) echo "$AGENT_PID" ;;
-	supervisor) our_cgroups | while read -r c; do
-			find "$c" -path '*/supervisor/cgroup.procs' \
-				-exec cat {} + 2>/dev/null
-		done | sort -un ;;
-	qemu) our_cgroups | while read -r c; do
-			find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null
-		done | sort -un | while read -r p; do
-			grep -q '^qemu-system' "/proc/$p/comm" 2>/dev/null &&
-				echo "$p"
-		done ;;
-	esac
+	local p exe
+	[ "$1" = agent ] && echo "$AGENT_PID" && return
+	our_cgroups | while read -r c; do
+		find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null
+	done | sort -un | while read -r p; do
+		exe=$(readlink "/proc/$p/exe")
+		case $1:${exe##*/} in
+		supervisor:arktos-pod | qemu:qemu-system*) echo "$p" ;;
+		esac
+	done
 }
 
 # One after another, what a user does; what is known of it afterwards is kept:
