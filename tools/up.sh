@@ -25,7 +25,7 @@ die()
 }
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-node() { "$node" --socket "$run_dir/node.sock" "$@"; }
+node() { ARKTOS_NODE_SOCKET=$run_dir/node.sock "$node" "$@"; }
 answers() { node ps -o json >/dev/null 2>&1; }
 
 # A daemon of its own: a unit where systemd rules, else a session.

@@ -41,7 +41,7 @@ fi
 trap e2e_cleanup EXIT
 trap 'exit 1' INT TERM
 
-node() { "$NODE" --socket "$RUN/node.sock" "$@"; }
+node() { ARKTOS_NODE_SOCKET=$RUN/node.sock "$NODE" "$@"; }
 pause() { read -rt "${1:-0.05}" <> <(:) || :; }
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 

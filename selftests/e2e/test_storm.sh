@@ -11,6 +11,7 @@ seed=${STORM_SEED:-$((RANDOM * RANDOM % 100000))}
 RANDOM=$seed
 echo "# seed $seed, $kills kills"
 pods=(s0 s1 s2 s3)
+export ARKTOS_NODE_SOCKET=$RUN/node.sock
 backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
 
 of_role() # supervisor|qemu|agent
@@ -37,13 +38,12 @@ operate()
 		p=${pods[RANDOM % ${#pods[@]}]}
 		echo unknown >"$E2E/want.$p"
 		case $((RANDOM % 4)) in
-		0 | 1) web_manifest "$p" | timeout 5 "$NODE" --socket \
-			"$RUN/node.sock" apply -f /dev/stdin &&
-			echo present >"$E2E/want.$p" ;;
+		0 | 1) web_manifest "$p" | timeout 5 "$NODE" \
+			apply -f /dev/stdin && echo present >"$E2E/want.$p" ;;
 		2) size=$((48 + RANDOM % 4 * 16))
-			timeout 5 "$NODE" --socket "$RUN/node.sock" resize "$p" \
+			timeout 5 "$NODE" resize "$p" \
 				--memory ${size}Mi --timeout 3s ;;
-		3) timeout 5 "$NODE" --socket "$RUN/node.sock" delete "$p" &&
+		3) timeout 5 "$NODE" delete "$p" &&
 			echo absent >"$E2E/want.$p" ;;
 		esac >/dev/null 2>&1
 	done

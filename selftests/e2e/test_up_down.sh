@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 export ARKTOS_ROOT=$E2E
 CG=arktos-${E2E##*[./]}
-RUN=$E2E/run/arktos
+RUN=$E2E/run/arktos LOG=$E2E/var/log/arktos
 
 world()
 {
@@ -42,7 +42,7 @@ ok "the container grew in its own cgroup" said '^web .*500m, 64 Mi +1000m, 128 M
 ok "and shrank" said '^web .*1000m, 128 Mi +500m, 64 Mi'
 ok "the guest got a CPU and memory" said '^vm .*1 CPUs, .*2 CPUs'
 ok "and gave them back" said '^vm .*2 CPUs, .*1 CPUs'
-ok "it tells what to try next" said 'curl http://'
+ok "it tells what to try next" said 'wget -qO- http://'
 begin=$(now_ms)
 ok "a second up" up
 took=$(($(now_ms) - begin))
