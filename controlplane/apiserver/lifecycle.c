@@ -175,22 +175,23 @@ int born_with_tenant(struct api *api, const char *tenant, struct born *b)
 	return r;
 }
 
-/* What of @b is missing. */
+/* What of @b is missing, in one commit. */
 static int repair(struct api *api, struct born *b, struct err *e)
 {
+	struct store_txn txn = { .ops = b->ops };
+	int r = 0;
+
 	for (size_t i = 0; i < b->nr; i++) {
 		auto_ptr(object_bytes) o = store_get(api->store, b->ops[i].key);
-		struct store_txn txn = { .ops = &b->ops[i], .nr_ops = 1 };
-		int r;
 
-		if (o)
-			continue;
-		r = store_commit(api->store, &txn, e);
-		object_unref(b->ops[i].ret);
-		if (r < 0 && r != -EEXIST)
-			return r;
+		if (!o)
+			b->ops[txn.nr_ops++] = b->ops[i];
 	}
-	return 0;
+	if (txn.nr_ops)
+		r = store_commit(api->store, &txn, e);
+	for (size_t i = 0; i < txn.nr_ops; i++)
+		object_unref(b->ops[i].ret);
+	return r;
 }
 
 static const char *last_part(const char *key)
