@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// FUZZ: agent/network/manifest.c lib/json.c lib/json_out.c lib/buf.c lib/err.c
+// FUZZ: lib/str.c build/deps/src/yyjson/src/yyjson.c
+/* Networks from manifests and options, leases from state files: the first byte
+ * chooses. What is accepted must survive being written and read again. */
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/network/manifest.h"
+#include "lib/buf.h"
+#include "lib/err.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+static void write_and_read(const struct network_spec *spec)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct network_spec again;
+	yyjson_doc *doc = NULL;
+	unsigned int prefix;
+	uint32_t base, slot;
+
+	if (network_spec_check(spec, &base, &prefix, NULL) < 0)
+		return;
+	assert(manifest_write(spec, 7, &b) == 0);
+	assert(manifest_parse(b.data, b.len, &doc, &again, NULL) == 0);
+	assert(strcmp(again.tenant, spec->tenant) == 0);
+	assert(strcmp(again.name, spec->name) == 0);
+	assert(strcmp(again.cidr, spec->cidr) == 0);
+	assert(again.egress == spec->egress && again.mtu == spec->mtu);
+	assert(egress_slot_parse(doc, &slot, NULL) == 0 && slot == 7);
+	yyjson_doc_free(doc);
+}
+
+static void manifest(const char *text, size_t len)
+{
+	struct network_spec spec = { 0 };
+	yyjson_doc *doc = NULL;
+	struct err e = { 0 };
+
+	if (manifest_parse(text, len, &doc, &spec, &e) < 0) {
+		assert(e.msg[0] && !doc);
+		return;
+	}
+	write_and_read(&spec);
+	yyjson_doc_free(doc);
+}
+
+static void option(char *text)
+{
+	struct network_spec spec = { 0 };
+	struct err e = { 0 };
+
+	if (option_parse(text, &spec, &e) == 0)
+		write_and_read(&spec);
+	else
+		assert(e.msg[0]);
+}
+
+static void lease(const char *text, size_t len)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct lease_text l, again;
+
+	if (lease_parse(text, len, &l, NULL) < 0)
+		return;
+	assert(lease_format(&l, &b) == 0);
+	assert(lease_parse(b.data, b.len, &again, NULL) == 0);
+	assert(strcmp(l.uid, again.uid) == 0 && l.ip == again.ip);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	char *text;
+
+	if (len == 0 || !(text = strndup((const char *)data + 1, len - 1)))
+		return 0;
+	if (data[0] % 3 == 0)
+		manifest((const char *)data + 1, len - 1);
+	else if (data[0] % 3 == 1)
+		option(text);
+	else
+		lease((const char *)data + 1, len - 1);
+	free(text);
+	return 0;
+}
