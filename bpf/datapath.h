@@ -11,7 +11,7 @@
 
 #define DP_LAYOUT 1 /* of the pinned maps: part of their path */
 
-#define DP_ENDPOINTS_MAX 65536 /* on one host */
+#define DP_ENDPOINTS_MAX 16384 /* on one host, gateways included */
 #define DP_NETWORKS_MAX  8192
 #define DP_EVENTS_BYTES  65536    /* of the ring buffer for drop events */
 #define DP_EVENT_GAP_NS  10000000 /* per CPU and reason: 100 events a second */
@@ -58,6 +58,7 @@ struct dp_endpoint_key {
 struct dp_endpoint {
 	__u32 ifindex; /* host side */
 	__u32 mtu;
+	__u32 slot; /* of its traffic counters */
 	__u8 mac[6];
 	__u16 flags; /* enum dp_flags */
 };
@@ -66,6 +67,7 @@ struct dp_endpoint {
 struct dp_iface {
 	__u32 net_id;
 	__u32 ip;
+	__u32 slot;  /* of its traffic counters; given by dp_iface_put() */
 	__u8 mac[6]; /* the only source MAC it may use */
 	__u16 flags; /* enum dp_flags */
 };
@@ -76,22 +78,27 @@ struct dp_network {
 	__u32 mask;
 	__u32 gateway;
 	__u32 gateway_ifindex; /* host side */
+	__u32 gateway_slot;    /* of its traffic counters */
 	__u32 mtu;
 	__u8 gateway_mac[6];
 	__u16 flags; /* enum dp_flags */
 };
 
-/* ark_drops, per CPU, indexed by enum dp_drop; and within dp_stats. */
+/* ark_drops, per CPU, indexed by enum dp_drop. */
 struct dp_count {
 	__u64 packets;
 	__u64 bytes;
 };
 
-/* ark_stats, per CPU, keyed by the host side's ifindex. */
-struct dp_stats {
-	struct dp_count tx;      /* from the pod, delivered */
-	struct dp_count rx;      /* to the pod */
-	__u64 drops[DP_DROP_NR]; /* from the pod */
+/* ark_traffic, per CPU, indexed by slot. */
+struct dp_traffic {
+	struct dp_count tx; /* from the pod, delivered */
+	struct dp_count rx; /* to the pod */
+};
+
+/* ark_link_drops, per CPU, keyed by the host side's ifindex. */
+struct dp_link_drops {
+	__u64 packets[DP_DROP_NR]; /* from the pod */
 };
 
 /* ark_events: a sample of the drops. */
@@ -109,9 +116,9 @@ struct dp_event {
 };
 
 _Static_assert(sizeof(struct dp_endpoint_key) == 8, "dp_endpoint_key");
-_Static_assert(sizeof(struct dp_endpoint) == 16, "dp_endpoint");
-_Static_assert(sizeof(struct dp_iface) == 16, "dp_iface");
-_Static_assert(sizeof(struct dp_network) == 28, "dp_network");
+_Static_assert(sizeof(struct dp_endpoint) == 20, "dp_endpoint");
+_Static_assert(sizeof(struct dp_iface) == 20, "dp_iface");
+_Static_assert(sizeof(struct dp_network) == 32, "dp_network");
 _Static_assert(sizeof(struct dp_event) == 40, "dp_event");
 
 /* "spoofed-mac"; "unknown" for what is not a reason. */

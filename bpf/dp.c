@@ -93,7 +93,8 @@ static int keep_maps(struct dp *dp, const struct endpoint_bpf *skel,
 		[DP_MAP_ENDPOINTS] = skel->maps.ark_endpoints,
 		[DP_MAP_IFACES] = skel->maps.ark_ifaces,
 		[DP_MAP_NETWORKS] = skel->maps.ark_networks,
-		[DP_MAP_STATS] = skel->maps.ark_stats,
+		[DP_MAP_TRAFFIC] = skel->maps.ark_traffic,
+		[DP_MAP_LINK_DROPS] = skel->maps.ark_link_drops,
 		[DP_MAP_DROPS] = skel->maps.ark_drops,
 		[DP_MAP_EVENTS] = skel->maps.ark_events,
 	};
@@ -210,6 +211,7 @@ int dp_open(const char *dir, struct dp **ret, struct err *e)
 
 	if (!dp)
 		return err_set(e, -ENOMEM, "out of memory");
+	pthread_mutex_init(&dp->lock, NULL);
 	dp->prog = -EBADF;
 	for (int i = 0; i < DP_MAP_NR; i++)
 		dp->maps[i] = -EBADF;
@@ -227,6 +229,10 @@ int dp_open(const char *dir, struct dp **ret, struct err *e)
 	r = load(dp, layout, e);
 	if (r < 0)
 		return r;
+	r = dp_slots_load(dp);
+	if (r < 0)
+		return err_set(e, r, "read the datapath's tables: %s",
+			       strerror(-r));
 	*ret = take_ptr(dp);
 	return 0;
 }
@@ -238,6 +244,8 @@ void dp_close(struct dp *dp)
 	auto_close_(&dp->prog);
 	for (int i = 0; i < DP_MAP_NR; i++)
 		auto_close_(&dp->maps[i]);
+	pthread_mutex_destroy(&dp->lock);
+	free(dp->slots);
 	free(dp);
 }
 

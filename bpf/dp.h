@@ -53,8 +53,11 @@ int dp_program(const struct dp *dp);
 /* The ring buffer of struct dp_event. Borrowed. */
 int dp_events_map(const struct dp *dp);
 
-/* Tables: put replaces (and a link's counters start with its first put),
- * del is 0 also when nothing was there, get is -ENOENT then. */
+/* Tables: put replaces, del is 0 also when nothing was there, get is -ENOENT
+ * then. A link's counters start with its first put and go with its del; its
+ * slot is given by the datapath, so ->slot of what is put is ignored (and that
+ * of an endpoint is its link's, which must be known before). -ENOSPC when a
+ * table is full. */
 int dp_iface_put(struct dp *dp, uint32_t ifindex, const struct dp_iface *v,
 		 struct err *e);
 int dp_iface_get(struct dp *dp, uint32_t ifindex, struct dp_iface *ret);
@@ -87,7 +90,12 @@ int dp_network_for_each(struct dp *dp,
 				  void *arg),
 			void *arg);
 
-/* Sums over all CPUs. -ENOENT for a link without counters. */
+struct dp_stats {
+	struct dp_traffic traffic;
+	uint64_t drops[DP_DROP_NR]; /* of what it sent */
+};
+
+/* Sums over all CPUs. -ENOENT for a link that is not known. */
 int dp_stats_get(struct dp *dp, uint32_t ifindex, struct dp_stats *ret);
 /* Drops of the whole host, by reason. */
 int dp_drops_get(struct dp *dp, struct dp_count ret[DP_DROP_NR]);

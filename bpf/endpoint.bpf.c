@@ -92,19 +92,22 @@ static __always_inline void event(const struct packet *p, __u32 reason,
 	bpf_ringbuf_submit(ev, 0);
 }
 
-static __always_inline void count_delivered(const struct packet *p, __u32 to)
+static __always_inline void count_delivered(const struct packet *p,
+					    __u32 to_slot)
 {
 	__u32 packets = p->skb->gso_segs ? p->skb->gso_segs : 1;
-	struct dp_stats *tx = bpf_map_lookup_elem(&ark_stats, &p->ifindex);
-	struct dp_stats *rx = bpf_map_lookup_elem(&ark_stats, &to);
+	__u32 from_slot = p->from->slot;
+	struct dp_traffic *from, *to;
 
-	if (tx) {
-		tx->tx.packets += packets;
-		tx->tx.bytes += p->skb->len;
+	from = bpf_map_lookup_elem(&ark_traffic, &from_slot);
+	if (from) {
+		from->tx.packets += packets;
+		from->tx.bytes += p->skb->len;
 	}
-	if (rx) {
-		rx->rx.packets += packets;
-		rx->rx.bytes += p->skb->len;
+	to = bpf_map_lookup_elem(&ark_traffic, &to_slot);
+	if (to) {
+		to->rx.packets += packets;
+		to->rx.bytes += p->skb->len;
 	}
 }
 
@@ -130,7 +133,7 @@ static __always_inline int deliver(const struct packet *p,
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac,
 				sizeof(to->mac), 0))
 		return -DP_DROP_INTERNAL;
-	count_delivered(p, to->ifindex);
+	count_delivered(p, to->slot);
 	if (!(to->flags & DP_VETH))
 		return bpf_redirect(to->ifindex, 0);
 
@@ -151,11 +154,22 @@ static __always_inline bool is_multicast(const struct dp_network *net, __u32 ip)
 	       ip == bpf_htonl(0xffffffff) || ip == (net->base | ~net->mask);
 }
 
+static __always_inline const struct dp_network *
+network_of(const struct packet *p)
+{
+	__u32 net_id = p->from->net_id;
+
+	return bpf_map_lookup_elem(&ark_networks, &net_id);
+}
+
 /* The gateway, for what is outside of the network. */
 static __always_inline int route_outside(const struct packet *p,
-					 const struct dp_network *net,
 					 struct dp_endpoint *to)
 {
+	const struct dp_network *net = network_of(p);
+
+	if (!net)
+		return -DP_DROP_NO_NETWORK;
 	if (is_multicast(net, p->dst))
 		return -DP_DROP_MULTICAST;
 	if (is_inside(net, p->dst))
@@ -163,14 +177,14 @@ static __always_inline int route_outside(const struct packet *p,
 	if (!(net->flags & DP_EGRESS) || (p->from->flags & DP_GATEWAY))
 		return -DP_DROP_NO_EGRESS;
 	to->ifindex = net->gateway_ifindex;
+	to->slot = net->gateway_slot;
 	to->mtu = net->mtu;
 	to->flags = DP_VETH | DP_GATEWAY;
 	__builtin_memcpy(to->mac, net->gateway_mac, sizeof(to->mac));
 	return 0;
 }
 
-static __always_inline int route_ipv4(const struct packet *p,
-				      const struct dp_network *net)
+static __always_inline int route_ipv4(const struct packet *p)
 {
 	struct dp_endpoint_key key = { p->from->net_id, p->dst };
 	const struct dp_endpoint *found;
@@ -183,7 +197,7 @@ static __always_inline int route_ipv4(const struct packet *p,
 		if (to.ifindex == p->ifindex)
 			return -DP_DROP_SELF;
 	} else {
-		r = route_outside(p, net, &to);
+		r = route_outside(p, &to);
 		if (r)
 			return r;
 	}
@@ -191,18 +205,19 @@ static __always_inline int route_ipv4(const struct packet *p,
 }
 
 /* A pod sends from its own address only; a gateway from outside ones, too. */
-static __always_inline bool may_send_from(const struct dp_iface *from,
-					  const struct dp_network *net,
-					  __u32 src)
+static __always_inline bool may_send_from(const struct packet *p)
 {
-	if (src == from->ip)
+	const struct dp_network *net;
+
+	if (p->src == p->from->ip)
 		return true;
-	return (from->flags & DP_GATEWAY) && (net->flags & DP_EGRESS) &&
-	       !is_inside(net, src);
+	if (!(p->from->flags & DP_GATEWAY))
+		return false;
+	net = network_of(p);
+	return net && (net->flags & DP_EGRESS) && !is_inside(net, p->src);
 }
 
-static __always_inline int handle_ipv4(struct packet *p,
-				       const struct dp_network *net)
+static __always_inline int handle_ipv4(struct packet *p)
 {
 	struct __sk_buff *skb = p->skb;
 	const __u32 need = ETH_HLEN + sizeof(struct iphdr);
@@ -220,19 +235,21 @@ static __always_inline int handle_ipv4(struct packet *p,
 	    bpf_ntohs(ip->tot_len) < ip->ihl * 4 ||
 	    bpf_ntohs(ip->tot_len) + ETH_HLEN > skb->len)
 		return -DP_DROP_MALFORMED;
-	if (!may_send_from(p->from, net, p->src))
+	if (!may_send_from(p))
 		return -DP_DROP_SRC_IP;
-	return route_ipv4(p, net);
+	return route_ipv4(p);
 }
 
 /* Every address of the network but the asker's own is at the gateway's MAC. A
  * sender of 0.0.0.0 probes for duplicates: its own address is not answered. */
-static __always_inline int handle_arp(struct packet *p,
-				      const struct dp_network *net)
+static __always_inline int handle_arp(struct packet *p)
 {
+	const struct dp_network *net = network_of(p);
 	struct __sk_buff *skb = p->skb;
 	struct arp_ipv4 a;
 
+	if (!net)
+		return -DP_DROP_NO_NETWORK;
 	if (bpf_skb_load_bytes(skb, 0, &a, sizeof(a)))
 		return -DP_DROP_MALFORMED;
 	p->src = a.sender_ip;
@@ -263,13 +280,10 @@ static __always_inline int handle_arp(struct packet *p,
 static __always_inline int handle(struct packet *p)
 {
 	const struct ethhdr *eth = (void *)(long)p->skb->data;
-	const struct dp_network *net;
-	__u32 net_id;
 
 	p->from = bpf_map_lookup_elem(&ark_ifaces, &p->ifindex);
 	if (!p->from)
 		return -DP_DROP_NO_IFACE;
-	net_id = p->from->net_id;
 	if ((void *)(eth + 1) > (void *)(long)p->skb->data_end)
 		return -DP_DROP_MALFORMED;
 	p->ethertype = eth->h_proto;
@@ -277,19 +291,15 @@ static __always_inline int handle(struct packet *p)
 		return -DP_DROP_SRC_MAC;
 	if (p->skb->vlan_present)
 		return -DP_DROP_VLAN;
+	if (p->ethertype == bpf_htons(ETH_P_ARP))
+		return handle_arp(p);
 	if (p->ethertype == bpf_htons(ETH_P_IPV6))
 		return -DP_DROP_IPV6;
-	if (p->ethertype != bpf_htons(ETH_P_IP) &&
-	    p->ethertype != bpf_htons(ETH_P_ARP))
+	if (p->ethertype != bpf_htons(ETH_P_IP))
 		return -DP_DROP_PROTOCOL;
-	net = bpf_map_lookup_elem(&ark_networks, &net_id);
-	if (!net)
-		return -DP_DROP_NO_NETWORK;
-	if (p->ethertype == bpf_htons(ETH_P_ARP))
-		return handle_arp(p, net);
 	if (eth->h_dest[0] & 1)
 		return -DP_DROP_MULTICAST;
-	return handle_ipv4(p, net);
+	return handle_ipv4(p);
 }
 
 /* Counters are per CPU, and tc ingress runs with softirqs off: nothing on this
@@ -297,10 +307,11 @@ static __always_inline int handle(struct packet *p)
 static __always_inline int drop(const struct packet *p, __u32 reason)
 {
 	struct dp_count *count = bpf_map_lookup_elem(&ark_drops, &reason);
-	struct dp_stats *stats = bpf_map_lookup_elem(&ark_stats, &p->ifindex);
+	struct dp_link_drops *link =
+		bpf_map_lookup_elem(&ark_link_drops, &p->ifindex);
 
-	if (stats && reason < DP_DROP_NR)
-		stats->drops[reason]++;
+	if (link && reason < DP_DROP_NR)
+		link->packets[reason]++;
 	if (count) {
 		count->packets++;
 		count->bytes += p->skb->len;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The datapath's maps, all of them pinned. Memory follows the endpoints that
- * live: nothing is allocated ahead but the drop counters and the events. */
+ * live; allocated ahead are only the traffic counters (an array is looked up
+ * without a call: 512 KiB per CPU), the drop counters and the events. */
 #ifndef BPF_MAPS_BPF_H
 #define BPF_MAPS_BPF_H
 
@@ -21,7 +22,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, DP_ENDPOINTS_MAX + DP_NETWORKS_MAX);
+	__uint(max_entries, DP_ENDPOINTS_MAX);
 	__type(key, __u32);
 	__type(value, struct dp_iface);
 } ark_ifaces SEC(".maps");
@@ -35,12 +36,19 @@ struct {
 } ark_networks SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DP_ENDPOINTS_MAX);
+	__type(key, __u32);
+	__type(value, struct dp_traffic);
+} ark_traffic SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, DP_ENDPOINTS_MAX + DP_NETWORKS_MAX);
+	__uint(max_entries, DP_ENDPOINTS_MAX);
 	__type(key, __u32);
-	__type(value, struct dp_stats);
-} ark_stats SEC(".maps");
+	__type(value, struct dp_link_drops);
+} ark_link_drops SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -35,29 +35,103 @@ static int del(struct dp *dp, enum dp_map map, const void *key,
 	return 0;
 }
 
-/* A link has counters for as long as it is known. */
-static int counters_add(struct dp *dp, uint32_t ifindex, struct err *e)
+/* --- slots of the traffic counters ---------------------------------------- */
+
+static bool slot_is_used(const struct dp *dp, uint32_t slot)
+{
+	return dp->slots[slot / 8] & (1U << slot % 8);
+}
+
+static void slot_set(struct dp *dp, uint32_t slot, bool used)
+{
+	uint8_t bit = (uint8_t)(1U << slot % 8);
+
+	if (slot >= DP_ENDPOINTS_MAX)
+		return;
+	if (used)
+		dp->slots[slot / 8] |= bit;
+	else
+		dp->slots[slot / 8] &= (uint8_t)~bit;
+}
+
+static int note_slot(uint32_t ifindex, const struct dp_iface *v, void *arg)
+{
+	(void)ifindex;
+	slot_set(arg, v->slot, true);
+	return 0;
+}
+
+int dp_slots_load(struct dp *dp)
+{
+	dp->slots = calloc(1, DP_ENDPOINTS_MAX / 8);
+	if (!dp->slots)
+		return -ENOMEM;
+	return dp_iface_for_each(dp, note_slot, dp);
+}
+
+static int slot_take(struct dp *dp, uint32_t *ret, struct err *e)
+{
+	uint32_t slot = 0;
+
+	pthread_mutex_lock(&dp->lock);
+	while (slot < DP_ENDPOINTS_MAX && slot_is_used(dp, slot))
+		slot++;
+	slot_set(dp, slot, true);
+	pthread_mutex_unlock(&dp->lock);
+	if (slot == DP_ENDPOINTS_MAX)
+		return err_set(e, -ENOSPC,
+			       "the datapath's table of links is full");
+	*ret = slot;
+	return 0;
+}
+
+static void slot_give(struct dp *dp, uint32_t slot)
+{
+	pthread_mutex_lock(&dp->lock);
+	slot_set(dp, slot, false);
+	pthread_mutex_unlock(&dp->lock);
+}
+
+/* --- links and endpoints -------------------------------------------------- */
+
+/* Counters from zero, in all CPUs. */
+static int counters_reset(struct dp *dp, uint32_t ifindex, uint32_t slot,
+			  struct err *e)
 {
 	size_t nr = (size_t)dp->nr_cpus;
-	auto_free struct dp_stats *zero = calloc(nr, sizeof(*zero));
+	auto_free struct dp_traffic *traffic = calloc(nr, sizeof(*traffic));
+	auto_free struct dp_link_drops *drops = calloc(nr, sizeof(*drops));
+	int r;
 
-	if (!zero)
+	if (!traffic || !drops)
 		return err_set(e, -ENOMEM, "out of memory");
-	if (bpf_map_update_elem(dp->maps[DP_MAP_STATS], &ifindex, zero,
-				BPF_NOEXIST) == 0 ||
-	    errno == EEXIST)
-		return 0;
-	return err_sys(e, "write the datapath's table of counters");
+	r = put(dp, DP_MAP_TRAFFIC, &slot, traffic, "counters", e);
+	if (r < 0)
+		return r;
+	return put(dp, DP_MAP_LINK_DROPS, &ifindex, drops, "counters", e);
 }
 
 int dp_iface_put(struct dp *dp, uint32_t ifindex, const struct dp_iface *v,
 		 struct err *e)
 {
-	int r = counters_add(dp, ifindex, e);
+	struct dp_iface now, want = *v;
+	bool fresh = dp_iface_get(dp, ifindex, &now) < 0;
+	int r;
 
-	if (r < 0)
-		return r;
-	return put(dp, DP_MAP_IFACES, &ifindex, v, "links", e);
+	if (fresh) {
+		r = slot_take(dp, &want.slot, e);
+		if (r < 0)
+			return r;
+		r = counters_reset(dp, ifindex, want.slot, e);
+	} else {
+		want.slot = now.slot;
+		r = 0;
+	}
+	if (r == 0)
+		r = put(dp, DP_MAP_IFACES, &ifindex, &want, "links", e);
+	if (r < 0 && fresh)
+		slot_give(dp, want.slot);
+	return r;
 }
 
 int dp_iface_get(struct dp *dp, uint32_t ifindex, struct dp_iface *ret)
@@ -67,17 +141,30 @@ int dp_iface_get(struct dp *dp, uint32_t ifindex, struct dp_iface *ret)
 
 int dp_iface_del(struct dp *dp, uint32_t ifindex, struct err *e)
 {
-	int r = del(dp, DP_MAP_IFACES, &ifindex, "links", e);
+	struct dp_iface now;
+	int r = dp_iface_get(dp, ifindex, &now);
 
+	/* The entry goes last: until then it can be found again. */
+	if (del(dp, DP_MAP_LINK_DROPS, &ifindex, "counters", e) < 0)
+		return e ? e->code : -EIO;
 	if (r < 0)
-		return r;
-	return del(dp, DP_MAP_STATS, &ifindex, "counters", e);
+		return 0;
+	r = del(dp, DP_MAP_IFACES, &ifindex, "links", e);
+	if (r == 0)
+		slot_give(dp, now.slot);
+	return r;
 }
 
 int dp_endpoint_put(struct dp *dp, const struct dp_endpoint_key *key,
 		    const struct dp_endpoint *v, struct err *e)
 {
-	return put(dp, DP_MAP_ENDPOINTS, key, v, "endpoints", e);
+	struct dp_endpoint want = *v;
+	struct dp_iface iface;
+
+	if (dp_iface_get(dp, v->ifindex, &iface) < 0)
+		return err_set(e, -ENODEV, "link %u is not known", v->ifindex);
+	want.slot = iface.slot;
+	return put(dp, DP_MAP_ENDPOINTS, key, &want, "endpoints", e);
 }
 
 int dp_endpoint_get(struct dp *dp, const struct dp_endpoint_key *key,
@@ -92,10 +179,19 @@ int dp_endpoint_del(struct dp *dp, const struct dp_endpoint_key *key,
 	return del(dp, DP_MAP_ENDPOINTS, key, "endpoints", e);
 }
 
+/* --- networks ------------------------------------------------------------- */
+
 int dp_network_put(struct dp *dp, uint32_t net_id, const struct dp_network *v,
 		   struct err *e)
 {
-	return put(dp, DP_MAP_NETWORKS, &net_id, v, "networks", e);
+	struct dp_network want = *v;
+	struct dp_iface iface;
+
+	if (dp_iface_get(dp, v->gateway_ifindex, &iface) < 0)
+		return err_set(e, -ENODEV, "gateway's link %u is not known",
+			       v->gateway_ifindex);
+	want.gateway_slot = iface.slot;
+	return put(dp, DP_MAP_NETWORKS, &net_id, &want, "networks", e);
 }
 
 int dp_network_get(struct dp *dp, uint32_t net_id, struct dp_network *ret)
@@ -130,7 +226,7 @@ static int keys_of(struct dp *dp, enum dp_map map, size_t key_size, void **ret,
 					 keys + nr * key_size))
 			break;
 		previous = keys + nr++ * key_size;
-		if (nr > (size_t)DP_ENDPOINTS_MAX + DP_NETWORKS_MAX)
+		if (nr > (size_t)DP_ENDPOINTS_MAX)
 			return -E2BIG;
 	}
 	if (errno != ENOENT)
@@ -200,25 +296,45 @@ static void count_sum(struct dp_count *to, const struct dp_count *from)
 	to->bytes += from->bytes;
 }
 
-int dp_stats_get(struct dp *dp, uint32_t ifindex, struct dp_stats *ret)
+static int traffic_get(struct dp *dp, uint32_t slot, struct dp_traffic *ret)
 {
 	size_t nr = (size_t)dp->nr_cpus;
-	auto_free struct dp_stats *v = calloc(nr, sizeof(*v));
-	int r;
+	auto_free struct dp_traffic *v = calloc(nr, sizeof(*v));
+	int r = v ? get(dp, DP_MAP_TRAFFIC, &slot, v) : -ENOMEM;
 
-	if (!v)
-		return -ENOMEM;
-	r = get(dp, DP_MAP_STATS, &ifindex, v);
-	if (r < 0)
-		return r;
-	memset(ret, 0, sizeof(*ret));
-	for (size_t i = 0; i < nr; i++) {
+	for (size_t i = 0; r == 0 && i < nr; i++) {
 		count_sum(&ret->tx, &v[i].tx);
 		count_sum(&ret->rx, &v[i].rx);
-		for (int k = 0; k < DP_DROP_NR; k++)
-			ret->drops[k] += v[i].drops[k];
 	}
-	return 0;
+	return r;
+}
+
+static int link_drops_get(struct dp *dp, uint32_t ifindex,
+			  uint64_t ret[DP_DROP_NR])
+{
+	size_t nr = (size_t)dp->nr_cpus;
+	auto_free struct dp_link_drops *v = calloc(nr, sizeof(*v));
+	int r = v ? get(dp, DP_MAP_LINK_DROPS, &ifindex, v) : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		for (int k = 0; k < DP_DROP_NR; k++)
+			ret[k] += v[i].packets[k];
+	return r;
+}
+
+int dp_stats_get(struct dp *dp, uint32_t ifindex, struct dp_stats *ret)
+{
+	struct dp_stats stats = { 0 };
+	struct dp_iface iface;
+	int r = dp_iface_get(dp, ifindex, &iface);
+
+	if (r == 0)
+		r = traffic_get(dp, iface.slot, &stats.traffic);
+	if (r == 0)
+		r = link_drops_get(dp, ifindex, stats.drops);
+	if (r == 0)
+		*ret = stats;
+	return r;
 }
 
 int dp_drops_get(struct dp *dp, struct dp_count ret[DP_DROP_NR])

@@ -381,10 +381,10 @@ int network_stats(struct network_mgr *mgr, const char *uid,
 	if (r < 0)
 		return err_set(e, r, "pod %.64s is not attached", uid);
 	*ret = (struct endpoint_stats){
-		.tx_packets = stats.tx.packets,
-		.tx_bytes = stats.tx.bytes,
-		.rx_packets = stats.rx.packets,
-		.rx_bytes = stats.rx.bytes,
+		.tx_packets = stats.traffic.tx.packets,
+		.tx_bytes = stats.traffic.tx.bytes,
+		.rx_packets = stats.traffic.rx.packets,
+		.rx_bytes = stats.traffic.rx.bytes,
 	};
 	memcpy(ret->drops, stats.drops, sizeof(ret->drops));
 	return 0;

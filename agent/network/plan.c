@@ -33,7 +33,7 @@ static void add_if(struct steps *s, bool needed, enum endpoint_step step)
 
 static void plan_absent(struct steps *s, const struct endpoint_have *have)
 {
-	add_if(s, have->known || have->known_old, STEP_FORGET_LINK);
+	add_if(s, have->known_any || have->known_old, STEP_FORGET_LINK);
 	add_if(s, have->link, STEP_LINK_REMOVE);
 	add_if(s, have->shown_any, STEP_HIDE);
 	add_if(s, have->ns_pin, STEP_NS_REMOVE);
@@ -45,10 +45,10 @@ static void plan_present(struct steps *s, const struct endpoint_have *have,
 	bool new_ns = has_ns && !have->ns;
 	bool link_stays = have->link && have->link_right && !new_ns;
 
-	add_if(s, have->known_old || (have->known && !link_stays),
+	add_if(s, have->known_old || (have->known_any && !link_stays),
 	       STEP_FORGET_LINK);
 	add_if(s, have->link && !link_stays, STEP_LINK_REMOVE);
-	add_if(s, have->shown_any && !(link_stays && have->shown), STEP_HIDE);
+	add_if(s, have->shown_any && !link_stays, STEP_HIDE);
 	add_if(s, new_ns && have->ns_pin, STEP_NS_REMOVE);
 	add_if(s, new_ns, STEP_NS_CREATE);
 	add_if(s, !link_stays, STEP_LINK_CREATE);

@@ -45,7 +45,8 @@ struct endpoint_have {
 	bool link;       /* something has the host side's name */
 	bool link_right; /* of the right kind and MTU, its peer in our ns */
 	bool configured; /* the pod's side is up, which comes last there */
-	bool known;      /* by its present ifindex */
+	bool known_any;  /* the datapath has an entry for its ifindex */
+	bool known;      /* and it is right */
 	bool known_old;  /* entries of an earlier ifindex are left */
 	bool program;    /* this build's */
 	bool up;

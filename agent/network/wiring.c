@@ -109,12 +109,14 @@ static int look_at_link(struct work *k, struct endpoint_have *have,
 
 static void look_at_datapath(struct work *k, struct endpoint_have *have)
 {
-	struct dp_iface iface, want_iface = wanted_iface(k->w);
+	struct dp_iface iface = { 0 }, want_iface = wanted_iface(k->w);
 	struct dp_endpoint ep, want_ep = wanted_endpoint(k);
 	struct dp *dp = k->mgr->dp;
 
 	if (have->link) {
-		have->known = dp_iface_get(dp, k->ifindex, &iface) == 0 &&
+		have->known_any = dp_iface_get(dp, k->ifindex, &iface) == 0;
+		want_iface.slot = want_ep.slot = iface.slot;
+		have->known = have->known_any &&
 			      memcmp(&iface, &want_iface, sizeof(iface)) == 0;
 		have->program = dp_is_attached(dp, k->ifindex);
 	}

@@ -61,12 +61,15 @@ static struct dp *dp;
 static int add_endpoint(uint32_t ifindex, uint32_t ip, const uint8_t *mac,
 			uint16_t flags)
 {
+	const struct dp_iface iface = { .net_id = NET, .ip = ip };
 	struct dp_endpoint_key key = { NET, ip };
 	struct dp_endpoint v = { .ifindex = ifindex,
 				 .mtu = 1500,
 				 .flags = flags };
 
 	memcpy(v.mac, mac, 6);
+	if (ifindex != LINK && dp_iface_put(dp, ifindex, &iface, NULL) < 0)
+		return -EIO;
 	return dp_endpoint_put(dp, &key, &v, NULL);
 }
 
@@ -105,8 +108,6 @@ static int setup(struct err *e)
 	if (r == 0)
 		r = set_iface(IP(2), own_mac, DP_VETH);
 	if (r == 0)
-		r = set_network(0);
-	if (r == 0)
 		r = add_endpoint(LINK, IP(2), own_mac, DP_VETH);
 	if (r == 0)
 		r = add_endpoint(PEER, IP(3), peer_mac, DP_VETH);
@@ -114,6 +115,8 @@ static int setup(struct err *e)
 		r = add_endpoint(TAP, IP(4), tap_mac, 0);
 	if (r == 0)
 		r = add_endpoint(GW, IP(1), gw_mac, DP_VETH | DP_GATEWAY);
+	if (r == 0)
+		r = set_network(0);
 	return r;
 }
 
@@ -195,7 +198,7 @@ static void drops(int *verdict_, const struct packet *p, size_t len,
 			EXPECT_EQ(later.drops[k],
 				  mine.drops[k] + (k == reason));
 	}
-	EXPECT_EQ(later.tx.packets, mine.tx.packets);
+	EXPECT_EQ(later.traffic.tx.packets, mine.traffic.tx.packets);
 }
 
 #define START()                                          \
@@ -226,9 +229,12 @@ TEST(a_packet_to_a_neighbour_is_redirected_with_its_mac)
 	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
 	EXPECT_EQ(memcmp(out.eth.h_dest, gw_mac, 6), 0);
 	EXPECT_EQ(dp_stats_get(dp, LINK, &tx), 0);
-	EXPECT_EQ(tx.tx.packets, 3);
-	EXPECT_EQ(tx.tx.bytes, 3 * IN_LEN);
-	EXPECT_EQ(dp_stats_get(dp, PEER, &rx), -ENOENT);
+	EXPECT_EQ(tx.traffic.tx.packets, 3);
+	EXPECT_EQ(tx.traffic.tx.bytes, 3 * IN_LEN);
+	EXPECT_EQ(dp_stats_get(dp, PEER, &rx), 0);
+	EXPECT_EQ(rx.traffic.rx.packets, 1);
+	EXPECT_EQ(rx.traffic.tx.packets, 0);
+	EXPECT_EQ(dp_stats_get(dp, 99, &rx), -ENOENT);
 }
 
 TEST(arp_is_answered_with_the_gateways_mac)
@@ -341,6 +347,7 @@ TEST(what_has_nowhere_to_go_is_dropped)
 	drops(verdict_, &p, IN_LEN, DP_DROP_NO_EGRESS);
 	EXPECT_EQ(dp_network_del(dp, NET, NULL), 0);
 	drops(verdict_, &p, IN_LEN, DP_DROP_NO_NETWORK);
+	EXPECT_EQ(dp_iface_del(dp, LINK, NULL), 0);
 	EXPECT_EQ(dp_iface_del(dp, LINK, NULL), 0);
 	drops(verdict_, &p, IN_LEN, DP_DROP_NO_IFACE);
 }

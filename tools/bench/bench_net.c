@@ -49,6 +49,32 @@ static double quantile(double *v, size_t nr, double q)
 	return v[(size_t)((double)(nr - 1) * q)];
 }
 
+/* Where an attach's time goes: between the calls of this. */
+static struct {
+	const char *name;
+	double us[ATTACHES * 4];
+	size_t nr;
+} steps[32];
+static const char *step_now;
+static double step_began;
+
+static int step(void *arg, const char *name)
+{
+	double t = now_us();
+	size_t i = 0;
+
+	(void)arg;
+	while (step_now && steps[i].name && strcmp(steps[i].name, step_now))
+		i++;
+	if (step_now && steps[i].nr < ATTACHES * 4) {
+		steps[i].name = step_now;
+		steps[i].us[steps[i].nr++] = t - step_began;
+	}
+	step_now = name;
+	step_began = now_us();
+	return 0;
+}
+
 /* --- attach --------------------------------------------------------------- */
 
 static int attach_many(struct network_mgr *mgr, enum network_kind kind,
@@ -66,6 +92,7 @@ static int attach_many(struct network_mgr *mgr, enum network_kind kind,
 		r = network_attach(mgr, "bench", "default", uid, kind, NULL,
 				   &ep, e);
 		in[i] = now_us() - t;
+		step(NULL, NULL);
 		endpoint_clear(&ep);
 	}
 	for (int i = 0; r == 0 && i < ATTACHES; i++) {
@@ -74,6 +101,7 @@ static int attach_many(struct network_mgr *mgr, enum network_kind kind,
 		snprintf(uid, sizeof(uid), "%s-%d", name, i);
 		r = network_detach(mgr, uid, e);
 		out[i] = now_us() - t;
+		step(NULL, NULL);
 	}
 	printf("net_attach_%s_p50 %.2f ms\n", name,
 	       quantile(in, ATTACHES, 0.5) / 1e3);
@@ -334,9 +362,9 @@ static int bench(struct network_mgr *mgr, struct err *e)
 int main(void)
 {
 	char dir[] = "/tmp/arktos-bench-net.XXXXXX", bpf[64];
-	struct network_opts o = { .run_dir = dir,
-				  .state_dir = dir,
-				  .bpf_dir = bpf };
+	struct network_opts o = {
+		.run_dir = dir, .state_dir = dir, .bpf_dir = bpf, .step = step
+	};
 	struct network_mgr *mgr = NULL;
 	struct err e = { 0 };
 	int r;
@@ -351,6 +379,9 @@ int main(void)
 	r = network_mgr_open(&o, &mgr, &e);
 	if (r == 0)
 		r = bench(mgr, &e);
+	for (size_t i = 0; steps[i].name; i++)
+		printf("net_step_%s_p50 %.2f us\n", steps[i].name,
+		       quantile(steps[i].us, steps[i].nr, 0.5));
 	if (r < 0)
 		fprintf(stderr, "bench_net: %s\n", e.msg);
 	if (mgr)

@@ -131,7 +131,7 @@ static void crash_everywhere(enum network_kind kind, bool gateway_too,
 	EXPECT_EQ(map_entries("ark_ifaces"), 0);
 	EXPECT_EQ(map_entries("ark_endpoints"), 0);
 	EXPECT_EQ(map_entries("ark_networks"), 0);
-	EXPECT_EQ(map_entries("ark_stats"), 0);
+	EXPECT_EQ(map_entries("ark_link_drops"), 0);
 	printf("# %d places to crash at\n", at);
 	network_close(l.mgr);
 }
@@ -228,7 +228,7 @@ TEST(what_went_missing_is_repaired)
 	endpoint_clear(&ep);
 	OK(network_gc(l.mgr, NULL, 0, &lab_err));
 	EXPECT_EQ(map_entries("ark_ifaces"), 1);
-	EXPECT_EQ(map_entries("ark_stats"), 1);
+	EXPECT_EQ(map_entries("ark_link_drops"), 1);
 	rt_close(rt);
 	network_close(l.mgr);
 }

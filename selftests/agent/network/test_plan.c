@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* All 2048 things that may be found, and every place to stop at: the plan leads
+/* All 4096 things that may be found, and every place to stop at: the plan leads
  * to where it should, and never through a state in which a link is open. */
 #include "agent/network/plan.h"
 #include "selftests/harness.h"
@@ -14,7 +14,8 @@ static struct endpoint_have have_from(unsigned int bits, bool has_ns)
 
 	h.link_right = h.link && (bits & 8) && (!has_ns || h.ns);
 	h.configured = has_ns && h.link_right && (bits & 16);
-	h.known = h.link && (bits & 32);
+	h.known_any = h.link && (bits & 32);
+	h.known = h.known_any && (bits & 2048);
 	h.known_old = bits & 64;
 	h.program = h.link && (bits & 128);
 	h.up = h.link && (bits & 256);
@@ -25,8 +26,9 @@ static struct endpoint_have have_from(unsigned int bits, bool has_ns)
 
 static void remove_link(struct endpoint_have *h)
 {
-	h->known_old |= h->known;
-	h->link = h->link_right = h->configured = h->known = false;
+	h->known_old |= h->known_any;
+	h->link = h->link_right = h->configured = false;
+	h->known = h->known_any = false;
 	h->program = h->up = h->shown = false;
 }
 
@@ -38,7 +40,7 @@ static bool take(struct endpoint_have *h, enum endpoint_step step,
 	case STEP_FORGET_LINK:
 		h->known_old = false;
 		if (link_goes)
-			h->known = false;
+			h->known = h->known_any = false;
 		return true;
 	case STEP_LINK_REMOVE:
 		remove_link(h);
@@ -58,7 +60,7 @@ static bool take(struct endpoint_have *h, enum endpoint_step step,
 		h->link = h->link_right = true;
 		return true;
 	case STEP_LINK_KNOWN:
-		return h->known = h->link;
+		return h->known = h->known_any = h->link;
 	case STEP_PROGRAM:
 		return h->program = h->link;
 	case STEP_LINK_UP:
@@ -82,7 +84,7 @@ static bool is_there(const struct endpoint_have *h, bool has_ns)
 
 static bool is_gone(const struct endpoint_have *h)
 {
-	return !h->link && !h->known && !h->known_old && !h->shown_any &&
+	return !h->link && !h->known_any && !h->known_old && !h->shown_any &&
 	       !h->ns_pin;
 }
 
@@ -116,7 +118,7 @@ static void follow(int *verdict_, unsigned int bits, bool has_ns, bool present,
 
 TEST(every_plan_leads_there_from_everywhere)
 {
-	for (unsigned int bits = 0; bits < 2048; bits++)
+	for (unsigned int bits = 0; bits < 4096; bits++)
 		for (size_t stop = 0; stop <= STEP_NR; stop++)
 			for (int i = 0; i < 4; i++)
 				follow(verdict_, bits, i & 1, i & 2, stop);
@@ -131,6 +133,7 @@ TEST(what_is_as_it_should_be_is_left_alone)
 		.link = true,
 		.link_right = true,
 		.configured = true,
+		.known_any = true,
 		.known = true,
 		.program = true,
 		.up = true,
