@@ -19,10 +19,6 @@
 #include "bpf/endpoint.skel.h"
 #include "bpf/internal.h"
 
-/* All our filters carry these, so that attaching again replaces ours. */
-#define DP_TC_HANDLE   1
-#define DP_TC_PRIORITY 1
-
 DEFINE_AUTO_PTR(endpoint_bpf, endpoint_bpf__destroy)
 
 /* libbpf tells what went wrong only to a callback. Keep the first line of it,
@@ -224,6 +220,7 @@ int dp_open(const char *dir, struct dp **ret, struct err *e)
 	r = fs_mkdirs(layout, 0700, e);
 	if (r < 0)
 		return r;
+	dp->tcx = dp_has_tcx();
 	libbpf_set_print(libbpf_print);
 	libbpf_said[0] = '\0';
 	r = load(dp, layout, e);
@@ -283,33 +280,4 @@ int dp_unpin(const char *dir, bool all, struct err *e)
 			r = fs_remove_tree(dirfd(d), ent->d_name, e);
 	closedir(d);
 	return r;
-}
-
-int dp_attach(struct dp *dp, uint32_t ifindex, struct err *e)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-			    .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = dp->prog,
-			    .handle = DP_TC_HANDLE, .priority = DP_TC_PRIORITY,
-			    .flags = BPF_TC_F_REPLACE);
-	int r;
-
-	libbpf_said[0] = '\0';
-	r = bpf_tc_hook_create(&hook);
-	if (r < 0 && r != -EEXIST)
-		return fail(e, r, "add clsact to a link");
-	r = bpf_tc_attach(&hook, &opts);
-	if (r < 0)
-		return fail(e, r, "attach the datapath to a link");
-	return 0;
-}
-
-bool dp_is_attached(struct dp *dp, uint32_t ifindex)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-			    .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = DP_TC_HANDLE,
-			    .priority = DP_TC_PRIORITY);
-
-	return bpf_tc_query(&hook, &opts) == 0 && opts.prog_id == dp->prog_id;
 }

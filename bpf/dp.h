@@ -47,6 +47,9 @@ int dp_attach(struct dp *dp, uint32_t ifindex, struct err *e);
 /* Is this build's program on the link's ingress? */
 bool dp_is_attached(struct dp *dp, uint32_t ifindex);
 
+/* Attach by clsact from now on, even where the kernel has TCX. */
+void dp_use_clsact(struct dp *dp);
+
 /* The program, for BPF_PROG_TEST_RUN. Borrowed. */
 int dp_program(const struct dp *dp);
 

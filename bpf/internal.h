@@ -3,6 +3,7 @@
 #define BPF_INTERNAL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dp_map {
@@ -19,11 +20,14 @@ enum dp_map {
 struct dp {
 	int prog;
 	uint32_t prog_id;
+	bool tcx; /* attach by TCX, not clsact */
 	int maps[DP_MAP_NR];
 	int nr_cpus; /* values of a per-CPU map */
 	pthread_mutex_t lock;
 	uint8_t *slots; /* lock; bit per slot of the traffic counters in use */
 };
+
+bool dp_has_tcx(void);
 
 /* Note which slots the links have that are there already. */
 int dp_slots_load(struct dp *dp);

@@ -82,6 +82,31 @@ TEST(containers_and_vms_reach_each_other_with_offloads)
 	network_close(l.mgr);
 }
 
+/* What older kernels do. */
+TEST(without_tcx_the_same_by_clsact)
+{
+	struct endpoint a = ENDPOINT_INIT, v = ENDPOINT_INIT;
+	struct lab l = { .opts.use_clsact = true };
+	struct guest g = { 0 };
+	char cmd[128];
+
+	NEED_ROOT();
+	OK(lab_start(&l));
+	OK(attach(&l, "pod-a", &a));
+	OK(attach_vm(&l, "vm-v", &v));
+	snprintf(cmd, sizeof(cmd),
+		 "tc filter show dev %s ingress | grep -q from_endpoint",
+		 a.ifname);
+	EXPECT_EQ(system(cmd), 0);
+	OK(guest_start(&g, &v, true));
+	EXPECT_EQ(ping_once(a.netns_fd, v.ip), true);
+	EXPECT_EQ(ping_once(g.ns, v.gateway), true);
+	EXPECT_EQ(tcp_bulk(a.netns_fd, g.ns, v.ip, 8 << 20), true);
+	guest_stop(&g);
+	endpoint_clear(&a);
+	network_close(l.mgr);
+}
+
 TEST(attaching_again_finds_the_same)
 {
 	struct endpoint a = ENDPOINT_INIT, again = ENDPOINT_INIT;
