@@ -220,7 +220,6 @@ int dp_open(const char *dir, struct dp **ret, struct err *e)
 	r = fs_mkdirs(layout, 0700, e);
 	if (r < 0)
 		return r;
-	dp->tcx = dp_has_tcx();
 	libbpf_set_print(libbpf_print);
 	libbpf_said[0] = '\0';
 	r = load(dp, layout, e);

@@ -47,8 +47,9 @@ int dp_attach(struct dp *dp, uint32_t ifindex, struct err *e);
 /* Is this build's program on the link's ingress? */
 bool dp_is_attached(struct dp *dp, uint32_t ifindex);
 
-/* Attach by clsact from now on, even where the kernel has TCX. */
-void dp_use_clsact(struct dp *dp);
+/* Attach by TCX from now on, if the kernel has it: cheaper by the packet,
+ * dearer by the attach. Returns whether it does. */
+bool dp_use_tcx(struct dp *dp);
 
 /* The program, for BPF_PROG_TEST_RUN. Borrowed. */
 int dp_program(const struct dp *dp);

@@ -27,8 +27,6 @@ struct dp {
 	uint8_t *slots; /* lock; bit per slot of the traffic counters in use */
 };
 
-bool dp_has_tcx(void);
-
 /* Note which slots the links have that are there already. */
 int dp_slots_load(struct dp *dp);
 

@@ -278,53 +278,35 @@ int option_parse(char *option, struct network_spec *ret, struct err *e)
 	return 0;
 }
 
-int lease_parse(const char *json, size_t len, struct lease_text *ret,
-		struct err *e)
+int lease_parse(const char *text, struct lease_text *ret)
 {
-	struct json_limits limits = { .len = NETWORK_FILE_MAX };
-	const char *uid = NULL, *kind = NULL, *ip = NULL;
-	struct json_ref root, f_uid, f_kind, f_ip;
-	struct lease_text l = { 0 };
-	yyjson_doc *doc = NULL;
-	int r;
+	const char *comma = strchr(text, ',');
+	char ip[INET_ADDRSTRLEN];
+	struct lease_text l;
 
-	r = json_parse_within(json, len, &limits, &doc, e);
-	if (r < 0)
-		return r;
-	root = json_root(doc);
-	f_uid = json_get(&root, "uid");
-	f_kind = json_get(&root, "kind");
-	f_ip = json_get(&root, "ip");
-	r = json_str(&f_uid, &uid, e);
-	if (r == 0)
-		r = json_str(&f_kind, &kind, e);
-	if (r == 0)
-		r = json_str(&f_ip, &ip, e);
-	if (r == 0 &&
-	    (strlen(uid) >= sizeof(l.uid) || ip_parse(ip, &l.ip) < 0 ||
-	     (strcmp(kind, "vm") && strcmp(kind, "container"))))
-		r = err_set(e, -EBADMSG, "not an address lease");
-	if (r == 0) {
-		snprintf(l.uid, sizeof(l.uid), "%s", uid);
-		l.kind = strcmp(kind, "vm") ? NETWORK_CONTAINER : NETWORK_VM;
-		*ret = l;
-	}
-	yyjson_doc_free(doc);
-	return r;
+	if (!comma || (size_t)(comma - text) >= sizeof(ip))
+		return -EBADMSG;
+	memcpy(ip, text, (size_t)(comma - text));
+	ip[comma - text] = '\0';
+	if (ip_parse(ip, &l.ip) < 0)
+		return -EBADMSG;
+	if (strcmp(comma + 1, "vm") == 0)
+		l.kind = NETWORK_VM;
+	else if (strcmp(comma + 1, "container") == 0)
+		l.kind = NETWORK_CONTAINER;
+	else
+		return -EBADMSG;
+	*ret = l;
+	return 0;
 }
 
-int lease_format(const struct lease_text *l, struct buf *b)
+void lease_format(const struct lease_text *l, char ret[LEASE_TEXT_SIZE])
 {
-	struct json_out o = JSON_OUT(b);
 	char ip[INET_ADDRSTRLEN];
 
 	ip_format(l->ip, ip);
-	json_put_object(&o, NULL);
-	json_put_str(&o, "uid", l->uid);
-	json_put_str(&o, "kind", l->kind == NETWORK_VM ? "vm" : "container");
-	json_put_str(&o, "ip", ip);
-	json_put_end(&o);
-	return buf_error(b);
+	snprintf(ret, LEASE_TEXT_SIZE, "%s,%s", ip,
+		 l->kind == NETWORK_VM ? "vm" : "container");
 }
 
 int egress_slot_parse(yyjson_doc *doc, uint32_t *ret, struct err *e)

@@ -37,14 +37,16 @@ int manifest_write(const struct network_spec *spec, uint32_t egress_slot,
 		   struct buf *b);
 int egress_slot_parse(yyjson_doc *doc, uint32_t *ret, struct err *e);
 
+/* "10.88.0.2,container" */
+#define LEASE_TEXT_SIZE 32
+
 struct lease_text {
-	char uid[NETWORK_UID_MAX + 1];
 	enum network_kind kind;
 	uint32_t ip; /* host byte order */
 };
 
-int lease_parse(const char *json, size_t len, struct lease_text *ret,
-		struct err *e);
-int lease_format(const struct lease_text *l, struct buf *b);
+/* 0 or -EBADMSG. */
+int lease_parse(const char *text, struct lease_text *ret);
+void lease_format(const struct lease_text *l, char ret[LEASE_TEXT_SIZE]);
 
 #endif /* AGENT_NETWORK_MANIFEST_H */

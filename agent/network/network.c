@@ -189,8 +189,8 @@ int network_mgr_open(const struct network_opts *opts, struct network_mgr **ret,
 		r = rt_open(NS_OWN, &rt, e);
 	if (r < 0)
 		return r;
-	if (opts->use_clsact)
-		dp_use_clsact(mgr->dp);
+	if (opts->use_tcx)
+		(void)dp_use_tcx(mgr->dp); /* clsact does as well */
 	take_over(mgr, rt);
 	r = dp_unpin(mgr->bpf_dir, false, e);
 	if (r < 0)

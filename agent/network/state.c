@@ -2,12 +2,14 @@
 /*
  * What is kept on disk, below <state>/networks/:
  *
- *	<net_id>/network.json		the network's manifest
- *	<net_id>/pods/<uid>.json	one pod's address
- *	<net_id>/resting/<ip>		released at the file's mtime
+ *	<net_id>/network.json	the network's manifest
+ *	<net_id>/pods/<uid>	a symbolic link to "10.88.0.2,container"
+ *	<net_id>/resting/<ip>	the same, renamed: released at its mtime
  *
- * One file a pod, so that an attach writes O(1) and a damaged file is one
- * pod's.
+ * A lease is one symlink(2): there whole or not at all, at once, and without an
+ * fsync, which on a busy disk takes longer than all the rest of an attach. It
+ * has to survive the agent, and does; when the whole host goes down, the
+ * endpoint it is for goes, too, and the worst is that a pod gets a new address.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -36,7 +38,7 @@ static char *net_path(const struct network_mgr *mgr, uint32_t net_id,
 static char *lease_path(const struct network_mgr *mgr,
 			const struct lease *lease)
 {
-	return str_printf("%s/%u/pods/%s.json", mgr->networks_dir,
+	return str_printf("%s/%u/pods/%s", mgr->networks_dir,
 			  lease->net->net_id, lease->uid);
 }
 
@@ -106,16 +108,18 @@ int state_net_remove(struct network_mgr *mgr, const struct net *net,
 int state_lease_write(struct network_mgr *mgr, const struct lease *lease,
 		      struct err *e)
 {
+	const struct lease_text text = { .kind = lease->kind, .ip = lease->ip };
 	auto_free char *path = lease_path(mgr, lease);
 	auto_free char *resting = resting_path(mgr, lease);
-	auto_buf struct buf b = BUF_INIT;
-	struct lease_text text = { .kind = lease->kind, .ip = lease->ip };
+	char target[LEASE_TEXT_SIZE];
 
-	snprintf(text.uid, sizeof(text.uid), "%s", lease->uid);
-	if (!path || !resting || lease_format(&text, &b) < 0)
+	if (!path || !resting)
 		return err_set(e, -ENOMEM, "out of memory");
+	lease_format(&text, target);
 	(void)unlink(resting); /* a leftover does no harm */
-	return fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+	if (symlink(target, path) < 0)
+		return err_sys(e, "write '%s'", path);
+	return 0;
 }
 
 int state_lease_release(struct network_mgr *mgr, const struct lease *lease,
@@ -132,7 +136,7 @@ int state_lease_release(struct network_mgr *mgr, const struct lease *lease,
 		return err_sys(e, "rename '%s' to '%s'", path, resting);
 	}
 	/* Not touched, the address would only rest too short. */
-	(void)utimensat(AT_FDCWD, resting, NULL, 0);
+	(void)utimensat(AT_FDCWD, resting, NULL, AT_SYMLINK_NOFOLLOW);
 	return 0;
 }
 
@@ -180,26 +184,25 @@ static int bad_file(struct load *l, int r, const char *name)
 
 static int load_lease(struct load *l, int dirfd, const char *name)
 {
-	auto_buf struct buf b = BUF_INIT;
 	auto_free struct lease *lease = calloc(1, sizeof(*lease));
+	char target[LEASE_TEXT_SIZE];
 	struct lease_text text;
+	ssize_t len;
 	int r;
 
 	if (!lease)
 		return err_set(l->e, -ENOMEM, "out of memory");
-	r = fs_read(dirfd, name, NETWORK_FILE_MAX, &b, l->e);
-	if (r == 0)
-		r = lease_parse(buf_str(&b), b.len, &text, l->e);
-	if (r == 0)
-		r = uid_check(text.uid, l->e);
+	r = uid_check(name, l->e);
 	if (r < 0)
 		return bad_file(l, r, name);
-	if (strncmp(name, text.uid, strlen(text.uid)) != 0 ||
-	    strcmp(name + strlen(text.uid), ".json") != 0)
-		return bad_file(l,
-				err_set(l->e, -EBADMSG, "is for pod '%s'",
-					text.uid),
-				name);
+	len = readlinkat(dirfd, name, target, sizeof(target) - 1);
+	target[len > 0 ? len : 0] = '\0';
+	if (lease_parse(target, &text) < 0)
+		return bad_file(
+			l,
+			err_set(l->e, -EBADMSG,
+				"is not a link like '10.88.0.2,container'"),
+			name);
 	r = ipam_take(&l->net->ipam, text.ip);
 	if (r < 0)
 		return bad_file(
@@ -207,7 +210,7 @@ static int load_lease(struct load *l, int dirfd, const char *name)
 			err_set(l->e, r,
 				"its address is taken, or not of the network"),
 			name);
-	memcpy(lease->uid, text.uid, sizeof(lease->uid));
+	snprintf(lease->uid, sizeof(lease->uid), "%s", name);
 	lease->kind = text.kind;
 	lease->ip = text.ip;
 	lease->net = l->net;
@@ -225,7 +228,8 @@ static int load_resting(struct load *l, int dirfd, const char *name)
 	struct stat st;
 	uint32_t ip;
 
-	if (ip_parse(name, &ip) < 0 || fstatat(dirfd, name, &st, 0) < 0)
+	if (ip_parse(name, &ip) < 0 ||
+	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	since = (uint64_t)st.st_mtim.tv_sec * 1000 +
 		(uint64_t)st.st_mtim.tv_nsec / 1000000;

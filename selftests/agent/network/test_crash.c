@@ -214,9 +214,6 @@ TEST(what_went_missing_is_repaired)
 	OK(attach(&l, "pod-a", NETWORK_CONTAINER, &ep));
 	EXPECT_EQ(works(&ep, NETWORK_CONTAINER), true);
 
-	network_close(l.mgr);
-	l.opts.use_clsact = true;
-	OK(lab_open(&l));
 	snprintf(cmd, sizeof(cmd), "tc qdisc del dev %s clsact", ep.ifname);
 	EXPECT_EQ(system(cmd), 0);
 	EXPECT_EQ(works(&ep, NETWORK_CONTAINER), false);

@@ -139,7 +139,8 @@ TEST(what_is_written_is_read_back)
 		.mtu = 1400,
 		.net_id = 5,
 	};
-	struct lease_text lease = { "pod-a", NETWORK_VM, 0x0a010002 }, back;
+	struct lease_text lease = { NETWORK_VM, 0x0a010002 }, back;
+	char text[LEASE_TEXT_SIZE];
 	auto_buf struct buf b = BUF_INIT;
 	struct network_spec got;
 	yyjson_doc *doc = NULL;
@@ -153,12 +154,14 @@ TEST(what_is_written_is_read_back)
 	EXPECT_EQ(slot, 33);
 	yyjson_doc_free(doc);
 
-	buf_reset(&b);
-	ASSERT_EQ(lease_format(&lease, &b), 0);
-	ASSERT_EQ(lease_parse(buf_str(&b), b.len, &back, &e), 0);
-	EXPECT_STREQ(back.uid, "pod-a");
+	lease_format(&lease, text);
+	EXPECT_STREQ(text, "10.1.0.2,vm");
+	ASSERT_EQ(lease_parse(text, &back), 0);
 	EXPECT_EQ(back.kind, NETWORK_VM);
 	EXPECT_EQ(back.ip, 0x0a010002);
+	EXPECT_EQ(lease_parse("10.1.0.2", &back), -EBADMSG);
+	EXPECT_EQ(lease_parse("10.1.0.2,pod", &back), -EBADMSG);
+	EXPECT_EQ(lease_parse("10.1.0,vm", &back), -EBADMSG);
 }
 
 TEST_MAIN()

@@ -170,10 +170,9 @@ TEST(from_clsact_to_tcx_and_back_without_loss)
 	struct scene s = SCENE_INIT;
 
 	NEED_ROOT();
-	s.l.opts.use_clsact = true;
 	OK(scene_start(&s));
 	for (int i = 0; i < RESTARTS; i++) {
-		s.l.opts.use_clsact = i % 2;
+		s.l.opts.use_tcx = i % 2 == 0;
 		OK(lab_restart(&s.l));
 		EXPECT_EQ(flood_on(&s.flood[i % 3], 5), true);
 	}
