@@ -22,7 +22,7 @@ edited() { web_manifest bad | sed "$1"; }
 ok "the agent starts" agent_start --restart-backoff 100ms
 ok "the image is imported" image_web
 ok "a good pod runs" eval 'web_manifest good | apply && wait_for 30 pod_ready good'
-ok "text that is no YAML" refused 'line|YAML|yaml' <<<'kind: [Pod'
+ok "text that is no YAML" refused "expected ','" <<<'kind: [Pod'
 ok "another kind" refused 'Pod' <<<'{"apiVersion": "v1", "kind": "Pot",
 "metadata": {"name": "bad"}}'
 ok "an unknown field is named" \
