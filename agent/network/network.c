@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,9 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 #include "netns/netns.h"
+
+#define LOCK_TRIES    60
+#define LOCK_PAUSE_MS 50
 
 DEFINE_AUTO_PTR(network_mgr, network_close)
 
@@ -81,6 +85,19 @@ void network_close(struct network_mgr *mgr)
 	free(mgr);
 }
 
+/* An agent that was just killed may hold it for a moment yet: until its last
+ * thread and a child on its way to exec are gone. */
+static int lock_waiting(int fd)
+{
+	int r = flock(fd, LOCK_EX | LOCK_NB);
+
+	for (int i = 0; r < 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+		(void)poll(NULL, 0, LOCK_PAUSE_MS);
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
+	return r;
+}
+
 static int lock_state(struct network_mgr *mgr, struct err *e)
 {
 	auto_free char *path = str_printf("%s/lock", mgr->networks_dir);
@@ -90,7 +107,7 @@ static int lock_state(struct network_mgr *mgr, struct err *e)
 	mgr->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (mgr->lock_fd < 0)
 		return err_sys(e, "open '%s'", path);
-	if (flock(mgr->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (lock_waiting(mgr->lock_fd) < 0)
 		return err_set(e, -EBUSY, "'%s': another agent has it open",
 			       path);
 	return 0;
