@@ -214,6 +214,19 @@ TEST(a_pod_is_dismantled_in_the_reverse_order_of_its_making)
 		EXPECT_EQ(w->plan.steps[i].kind, order[i]);
 }
 
+TEST(a_deleted_pod_that_was_taken_over_is_dismantled_as_if_all_were_there)
+{
+	struct world *w = world(0, 1, false);
+
+	w->pod.saved = w->pod.deleting = true;
+	w->pod.cgroup_maybe = w->pod.network_maybe = true;
+	w->pod.volumes_maybe = true;
+	plan(w);
+	EXPECT_EQ(has(&w->plan, STEP_NETWORK_DOWN, 0), true);
+	EXPECT_EQ(has(&w->plan, STEP_VOLUMES_DOWN, 0), true);
+	EXPECT_EQ(has(&w->plan, STEP_CGROUP_DOWN, 0), true);
+}
+
 TEST(a_dead_supervisor_is_replaced_before_containers_are)
 {
 	struct world *w = world(0, 1, true);
