@@ -189,8 +189,8 @@ ok "with an address that somebody else has, too" eval \
 ok "they do not reach each other" eval '! node exec init -- wget -q -T 2 -O - \
 	http://$(acme .status.podIP):8080/'
 ok "its root is nobody on the host" eval \
-	'for p in $(our_processes); do [ "$(stat -c %u /proc/$p)" -ge 1048576 ] &&
-	exit 0; done; exit 1'
+	'(for p in $(our_processes); do
+	[ "$(stat -c %u /proc/$p)" -ge 1048576 ] && exit 0; done; exit 1)'
 
 # --- static pods
 ok "a file in the manifests folder is a pod" eval \
