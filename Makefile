@@ -241,4 +241,5 @@ distclean:
 .PHONY: all build-tests build-fuzz build-bench deps up down check fuzz bench \
 	format install clean distclean
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -path $(DEPS) -prune -o -type f -name '*.d' -print \
+	2>/dev/null)
