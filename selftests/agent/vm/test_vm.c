@@ -53,6 +53,12 @@ TEST(grows_and_shrinks_as_the_guest_sees_it)
 	EXPECT_EQ(guest_cpus(&g), 2);
 	EXPECT_EQ(guest_mem_kib(&g) - small, 256 << 10);
 
+	EXPECT_EQ(guest_resize(&g, 5000, 512, RESIZE_MS, &res, &e), 0);
+	EXPECT_EQ(res.state, VM_RESIZE_INFEASIBLE);
+	EXPECT_STREQ(res.why, "5 CPUs wanted, the node has 4");
+	EXPECT_EQ(res.actual.cpu_milli, 1500);
+	EXPECT_EQ(guest_cpus(&g), 2);
+
 	EXPECT_EQ(guest_resize(&g, 1000, 256, RESIZE_MS, &res, &e), 0);
 	EXPECT_STREQ(res.why, "");
 	EXPECT_EQ(guest_cpus(&g), 1);
