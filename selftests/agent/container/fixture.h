@@ -220,18 +220,26 @@ static MAYBE int pod_start(struct pod *p, const char *fmt, ...)
 	return r;
 }
 
+/* A time to sleep that only this test's processes sleep, $T in scripts: tests
+ * of other runs on the machine must not be counted. */
+static MAYBE int sleep_time(void)
+{
+	return 1000000 + (int)getpid();
+}
+
 /* @script for sh -c, without double quotes; @more: members, with a comma
  * before each. */
 static MAYBE int pod_run(struct pod *p, const char *name, const char *script,
 			 const char *more)
 {
 	/* The first of two members of a name counts. */
-	return pod_start(p,
-			 "{\"name\":\"%s\",\"argv\":[\"/bin/sh\",\"-c\",\"%s\"]"
-			 "%s,\"layers\":[\"%s\"],\"rw\":\"%s/rw-%s\","
-			 "\"caps\":\"" CAPS "\",\"log\":\"%s/%s.log\"}",
-			 name, script, more, p->layer, p->state, name, p->log,
-			 name);
+	return pod_start(
+		p,
+		"{\"name\":\"%s\",\"argv\":[\"/bin/sh\",\"-c\",\"%s\"]"
+		"%s,\"env\":[\"T=%d\"],\"layers\":[\"%s\"],\"rw\":\"%s/rw-%s\","
+		"\"caps\":\"" CAPS "\",\"log\":\"%s/%s.log\"}",
+		name, script, more, sleep_time(), p->layer, p->state, name,
+		p->log, name);
 }
 
 /* Wait until @name has exited; p->proc tells how. */
@@ -323,9 +331,14 @@ static MAYBE int count_procs_of(const char *needle, size_t needle_len)
 	return n;
 }
 
-#define count_procs(path)   count_procs_of(path, strlen(path))
-/* Of a command line's literal, with a NUL between arguments. */
-#define count_args(literal) count_procs_of(literal, sizeof(literal) - 1)
+#define count_procs(path) count_procs_of(path, strlen(path))
+static MAYBE int count_sleepers(void)
+{
+	char needle[32] = "sleep";
+
+	snprintf(needle + 6, sizeof(needle) - 6, "%d", sleep_time());
+	return count_procs_of(needle, 6 + strlen(needle + 6) + 1);
+}
 
 /* A line "Key:\tvalue" of /proc/<pid>/status. Static memory. */
 static MAYBE const char *proc_status(pid_t pid, const char *key)

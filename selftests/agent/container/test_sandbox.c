@@ -32,13 +32,13 @@ TEST(nothing_is_left_after_shutdown)
 	struct pod p = POD_INIT;
 
 	ASSERT_EQ(pod_up(&p, NULL), 0);
-	ASSERT_EQ(pod_run(&p, "a", "sleep 1000 & sleep 1000", ""), 0);
-	ASSERT_EQ(pod_run(&p, "b", "trap '' TERM; sleep 1000", ""), 0);
+	ASSERT_EQ(pod_run(&p, "a", "sleep $T & sleep $T", ""), 0);
+	ASSERT_EQ(pod_run(&p, "b", "trap '' TERM; sleep $T", ""), 0);
 	EXPECT_GE(count_procs(p.run), 1);
 	pod_down(&p);
 	EXPECT_STREQ(p.e.msg, "");
 	EXPECT_EQ(count_procs(p.run), 0);
-	EXPECT_EQ(count_args("sleep\0001000"), 0);
+	EXPECT_EQ(count_sleepers(), 0);
 }
 
 TEST(exit_is_kept_until_acked)
@@ -94,7 +94,7 @@ TEST(signals_and_their_exit_codes)
 	EXPECT_EQ(p.proc.exit_code, 42);
 	EXPECT_EQ(p.proc.signal, 0);
 
-	ASSERT_EQ(pod_run(&p, "deaf", "sleep 1000", ""), 0);
+	ASSERT_EQ(pod_run(&p, "deaf", "sleep $T", ""), 0);
 	ASSERT_EQ(sandbox_kill(p.sb, "deaf", SIGKILL, &p.e), 0);
 	ASSERT_EQ(pod_wait(&p, "deaf"), 0);
 	EXPECT_EQ(p.proc.exit_code, 137);
@@ -207,7 +207,7 @@ TEST(supervisor_outlives_the_agent_and_is_adopted)
 	agent = fork();
 	if (agent == 0) {
 		if (pod_up(&p, NULL) < 0 ||
-		    pod_run(&p, "web", "sleep 1000", "") < 0)
+		    pod_run(&p, "web", "sleep $T", "") < 0)
 			_exit(1);
 		raise(SIGKILL);
 	}
@@ -258,9 +258,9 @@ TEST(killing_the_supervisor_kills_the_pod)
 	pid_t a, b;
 
 	ASSERT_EQ(pod_up(&p, NULL), 0);
-	ASSERT_EQ(pod_run(&p, "a", "sleep 1000 & sleep 1000", ""), 0);
+	ASSERT_EQ(pod_run(&p, "a", "sleep $T & sleep $T", ""), 0);
 	a = p.proc.pid;
-	ASSERT_EQ(pod_run(&p, "b", "sleep 1000", ",\"sharePid\":true"), 0);
+	ASSERT_EQ(pod_run(&p, "b", "sleep $T", ",\"sharePid\":true"), 0);
 	b = p.proc.pid;
 	died.fd = pidfd_open(b, 0);
 	ASSERT_EQ(pidfd_send_signal(sandbox_pidfd(p.sb), SIGKILL, NULL, 0), 0);
@@ -301,19 +301,22 @@ TEST(finished_init_container_survives_the_supervisor)
 TEST(orphans_in_a_shared_pid_namespace_die_with_their_container)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct pollfd died = { .events = POLLIN };
 
 	ASSERT_EQ(pod_up(&p, NULL), 0);
-	ASSERT_EQ(pod_run(&p, "other", "sleep 3333", ",\"sharePid\":true"), 0);
-	ASSERT_EQ(pod_run(&p, "web", "(sleep 2222 &) ; sleep 0.2; exit 1",
+	ASSERT_EQ(pod_run(&p, "other", "sleep $T", ",\"sharePid\":true"), 0);
+	ASSERT_EQ(pod_run(&p, "web",
+			  "(sleep $T &); trap 'exit 1' TERM; while :; do "
+			  "sleep 0.01; done",
 			  ",\"sharePid\":true"),
 		  0);
+	while (count_sleepers() != 2)
+		sched_yield(); /* the test's time limit ends it */
+	ASSERT_EQ(sandbox_kill(p.sb, "web", SIGTERM, &p.e), 0);
 	ASSERT_EQ(pod_wait(&p, "web"), 0);
-	EXPECT_EQ(count_args("sleep\0002222"), 0);
-	EXPECT_GE(count_args("sleep"), 1);
+	EXPECT_EQ(p.proc.exit_code, 1);
+	EXPECT_EQ(count_sleepers(), 1); /* the other's */
 	ASSERT_EQ(sandbox_kill(p.sb, "other", SIGKILL, &p.e), 0);
 	EXPECT_EQ(pod_wait(&p, "other"), 0);
-	(void)died;
 }
 
 TEST(many_requests_at_once_from_two_clients)
@@ -383,7 +386,7 @@ TEST(supervisor_is_small)
 	ASSERT_EQ(pod_up(&other, NULL), 0);
 	ASSERT_EQ(pod_run(&p, "busy", "yes | head -c 400000", ""), 0);
 	ASSERT_EQ(pod_wait(&p, "busy"), 0);
-	ASSERT_EQ(pod_run(&p, "web", "sleep 1000", ""), 0);
+	ASSERT_EQ(pod_run(&p, "web", "sleep $T", ""), 0);
 	kib = private_kib(sandbox_pid(p.sb));
 	printf("# %ld KiB private\n", kib);
 	EXPECT_GE(300, kib);
@@ -417,7 +420,7 @@ TEST(two_hundred_random_kills)
 			(void)sandbox_kill(sb, "web", SIGKILL, NULL);
 			_exit(0);
 		}
-		r = pod_run(&p, "web", "sleep 1000", "");
+		r = pod_run(&p, "web", "sleep $T", "");
 		waitpid(killer, NULL, 0);
 		if (r == -EREMOTEIO) {
 			refused++;
@@ -463,7 +466,7 @@ TEST(supervisor_killed_at_random_leaves_nobody)
 			int r;
 
 			snprintf(name, sizeof(name), "c%d", k);
-			r = pod_run(&p, name, "sleep 7777 & sleep 7777", "");
+			r = pod_run(&p, name, "sleep $T & sleep $T", "");
 			EXPECT_EQ(r == 0 || r == -EPIPE, 1);
 		}
 		waitpid(killer, NULL, 0);
@@ -471,7 +474,7 @@ TEST(supervisor_killed_at_random_leaves_nobody)
 		ASSERT_EQ(poll(&died, 1, EVENT_MS), 1);
 		sandbox_close(p.sb);
 		p.sb = NULL;
-		EXPECT_EQ(count_args("sleep\0007777"), 0);
+		EXPECT_EQ(count_sleepers(), 0);
 	}
 	EXPECT_EQ(count_procs(p.run), 0);
 }
