@@ -45,8 +45,6 @@ struct qga {
 	struct qga_info info;
 };
 
-DEFINE_AUTO_PTR(qga, qga_free)
-
 static void qga_unlink(struct qga_request *rq)
 {
 	struct qga_request **p = &rq->g->requests;
