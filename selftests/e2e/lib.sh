@@ -200,7 +200,12 @@ nothing_left() { ! leftovers | grep .; }
 e2e_cleanup()
 {
 	local p
+	touch "$E2E/enough" # ends what a test does in the background
 	[ -n "${E2E_KEEP-}" ] && return
+	for p in $(jobs -p); do
+		kill "$p" 2>/dev/null
+	done
+	[ -z "$AGENT_PID" ] || kill -9 "$AGENT_PID" 2>/dev/null
 	for p in $(our_processes); do
 		kill -9 "$p" 2>/dev/null
 	done

@@ -23,8 +23,9 @@ pids=()
 finish()
 {
 	local p
+	# TERM, which timeout passes on: with KILL its QEMU would live on.
 	for p in "${pids[@]+"${pids[@]}"}"; do
-		kill -9 "$p" 2>/dev/null && wait "$p" 2>/dev/null
+		kill "$p" 2>/dev/null && wait "$p" 2>/dev/null
 	done
 	rm -rf "$work" "$list"
 }
