@@ -58,6 +58,8 @@ static struct err lab_err;
 
 static inline int lab_host(void)
 {
+	/* Namespaces inherit it from the host's, which may be a router. */
+	const struct ns_sysctl off = { "ipv4/ip_forward", "0" };
 	struct rt *rt = NULL;
 	struct rt_link lo;
 	int r;
@@ -65,7 +67,9 @@ static inline int lab_host(void)
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
 	    mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
-	r = rt_open(NS_OWN, &rt, &lab_err);
+	r = ns_sysctls(NS_OWN, &off, 1, &lab_err);
+	if (r == 0)
+		r = rt_open(NS_OWN, &rt, &lab_err);
 	if (r == 0)
 		r = rt_link_find(rt, "lo", &lo, &lab_err);
 	if (r == 0)
