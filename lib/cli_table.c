@@ -83,7 +83,9 @@ static size_t width_of(const char *s)
 static void put_cell(struct buf *b, const char *s)
 {
 	for (; *s; s++)
-		buf_putc(b, iscntrl((unsigned char)*s) ? '?' : *s);
+		buf_putc(b, *s == '\n'                   ? ' '
+			    : iscntrl((unsigned char)*s) ? '?'
+							 : *s);
 }
 
 int cli_table_print(const struct cli_table *t, struct buf *b)

@@ -20,6 +20,7 @@
 
 #define TIMEOUT_MS 30000
 #define READ_SIZE  16384
+#define BACKLOG_MS 10 /* between two tries to connect */
 
 struct http_client {
 	int fd;

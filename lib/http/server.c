@@ -426,8 +426,9 @@ static void conn_drain(struct http_conn *c)
 static void drain_ready(struct http_conn *c)
 {
 	char ignored[4096];
+	ssize_t n = recv(c->fd, ignored, sizeof(ignored), 0);
 
-	if (recv(c->fd, ignored, sizeof(ignored), 0) == 0)
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		conn_close(c);
 }
 
