@@ -141,7 +141,7 @@ with_libraries() # PACKAGE...
 	echo "$@"
 	apt-cache depends --recurse --no-recommends --no-suggests \
 		--no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
-		grep -E '^lib[a-z0-9.+-]+$' | grep -v -- -perl | sort -u
+		sed -nE '/-perl/d; /^lib[a-z0-9.+-]+$/p' | sort -u
 }
 
 u32() { od -An -tu4 -j "$2" -N 4 "$1" | tr -d ' '; }
