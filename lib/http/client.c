@@ -97,11 +97,18 @@ static int connect_within(int fd, const struct sockaddr_storage *addr,
 	int error = 0, r;
 	socklen_t size = sizeof(error);
 
-	if (connect(fd, (const struct sockaddr *)addr, len) == 0)
-		return 0;
-	if (errno != EINPROGRESS)
-		return -errno; /* EAGAIN of a unix socket: its backlog is full
-				*/
+	/* EAGAIN of a unix socket: its backlog is full, and nothing tells when
+	 * there is room again. */
+	while (connect(fd, (const struct sockaddr *)addr, len) < 0) {
+		if (errno == EINPROGRESS)
+			goto pending;
+		if (errno != EAGAIN || timeout_ms <= 0)
+			return -errno;
+		(void)poll(NULL, 0, BACKLOG_MS);
+		timeout_ms -= BACKLOG_MS;
+	}
+	return 0;
+pending:
 	r = wait_for(fd, POLLOUT, timeout_ms);
 	if (r < 0)
 		return r;

@@ -630,7 +630,7 @@ TEST(mutilated_requests_do_no_harm)
 	unsigned x = 1;
 
 	ASSERT_EQ(start(), true);
-	for (int n = 0; n < 300; n++) {
+	for (int n = 0; n < 1500; n++) {
 		const char *seed = seeds[n % ARRAY_SIZE(seeds)];
 		size_t len = strlen(seed);
 		char text[512];
