@@ -16,13 +16,13 @@ backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
 
 of_role() # supervisor|qemu|agent
 {
-	local p exe
+	local p comm
 	[ "$1" = agent ] && echo "$AGENT_PID" && return
 	our_cgroups | while read -r c; do
 		find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null
 	done | sort -un | while read -r p; do
-		exe=$(readlink "/proc/$p/exe")
-		case $1:${exe##*/} in
+		comm=$(cat "/proc/$p/comm" 2>/dev/null)
+		case $1:$comm in
 		supervisor:arktos-pod | qemu:qemu-system*) echo "$p" ;;
 		esac
 	done
