@@ -519,6 +519,9 @@ static void sandbox_died(struct pod *pod)
 {
 	log_warn("pod %s: its supervisor has ended, and all in it", pod->key);
 	close_sandbox(pod);
+	/* With the host's pid namespace they do not end with it. */
+	if (pod->spec->host_pid && pod->cg)
+		(void)cg_kill(pod->cg, NULL); /* again when it is removed */
 	take_leftover_exits(pod);
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		if (pod->ctrs[i].phase == CTR_RUNNING)
