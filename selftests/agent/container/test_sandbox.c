@@ -305,7 +305,7 @@ TEST(orphans_in_a_shared_pid_namespace_die_with_their_container)
 	ASSERT_EQ(pod_up(&p, NULL), 0);
 	ASSERT_EQ(pod_run(&p, "other", "sleep $T", ",\"sharePid\":true"), 0);
 	ASSERT_EQ(pod_run(&p, "web",
-			  "(sleep $T &); trap 'exit 1' TERM; while :; do "
+			  "trap 'exit 1' TERM; (sleep $T &); while :; do "
 			  "sleep 0.01; done",
 			  ",\"sharePid\":true"),
 		  0);

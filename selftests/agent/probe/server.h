@@ -3,8 +3,10 @@
 #ifndef SELFTESTS_AGENT_PROBE_SERVER_H
 #define SELFTESTS_AGENT_PROBE_SERVER_H
 
+#include <signal.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/crypto.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,6 +31,14 @@ struct server {
 	int fd, served;
 	SSL_CTX *ctx;
 };
+
+/* Servers are detached threads: they may still write, and use OpenSSL, while
+ * the test's process ends. */
+__attribute__((constructor)) static void server_outlives_main(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
 
 static inline SSL_CTX *server_tls(void)
 {
