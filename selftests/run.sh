@@ -106,17 +106,30 @@ for t in "${native[@]+"${native[@]}"}"; do
 	run_one "$name" "$limit" "$cmd"
 done
 
-if [ ${#guest[@]} -gt 0 ] && [ -x selftests/guest/lane.sh ]; then
-	for t in "${guest[@]}"; do
-		echo "$t"
-	done >"$logs/guest.list"
-	echo "# guest lane"
-	timeout -k 10 900 selftests/guest/lane.sh "$logs/guest.list" \
-		>"$logs/guest.log" 2>&1 </dev/null
+# Boot the guest for one list of tests.
+run_lane() # NAME ACCELERATOR
+{
+	local log=$logs/$1.log rc
+	[ -s "$logs/$1.list" ] || return 0
+	echo "# guest lane: $1"
+	LANE_ACCEL=$2 LANE_SECONDS=1200 timeout -k 10 1260 \
+		selftests/guest/lane.sh "$logs/$1.list" >"$log" 2>&1 </dev/null
 	rc=$?
-	grep -aE '^(ok|not ok|#)' "$logs/guest.log"
-	[ $rc -ne 0 ] && tail -40 "$logs/guest.log" | sed 's,^,#   ,'
-	account guest $rc "$logs/guest.log"
+	grep -aE '^(ok|not ok|#)' "$log"
+	[ $rc -ne 0 ] && tail -40 "$log" | sed 's,^,#   ,'
+	account "$1" $rc "$log"
+}
+
+# With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel
+# changes its own (a tc hook's static key, while packets come in): int3 Oops. So
+# what works on the datapath gets a guest whose vCPUs take turns.
+if [ ${#guest[@]} -gt 0 ] && [ -x selftests/guest/lane.sh ]; then
+	printf '%s\n' "${guest[@]}" | grep -E '^[^ ]*(/network/|netns|bpf)' \
+		>"$logs/guest-network.list"
+	printf '%s\n' "${guest[@]}" | grep -vE '^[^ ]*(/network/|netns|bpf)' \
+		>"$logs/guest.list"
+	run_lane guest tcg
+	run_lane guest-network tcg,thread=single
 fi
 
 [ -n "$failures" ] && echo "# failed:$failures (whole logs in $logs)"

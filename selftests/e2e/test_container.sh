@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: both
+# LANE: native
 # SECONDS: 240
 # The life of a container pod, from outside: run, reach, look inside, resize,
 # restart, delete.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: both
+# LANE: native
 # SECONDS: 240
 # What a manifest can say, seen from outside: init containers, environment,
 # volumes, security, probes, restart policies, logs, exec, static pods, tenants.

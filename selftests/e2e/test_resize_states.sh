@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: both
+# LANE: native
 # SECONDS: 180
 # The states of a resize, on a node that is nearly full: deferred and granted
 # when something is freed, infeasible, refused below use, with and without

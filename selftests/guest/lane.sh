@@ -10,7 +10,8 @@
 # host's root is seen read-only, at the same paths; see init.c and inside.sh.
 #
 # LANE_SECONDS (900) is the hard limit of the whole; LANE_MEMORY (3G) and
-# LANE_CPUS (2) size the guest; LANE_ACCEL (tcg) may be kvm where that works.
+# LANE_CPUS (2) size the guest; LANE_ACCEL (tcg) may be kvm where that works,
+# or tcg,thread=single.
 set -u
 cd "$(dirname "$0")/../.."
 O=${O:-build}
@@ -84,9 +85,6 @@ memory=${LANE_MEMORY:-3G}
 accel=${LANE_ACCEL:-tcg}
 cpu=max
 [ "$accel" = kvm ] && cpu=host
-# With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel
-# changes its own (a tc hook's static key, while packets come in): int3 Oops.
-[ "$accel" = tcg ] && accel=tcg,thread=single
 
 make_initrd
 start_virtiofsd
