@@ -180,6 +180,41 @@ TEST(sync_is_sent_again)
 	peer_join(p);
 }
 
+/* The agent starts with two syncs in its buffer, and answers both. */
+SCRIPT(wakes_up_to_two_syncs)
+{
+	static const char stray[] =
+		"{\"error\": {\"class\": \"GenericError\", \"desc\": "
+		"\"JSON parse error, stray '\xef\xbf\xbd'\"}}\n";
+	unsigned long long first;
+	char text[128];
+
+	peer_hear(p);
+	first = peer_id(p);
+	peer_hear(p);
+	peer_say(p, stray);
+	snprintf(text, sizeof(text), "\xff{\"return\": %llu}\n", first);
+	peer_say(p, text);
+	snprintf(text, sizeof(text), "\xff{\"return\": %llu}\n", peer_id(p));
+	peer_hear(p); /* the ping */
+	peer_say(p, stray);
+	peer_say(p, text);
+	peer_say(p, "{\"return\": {}}\n");
+	peer_hear(p);
+}
+
+TEST(the_answer_to_an_older_sync_is_no_answer_to_a_request)
+{
+	struct peer *p = peer_start(wakes_up_to_two_syncs);
+	struct qga *g = connect_to(p);
+	struct err e = { 0 };
+
+	EXPECT_EQ(qga_ping(g, 9000, &e), 0);
+	EXPECT_STREQ(e.msg, "");
+	qga_free(g);
+	peer_join(p);
+}
+
 SCRIPT(floods)
 {
 	static char junk[1 << 16];
