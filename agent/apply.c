@@ -455,7 +455,6 @@ static int one_round(struct pod *pod, uint64_t *wake_ms, struct err *e)
 		int r = apply_step(pod, &plan.steps[i], wake_ms, e);
 
 		if (r < 0) {
-			pod->failed_step = plan.steps[i].kind;
 			return err_wrap(e, r, "%s",
 					step_name(plan.steps[i].kind));
 		}

@@ -15,11 +15,9 @@
 #include "lib/wq.h"
 
 struct api;
-struct cg_events;
 struct manifests;
 struct prober;
 struct puller;
-struct volume_mgr;
 
 #define SECCOMP_CACHE 8
 #define USERNS_RANGE  65536u
@@ -63,7 +61,6 @@ struct agent {
 	char kvm_why[256];
 	bool userns;
 	char userns_why[256];
-	char boot_id[40];
 	int64_t started_us;
 	atomic_bool stopping, drained;
 	int probe_threads; /* atomic */

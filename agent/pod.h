@@ -186,7 +186,6 @@ struct pod {
 	struct vm *vm;
 	struct resize_status resize;
 	unsigned int failures; /* of the present step, for its back-off */
-	int failed_step;       /* enum step_kind */
 	char unschedulable[POD_MESSAGE_MAX]; /* why it is not admitted */
 	char trouble[POD_MESSAGE_MAX];       /* why the last step failed */
 	struct pod_watch *watch;             /* watch.c */
