@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "controlplane/apiserver/internal.h"
-#include "controlplane/apiserver/lifecycle.h"
+#include "controlplane/apiserver/admission/lifecycle.h"
 #include "lib/fs.h"
 #include "lib/http/tls.h"
 #include "lib/str.h"

@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "controlplane/apiserver/access.h"
+#include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/apiserver.h"
-#include "controlplane/apiserver/pki.h"
+#include "controlplane/apiserver/authn/pki.h"
 #include "controlplane/apiserver/selector.h"
 #include "controlplane/schema/types.h"
 #include "controlplane/store/store.h"

@@ -3,7 +3,7 @@
 #define CONTROLPLANE_APISERVER_WRITE_H
 
 #include "controlplane/apiserver/internal.h"
-#include "controlplane/apiserver/lifecycle.h"
+#include "controlplane/apiserver/admission/lifecycle.h"
 
 #define WRITE_TRIES 50 /* against others changing the same object */
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "controlplane/apiserver/pki.h"
+#include "controlplane/apiserver/authn/pki.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
 #include "lib/fs.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What comes with tenants and namespaces, and how they end. */
-#ifndef CONTROLPLANE_APISERVER_LIFECYCLE_H
-#define CONTROLPLANE_APISERVER_LIFECYCLE_H
+#ifndef CONTROLPLANE_APISERVER_ADMISSION_LIFECYCLE_H
+#define CONTROLPLANE_APISERVER_ADMISSION_LIFECYCLE_H
 
 #include <stddef.h>
 
@@ -26,4 +26,4 @@ int lifecycle_bootstrap(struct api *api, struct err *e);
 int lifecycle_start(struct api *api, struct err *e);
 void lifecycle_stop(struct api *api);
 
-#endif /* CONTROLPLANE_APISERVER_LIFECYCLE_H */
+#endif /* CONTROLPLANE_APISERVER_ADMISSION_LIFECYCLE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control plane's own certificate authority: P-256, in its data folder. */
-#ifndef CONTROLPLANE_APISERVER_PKI_H
-#define CONTROLPLANE_APISERVER_PKI_H
+#ifndef CONTROLPLANE_APISERVER_AUTHN_PKI_H
+#define CONTROLPLANE_APISERVER_AUTHN_PKI_H
 
 #include "lib/auto.h"
 
@@ -39,4 +39,4 @@ int kubeconfig_write(const char *ca_pem, const char *server,
 		     const char *context, const char *user, const char *cert,
 		     const char *key, struct buf *b);
 
-#endif /* CONTROLPLANE_APISERVER_PKI_H */
+#endif /* CONTROLPLANE_APISERVER_AUTHN_PKI_H */

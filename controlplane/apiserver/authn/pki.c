@@ -9,7 +9,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 
-#include "controlplane/apiserver/pki.h"
+#include "controlplane/apiserver/authn/pki.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fs.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who asks (authn.c), and what they may do (rbac.c). */
-#ifndef CONTROLPLANE_APISERVER_ACCESS_H
-#define CONTROLPLANE_APISERVER_ACCESS_H
+#ifndef CONTROLPLANE_APISERVER_AUTHZ_ACCESS_H
+#define CONTROLPLANE_APISERVER_AUTHZ_ACCESS_H
 
 #include <openssl/x509.h>
 #include <stdbool.h>
@@ -38,4 +38,4 @@ struct access {
 bool access_allowed(struct api *api, const struct user *u,
 		    const struct access *a);
 
-#endif /* CONTROLPLANE_APISERVER_ACCESS_H */
+#endif /* CONTROLPLANE_APISERVER_AUTHZ_ACCESS_H */
