@@ -74,7 +74,8 @@ archive	= $(if $($(1)_src),$(O)/lib$(1).a)
 libs_f0	:= $(call archive,lib)
 libs_f1	:= $(call archive,cgroups) $(call archive,qmp) $(call archive,netns) \
 	   $(call archive,bpf)
-libs_node := $(call archive,agent) $(libs_f1) $(libs_f0)
+# The agent takes controlplane/client of it, nothing else.
+libs_node := $(call archive,agent) $(call archive,cp) $(libs_f1) $(libs_f0)
 libs_cp	:= $(call archive,cp) $(libs_f0)
 yyjson	:= $(DEPS)/lib/libyyjson.a
 ext_f0	:= $(yyjson) -lyaml -lssl -lcrypto -lnghttp2

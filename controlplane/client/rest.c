@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -25,6 +26,12 @@ struct rest {
 	SSL *ssl;
 	int fd;
 	struct buf in;
+	pthread_mutex_t lock; /* of fd, against rest_cancel() */
+	bool cancelled;
+	/* Of a stream: what was decoded of its chunks, and given out of it. */
+	struct buf text;
+	size_t given;
+	bool chunked, ended;
 };
 
 /* --- kubeconfig --- */
@@ -168,8 +175,10 @@ int rest_open(const char *kubeconfig, struct rest **ret, struct err *e)
 
 	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
+	pthread_mutex_init(&c->lock, NULL);
 	c->fd = -EBADF;
 	c->in.max = REST_ANSWER_MAX;
+	c->text.max = REST_ANSWER_MAX;
 	c->ctx = SSL_CTX_new(TLS_client_method());
 	if (!c->ctx)
 		return err_set(e, -ENOMEM, "tls: out of memory");
@@ -186,10 +195,34 @@ static void disconnect(struct rest *c)
 {
 	SSL_free(c->ssl);
 	c->ssl = NULL;
+	pthread_mutex_lock(&c->lock);
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -EBADF;
+	pthread_mutex_unlock(&c->lock);
 	buf_reset(&c->in);
+}
+
+void rest_cancel(struct rest *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->cancelled = true;
+	if (c->fd >= 0)
+		shutdown(c->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The descriptor is in use from here on, unless all is cancelled. */
+static int take_over(struct rest *c, int fd)
+{
+	bool cancelled;
+
+	pthread_mutex_lock(&c->lock);
+	cancelled = c->cancelled;
+	if (!cancelled)
+		c->fd = fd;
+	pthread_mutex_unlock(&c->lock);
+	return cancelled ? -ECANCELED : 0;
 }
 
 void rest_close(struct rest *c)
@@ -197,6 +230,8 @@ void rest_close(struct rest *c)
 	disconnect(c);
 	SSL_CTX_free(c->ctx);
 	buf_clear(&c->in);
+	buf_clear(&c->text);
+	pthread_mutex_destroy(&c->lock);
 	free(c->server);
 	free(c->host);
 	free(c->port);
@@ -210,37 +245,47 @@ const char *rest_server(const struct rest *c)
 
 /* --- one request --- */
 
+static void set_patience(int fd, time_t seconds)
+{
+	struct timeval limit = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
 static int dial(struct rest *c, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
 	struct timeval limit = { .tv_sec = REST_TIMEOUT_S };
 	int rc = getaddrinfo(c->host, c->port, &hints, &ai);
-	int one = 1;
+	int one = 1, fd = -EBADF;
 
 	if (rc)
 		return err_set(e, -EHOSTUNREACH, "%s: %s", c->server,
 			       gai_strerror(rc));
-	for (struct addrinfo *a = ai; a; a = a->ai_next) {
-		c->fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (c->fd < 0)
+	rc = 0;
+	for (struct addrinfo *a = ai; a && rc != -ECANCELED; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd < 0)
 			continue;
-		setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit,
-			   sizeof(limit));
-		setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit,
-			   sizeof(limit));
-		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		if (connect(c->fd, a->ai_addr, a->ai_addrlen) == 0)
+		rc = take_over(c, fd);
+		set_patience(fd, REST_TIMEOUT_S);
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (rc == 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0)
 			break;
-		rc = errno;
-		close(c->fd);
-		c->fd = -EBADF;
+		if (rc == 0)
+			rc = -errno;
+		if (c->fd >= 0)
+			disconnect(c);
+		else
+			close(fd);
+		fd = -EBADF;
 	}
 	freeaddrinfo(ai);
-	if (c->fd < 0) {
-		errno = rc;
-		return err_sys(e, "connect to %s", c->server);
-	}
-	return 0;
+	if (fd >= 0)
+		return 0;
+	errno = rc ? -rc : EAFNOSUPPORT;
+	return err_sys(e, "connect to %s", c->server);
 }
 
 static int tls_failed(struct err *e, const struct rest *c, const char *what)
@@ -296,6 +341,10 @@ static int receive(struct rest *c, struct err *e)
 		buf_commit(&c->in, n);
 		return 0;
 	}
+	if (n < 0 && SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ)
+		return err_set(e, -ETIMEDOUT, "%s: no answer", c->server);
+	if (c->cancelled)
+		return err_set(e, -ECANCELED, "%s: cancelled", c->server);
 	return err_set(e, -EPIPE, "%s: the connection was closed", c->server);
 }
 
@@ -352,30 +401,54 @@ static int take(struct rest *c, size_t n, struct buf *out, struct err *e)
 	return 0;
 }
 
-static int take_chunks(struct rest *c, struct buf *out, struct err *e)
+/* One chunk; 1, or 0 at the end. */
+static int take_chunk(struct rest *c, struct buf *out, struct err *e)
 {
-	for (;;) {
-		unsigned int size;
-		char *nl;
-		int r;
+	unsigned int size;
+	char *nl;
+	int r;
 
-		while (!c->in.len ||
-		       !(nl = memmem(c->in.data, c->in.len, "\r\n", 2))) {
-			r = receive(c, e);
-			if (r < 0)
-				return r;
-		}
-		if (sscanf(c->in.data, "%8x", &size) != 1)
-			return err_set(e, -EPROTO, "%s: malformed answer",
-				       c->server);
-		r = take(c, nl + 2 - c->in.data, NULL, e);
-		if (r == 0)
-			r = take(c, size, out, e);
-		if (r == 0)
-			r = take(c, 2, NULL, e);
-		if (r < 0 || !size)
+	while (!c->in.len || !(nl = memmem(c->in.data, c->in.len, "\r\n", 2))) {
+		r = receive(c, e);
+		if (r < 0)
 			return r;
 	}
+	if (sscanf(c->in.data, "%8x", &size) != 1)
+		return err_set(e, -EPROTO, "%s: malformed answer", c->server);
+	r = take(c, nl + 2 - c->in.data, NULL, e);
+	if (r == 0)
+		r = take(c, size, out, e);
+	if (r == 0)
+		r = take(c, 2, NULL, e);
+	if (r < 0)
+		return r;
+	return size ? 1 : 0;
+}
+
+static int take_chunks(struct rest *c, struct buf *out, struct err *e)
+{
+	int r;
+
+	do
+		r = take_chunk(c, out, e);
+	while (r > 0);
+	return r;
+}
+
+static int read_body(struct rest *c, const struct head *h, struct buf *answer,
+		     struct err *e)
+{
+	int r = 0;
+
+	if (h->chunked)
+		r = take_chunks(c, answer, e);
+	else if (h->length > 0)
+		r = take(c, h->length, answer, e);
+	if (r < 0)
+		return r;
+	if (h->close)
+		disconnect(c);
+	return h->status;
 }
 
 static int read_answer(struct rest *c, struct buf *answer, struct err *e)
@@ -386,15 +459,16 @@ static int read_answer(struct rest *c, struct buf *answer, struct err *e)
 	if (r < 0)
 		return r;
 	buf_consume(&c->in, h.len);
-	if (h.chunked)
-		r = take_chunks(c, answer, e);
-	else if (h.length > 0)
-		r = take(c, h.length, answer, e);
-	if (r < 0)
-		return r;
-	if (h.close)
-		disconnect(c);
-	return h.status;
+	return read_body(c, &h, answer, e);
+}
+
+static void put_head(struct rest *c, const char *method, const char *path,
+		     struct buf *req)
+{
+	buf_printf(req,
+		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: application/json"
+		   "\r\nUser-Agent: arktos/" ARKTOS_VERSION "\r\n",
+		   method, path, c->host, c->port);
 }
 
 int rest_call(struct rest *c, const char *method, const char *path,
@@ -406,10 +480,7 @@ int rest_call(struct rest *c, const char *method, const char *path,
 	int r = 0;
 
 	buf_reset(answer);
-	buf_printf(&req,
-		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: application/json"
-		   "\r\nUser-Agent: arktos/" ARKTOS_VERSION "\r\n",
-		   method, path, c->host, c->port);
+	put_head(c, method, path, &req);
 	if (body)
 		buf_printf(&req, "Content-Type: %s\r\nContent-Length: %zu\r\n",
 			   type ? type : "application/json", strlen(body));
@@ -436,6 +507,96 @@ int rest_call(struct rest *c, const char *method, const char *path,
 		r = 0;
 		buf_reset(answer);
 	}
+}
+
+/* --- an answer without an end --- */
+
+int rest_stream(struct rest *c, const char *path, struct buf *answer,
+		struct err *e)
+{
+	auto_buf struct buf req = BUF_INIT;
+	struct head h;
+	int r;
+
+	rest_stream_end(c);
+	buf_reset(answer);
+	put_head(c, "GET", path, &req);
+	buf_puts(&req, "\r\n");
+	if (buf_error(&req))
+		return err_set(e, -ENOMEM, "out of memory");
+	/* Always on a connection of its own: an idle one may be dead. */
+	disconnect(c);
+	r = connect_tls(c, e);
+	if (r == 0)
+		r = send_all(c, &req, e);
+	if (r == 0)
+		r = parse_head(c, &h, e);
+	if (r == 0) {
+		buf_consume(&c->in, h.len);
+		r = h.status;
+		if (r != 200)
+			return read_body(c, &h, answer, e);
+		set_patience(c->fd, REST_SILENCE_S);
+		c->chunked = h.chunked;
+		c->ended = false;
+		return r;
+	}
+	disconnect(c);
+	return r;
+}
+
+/* More text of the stream; 1, or 0 at its end. */
+static int stream_more(struct rest *c, struct err *e)
+{
+	int r;
+
+	if (c->chunked)
+		return take_chunk(c, &c->text, e);
+	r = c->in.len ? 0 : receive(c, e);
+	if (r == -EPIPE)
+		return 0;
+	if (r < 0)
+		return r;
+	buf_add(&c->text, c->in.data, c->in.len);
+	buf_reset(&c->in);
+	return buf_error(&c->text) ? buf_error(&c->text) : 1;
+}
+
+int rest_stream_line(struct rest *c, const char **ret, size_t *ret_len,
+		     struct err *e)
+{
+	char *nl;
+	int r;
+
+	for (;;) {
+		size_t left = c->text.len - c->given;
+		char *from = c->text.data + c->given;
+
+		nl = left ? memchr(from, '\n', left) : NULL;
+		if (nl) {
+			*nl = '\0';
+			*ret = from;
+			*ret_len = (size_t)(nl - from);
+			c->given += *ret_len + 1;
+			return 1;
+		}
+		buf_consume(&c->text, c->given);
+		c->given = 0;
+		if (c->ended)
+			return 0;
+		r = stream_more(c, e);
+		if (r < 0)
+			return r;
+		c->ended = r == 0;
+	}
+}
+
+void rest_stream_end(struct rest *c)
+{
+	buf_reset(&c->text);
+	c->given = 0;
+	c->ended = true;
+	disconnect(c);
 }
 
 int rest_check(int status, const struct buf *answer, struct err *e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A client of the API, one request at a time, blocking: for tools and tests.
+ * A client of the API, one request at a time, blocking.
  *
  *	rest_open("acme.kubeconfig", &c, e);
  *	r = rest_call(c, "GET", "/api/v1/namespaces", NULL, 0, &answer, e);
@@ -42,6 +42,29 @@ DEFINE_AUTO_PTR(rest, rest_close)
 int rest_call(struct rest *c, const char *method, const char *path,
 	      const char *body, const char *type, struct buf *answer,
 	      struct err *e);
+
+/**
+ * rest_stream() - Begin an answer that does not end: a watch, a log.
+ * @c:      Client. Nothing else may be asked of it until rest_stream_end().
+ * @path:   With its query; the method is GET.
+ * @answer: Filled with the whole body when the status is not 200.
+ *
+ * Return: the HTTP status, or a negative errno when there was no answer.
+ */
+int rest_stream(struct rest *c, const char *path, struct buf *answer,
+		struct err *e);
+
+/* The next line, without its newline: a watch's event. Borrowed until the next
+ * call. 1; 0 at the end; -ETIMEDOUT after REST_SILENCE_S without a byte (ask
+ * for bookmarks); -ECANCELED; else as rest_call(). */
+#define REST_SILENCE_S 150
+int rest_stream_line(struct rest *c, const char **ret, size_t *ret_len,
+		     struct err *e);
+void rest_stream_end(struct rest *c);
+
+/* From any thread: whatever waits for the server now, or asks it anything
+ * later, fails at once. */
+void rest_cancel(struct rest *c);
 
 /* 0 for a @status below 400; else the Status' message goes to @e: -ENOENT 404,
  * -EEXIST 409, -EACCES 401 and 403, -EINVAL 400 and 422, else -EIO. */
