@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,17 +10,13 @@
 #include <sys/time.h>
 
 #include "controlplane/client/rest.h"
+#include "controlplane/client/target.h"
 #include "lib/err.h"
-#include "lib/fs.h"
 #include "lib/json.h"
 #include "lib/str.h"
-#include "lib/yaml.h"
-
-#define CONFIG_MAX (1024 * 1024)
 
 struct rest {
-	char *server, *host, *port;
-	SSL_CTX *ctx;
+	struct target *to;
 	SSL *ssl;
 	int fd;
 	struct buf in;
@@ -33,140 +27,6 @@ struct rest {
 	size_t given;
 	bool chunked, ended;
 };
-
-/* --- kubeconfig --- */
-
-static yyjson_val *named(yyjson_val *list, const char *name)
-{
-	yyjson_arr_iter it = yyjson_arr_iter_with(list);
-	yyjson_val *v;
-
-	while ((v = yyjson_arr_iter_next(&it)))
-		if (str_eq(yyjson_get_str(yyjson_obj_get(v, "name")), name))
-			return v;
-	return NULL;
-}
-
-static const char *text_at(yyjson_val *v, const char *key)
-{
-	return yyjson_get_str(yyjson_obj_get(v, key));
-}
-
-/* PEM given inline in base64 (KEY-data) or as a file (KEY). */
-static int get_pem(yyjson_val *v, const char *key, struct buf *b, struct err *e)
-{
-	auto_free char *data_key = str_printf("%s-data", key);
-	const char *data = data_key ? text_at(v, data_key) : NULL;
-	const char *file = text_at(v, key);
-	unsigned char *out;
-	int len;
-
-	if (!data && file)
-		return fs_read(AT_FDCWD, file, CONFIG_MAX, b, e);
-	if (!data)
-		return err_set(e, -EBADMSG, "has no %s-data", key);
-	out = buf_reserve(b, strlen(data) + 4);
-	if (!out)
-		return err_set(e, -ENOMEM, "out of memory");
-	len = EVP_DecodeBlock(out, (const unsigned char *)data, strlen(data));
-	if (len < 0)
-		return err_set(e, -EBADMSG, "%s-data is not base64", key);
-	buf_commit(b, len);
-	return 0;
-}
-
-static int use_ca(SSL_CTX *ctx, const struct buf *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem->data, pem->len);
-	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	int ok = cert && X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), cert);
-
-	X509_free(cert);
-	BIO_free(bio);
-	return ok ? 0 : -EBADMSG;
-}
-
-static int use_cert(SSL_CTX *ctx, const struct buf *cert, const struct buf *key)
-{
-	BIO *cb = BIO_new_mem_buf(cert->data, cert->len);
-	BIO *kb = BIO_new_mem_buf(key->data, key->len);
-	X509 *x = cb ? PEM_read_bio_X509(cb, NULL, NULL, NULL) : NULL;
-	EVP_PKEY *k = kb ? PEM_read_bio_PrivateKey(kb, NULL, NULL, NULL) : NULL;
-	int ok = x && k && SSL_CTX_use_certificate(ctx, x) == 1 &&
-		 SSL_CTX_use_PrivateKey(ctx, k) == 1;
-
-	X509_free(x);
-	EVP_PKEY_free(k);
-	BIO_free(cb);
-	BIO_free(kb);
-	return ok ? 0 : -EBADMSG;
-}
-
-static int use_config(struct rest *c, yyjson_val *cluster, yyjson_val *user,
-		      struct err *e)
-{
-	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
-	const char *server = text_at(cluster, "server");
-	const char *host, *colon;
-	int r;
-
-	if (!server || !str_starts(server, "https://"))
-		return err_set(e, -EBADMSG, "has no https server");
-	host = server + strlen("https://");
-	colon = strrchr(host, ':');
-	c->server = strdup(server);
-	c->host = strndup(host,
-			  colon ? (size_t)(colon - host) : strcspn(host, "/"));
-	c->port = strndup(colon ? colon + 1 : "443",
-			  colon ? strcspn(colon + 1, "/") : 3);
-	if (!c->server || !c->host || !c->port)
-		return err_set(e, -ENOMEM, "out of memory");
-	r = get_pem(cluster, "certificate-authority", &ca, e);
-	if (r == 0)
-		r = get_pem(user, "client-certificate", &cert, e);
-	if (r == 0)
-		r = get_pem(user, "client-key", &key, e);
-	if (r < 0)
-		return r;
-	if (use_ca(c->ctx, &ca) || use_cert(c->ctx, &cert, &key))
-		return err_set(e, -EBADMSG, "its certificates do not load");
-	return 0;
-}
-
-static int load_config(struct rest *c, const char *path, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT;
-	struct yaml_docs docs = { 0 };
-	yyjson_doc *doc = NULL;
-	yyjson_val *root, *ctx;
-	int r = fs_read(AT_FDCWD, path, CONFIG_MAX, &text, e);
-
-	if (r == 0)
-		r = yaml_to_json(text.data, text.len, &docs, e);
-	if (r == 0 && docs.nr != 1)
-		r = err_set(e, -EBADMSG, "is not one document");
-	if (r == 0)
-		r = json_parse(docs.v[0].json, docs.v[0].len, &doc, e);
-	if (r == 0) {
-		root = yyjson_doc_get_root(doc);
-		ctx = yyjson_obj_get(named(yyjson_obj_get(root, "contexts"),
-					   text_at(root, "current-context")),
-				     "context");
-		r = use_config(c,
-			       yyjson_obj_get(named(yyjson_obj_get(root,
-								   "clusters"),
-						    text_at(ctx, "cluster")),
-					      "cluster"),
-			       yyjson_obj_get(named(yyjson_obj_get(root,
-								   "users"),
-						    text_at(ctx, "user")),
-					      "user"),
-			       e);
-	}
-	yyjson_doc_free(doc);
-	yaml_docs_clear(&docs);
-	return r < 0 ? err_wrap(e, r, "%s", path) : 0;
-}
 
 int rest_open(const char *kubeconfig, struct rest **ret, struct err *e)
 {
@@ -179,12 +39,7 @@ int rest_open(const char *kubeconfig, struct rest **ret, struct err *e)
 	c->fd = -EBADF;
 	c->in.max = REST_ANSWER_MAX;
 	c->text.max = REST_ANSWER_MAX;
-	c->ctx = SSL_CTX_new(TLS_client_method());
-	if (!c->ctx)
-		return err_set(e, -ENOMEM, "tls: out of memory");
-	SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION);
-	SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
-	r = load_config(c, kubeconfig, e);
+	r = target_open(kubeconfig, &c->to, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(c);
@@ -228,19 +83,16 @@ static int take_over(struct rest *c, int fd)
 void rest_close(struct rest *c)
 {
 	disconnect(c);
-	SSL_CTX_free(c->ctx);
+	target_free(c->to);
 	buf_clear(&c->in);
 	buf_clear(&c->text);
 	pthread_mutex_destroy(&c->lock);
-	free(c->server);
-	free(c->host);
-	free(c->port);
 	free(c);
 }
 
 const char *rest_server(const struct rest *c)
 {
-	return c->server;
+	return c->to->server;
 }
 
 /* --- one request --- */
@@ -256,11 +108,11 @@ static int dial(struct rest *c, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
 	struct timeval limit = { .tv_sec = REST_TIMEOUT_S };
-	int rc = getaddrinfo(c->host, c->port, &hints, &ai);
+	int rc = getaddrinfo(c->to->host, c->to->port, &hints, &ai);
 	int one = 1, fd = -EBADF;
 
 	if (rc)
-		return err_set(e, -EHOSTUNREACH, "%s: %s", c->server,
+		return err_set(e, -EHOSTUNREACH, "%s: %s", c->to->server,
 			       gai_strerror(rc));
 	rc = 0;
 	for (struct addrinfo *a = ai; a && rc != -ECANCELED; a = a->ai_next) {
@@ -285,7 +137,7 @@ static int dial(struct rest *c, struct err *e)
 	if (fd >= 0)
 		return 0;
 	errno = rc ? -rc : EAFNOSUPPORT;
-	return err_sys(e, "connect to %s", c->server);
+	return err_sys(e, "connect to %s", c->to->server);
 }
 
 static int tls_failed(struct err *e, const struct rest *c, const char *what)
@@ -294,25 +146,18 @@ static int tls_failed(struct err *e, const struct rest *c, const char *what)
 
 	ERR_error_string_n(ERR_peek_last_error(), text, sizeof(text));
 	ERR_clear_error();
-	return err_set(e, -EPROTO, "%s: %s: %s", c->server, what, text);
+	return err_set(e, -EPROTO, "%s: %s: %s", c->to->server, what, text);
 }
 
 static int connect_tls(struct rest *c, struct err *e)
 {
-	X509_VERIFY_PARAM *param;
 	int r = dial(c, e);
 
 	if (r < 0)
 		return r;
-	c->ssl = SSL_new(c->ctx);
+	c->ssl = target_session(c->to);
 	if (!c->ssl || !SSL_set_fd(c->ssl, c->fd))
 		return err_set(e, -ENOMEM, "tls: out of memory");
-	param = SSL_get0_param(c->ssl);
-	if (!X509_VERIFY_PARAM_set1_ip_asc(param, c->host)) {
-		ERR_clear_error();
-		SSL_set_tlsext_host_name(c->ssl, c->host);
-		X509_VERIFY_PARAM_set1_host(param, c->host, 0);
-	}
 	if (SSL_connect(c->ssl) != 1)
 		return tls_failed(e, c, "handshake");
 	return 0;
@@ -320,9 +165,17 @@ static int connect_tls(struct rest *c, struct err *e)
 
 static int send_all(struct rest *c, const struct buf *b, struct err *e)
 {
-	ERR_clear_error();
-	if (SSL_write(c->ssl, b->data, b->len) <= 0)
-		return tls_failed(e, c, "send");
+	size_t sent = 0;
+
+	while (sent < b->len) {
+		int n;
+
+		ERR_clear_error();
+		n = SSL_write(c->ssl, b->data + sent, b->len - sent);
+		if (n <= 0)
+			return tls_failed(e, c, "send");
+		sent += n;
+	}
 	return 0;
 }
 
@@ -334,7 +187,7 @@ static int receive(struct rest *c, struct err *e)
 
 	if (!p)
 		return err_set(e, -EMSGSIZE, "%s: the answer is too large",
-			       c->server);
+			       c->to->server);
 	ERR_clear_error();
 	n = SSL_read(c->ssl, p, 16384);
 	if (n > 0) {
@@ -342,10 +195,11 @@ static int receive(struct rest *c, struct err *e)
 		return 0;
 	}
 	if (n < 0 && SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ)
-		return err_set(e, -ETIMEDOUT, "%s: no answer", c->server);
+		return err_set(e, -ETIMEDOUT, "%s: no answer", c->to->server);
 	if (c->cancelled)
-		return err_set(e, -ECANCELED, "%s: cancelled", c->server);
-	return err_set(e, -EPIPE, "%s: the connection was closed", c->server);
+		return err_set(e, -ECANCELED, "%s: cancelled", c->to->server);
+	return err_set(e, -EPIPE, "%s: the connection was closed",
+		       c->to->server);
 }
 
 struct head {
@@ -371,7 +225,7 @@ static int parse_head(struct rest *c, struct head *h, struct err *e)
 	h->len = end + 4 - c->in.data;
 	if (sscanf(c->in.data, "HTTP/1.1 %3d", &h->status) != 1)
 		return err_set(e, -EPROTO, "%s does not speak HTTP/1.1",
-			       c->server);
+			       c->to->server);
 	for (char *p = strstr(c->in.data, "\r\n"); p && p < end;
 	     p = strstr(p + 2, "\r\n")) {
 		long long n;
@@ -414,7 +268,8 @@ static int take_chunk(struct rest *c, struct buf *out, struct err *e)
 			return r;
 	}
 	if (sscanf(c->in.data, "%8x", &size) != 1)
-		return err_set(e, -EPROTO, "%s: malformed answer", c->server);
+		return err_set(e, -EPROTO, "%s: malformed answer",
+			       c->to->server);
 	r = take(c, nl + 2 - c->in.data, NULL, e);
 	if (r == 0)
 		r = take(c, size, out, e);
@@ -468,7 +323,9 @@ static void put_head(struct rest *c, const char *method, const char *path,
 	buf_printf(req,
 		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: application/json"
 		   "\r\nUser-Agent: arktos/" ARKTOS_VERSION "\r\n",
-		   method, path, c->host, c->port);
+		   method, path, c->to->host, c->to->port);
+	if (c->to->token)
+		buf_printf(req, "Authorization: Bearer %s\r\n", c->to->token);
 }
 
 int rest_call(struct rest *c, const char *method, const char *path,
