@@ -161,7 +161,7 @@ void delete_attempt(struct write *w)
 		reply_not_found(r);
 		return;
 	}
-	doc = object_tree(cur);
+	doc = object_tree_as(w->req->route.type, cur);
 	obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 	if (!obj) {
 		reply_error(r, 500, "InternalError", "out of memory");
@@ -192,7 +192,7 @@ static int delete_batch(struct api *api, const struct type *t,
 	int r = ops && bufs ? 0 : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < nr; i++) {
-		yyjson_mut_doc *doc = object_tree(v[i]);
+		yyjson_mut_doc *doc = object_tree_as(t, v[i]);
 		yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 		struct store_op *op = &ops[txn.nr_ops];
 

@@ -225,7 +225,14 @@ void metrics(struct api *api, struct buf *b);
 
 /* The object of @o, as a mutable tree in a document of its own. */
 yyjson_mut_doc *object_tree(const struct object_bytes *o);
-/* Serialize for the store: bytes without revision, its place, the tags. */
+/* The same, in the version @t of an object that may be stored in another. */
+yyjson_mut_doc *object_tree_as(const struct type *t,
+			       const struct object_bytes *o);
+/* Exchange the reference in *@slot for one in version @t; most types have one
+ * version, and nothing happens. On -ENOMEM *@slot is as it was. */
+int object_as(const struct type *t, struct object_bytes **slot);
+/* Serialize for the store (@obj is changed to the stored version): bytes
+ * without revision, its place, the tags. */
 int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 		yyjson_mut_val *obj, struct buf *data, uint32_t *rv_off,
 		struct buf *tags);

@@ -37,6 +37,49 @@ static void put_field_tag(struct buf *tags, const char *path, yyjson_mut_val *v)
 	}
 }
 
+yyjson_mut_doc *object_tree_as(const struct type *t,
+			       const struct object_bytes *o)
+{
+	yyjson_mut_doc *doc = object_tree(o);
+
+	if (doc && t->convert &&
+	    t->convert->from_stored(t, doc, yyjson_mut_doc_get_root(doc))) {
+		yyjson_mut_doc_free(doc);
+		return NULL;
+	}
+	return doc;
+}
+
+int object_as(const struct type *t, struct object_bytes **slot)
+{
+	struct object_bytes *o = *slot, *made;
+	struct store_op op = { .rv_off = STORE_NO_RV };
+	auto_buf struct buf b = BUF_INIT;
+	yyjson_mut_doc *doc;
+	int r;
+
+	if (!t->convert)
+		return 0;
+	doc = object_tree_as(t, o);
+	r = doc ? json_write_mut(yyjson_mut_doc_get_root(doc), false, &b)
+		: -ENOMEM;
+	yyjson_mut_doc_free(doc);
+	op.key = o->key;
+	op.data = buf_str(&b);
+	op.len = b.len;
+	op.tags = o->tags;
+	op.tags_len = o->tags_len;
+	made = r == 0 ? object_new(&op, o->revision) : NULL;
+	if (!made)
+		return -ENOMEM;
+	made->deleted = o->deleted;
+	made->created = o->created;
+	made->stored_ms = o->stored_ms;
+	object_unref(o);
+	*slot = made;
+	return 0;
+}
+
 static int pack_tags(const struct type *t, yyjson_mut_val *obj,
 		     struct buf *tags)
 {
@@ -59,9 +102,14 @@ int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 {
 	size_t token = strlen(api->rv_token);
 	char *at;
-	int r;
+	int r = 0;
 
-	r = mut_set_str(doc, obj, "metadata.resourceVersion", api->rv_token);
+	if (t->convert)
+		r = t->convert->to_stored(t, doc, obj);
+	t = type_stored(t);
+	if (r == 0)
+		r = mut_set_str(doc, obj, "metadata.resourceVersion",
+				api->rv_token);
 	if (r == 0)
 		r = json_write_mut(obj, false, data);
 	if (r < 0)

@@ -93,6 +93,8 @@ void read_get(struct req *r)
 	o = store_get(r->api->store, buf_str(&key));
 	if (!o)
 		reply_not_found(r);
+	else if (object_as(r->route.type, &o))
+		reply_error(r, 500, "InternalError", "out of memory");
 	else
 		reply_one(r, 200, o);
 }
@@ -318,6 +320,13 @@ void read_list(struct req *r)
 	res = store_list(r->api->store, &range, &list, &e);
 	if (res < 0) {
 		list_failed(r, res, &e);
+		return;
+	}
+	for (size_t i = 0; r->route.type->convert && i < list.nr; i++)
+		res |= object_as(r->route.type, &list.v[i]);
+	if (res < 0) {
+		store_list_clear(&list);
+		reply_error(r, 500, "InternalError", "out of memory");
 		return;
 	}
 	put_list_meta(&list, r->selector.nr != 0, range.limit, &meta);

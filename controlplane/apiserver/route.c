@@ -187,8 +187,10 @@ int route_parse(struct req *r, struct err *e)
 void key_of(struct buf *b, const struct type *t, const char *tenant,
 	    const char *ns, const char *name)
 {
-	buf_printf(b, "%s/%s/%s/%s/%s", *t->group ? t->group : "core",
-		   t->plural, t->scope == SCOPE_CLUSTER ? "" : tenant,
+	const char *group = type_stored(t)->group;
+
+	buf_printf(b, "%s/%s/%s/%s/%s", *group ? group : "core", t->plural,
+		   t->scope == SCOPE_CLUSTER ? "" : tenant,
 		   t->scope == SCOPE_NAMESPACED ? ns : "", name);
 }
 
@@ -196,13 +198,15 @@ void route_key(const struct req *r, const char *name, struct buf *b)
 {
 	const struct route *rt = &r->route;
 	const struct type *t = rt->type;
+	const char *group;
 
 	if (name) {
 		key_of(b, t, r->tenant, rt->namespace ? rt->namespace : "",
 		       name);
 		return;
 	}
-	buf_printf(b, "%s/%s/", *t->group ? t->group : "core", t->plural);
+	group = type_stored(t)->group;
+	buf_printf(b, "%s/%s/", *group ? group : "core", t->plural);
 	if (t->scope == SCOPE_CLUSTER) {
 		buf_puts(b, "//");
 		return;

@@ -162,16 +162,19 @@ int selector_parse_labels(struct selector *s, const char *text, struct err *e)
 	return parse(s, text, "l:", &s->text[0], e);
 }
 
-static bool is_selectable(const struct type *t, const char *field)
+/* The tag that @tag, of a field, is stored as; NULL: not selectable. */
+static const char *stored_tag(const struct type *t, const char *tag)
 {
+	const char *field = tag + 2;
+
 	if (strcmp(field, "metadata.name") == 0 ||
 	    strcmp(field, "metadata.tenant") == 0 ||
 	    strcmp(field, "metadata.namespace") == 0)
-		return true;
+		return tag;
 	for (size_t i = 0; t->selectable[i]; i++)
 		if (strcmp(t->selectable[i], field) == 0)
-			return true;
-	return false;
+			return t->selected ? t->selected[i] : tag;
+	return NULL;
 }
 
 int selector_parse_fields(struct selector *s, const struct type *t,
@@ -183,9 +186,10 @@ int selector_parse_fields(struct selector *s, const struct type *t,
 	if (r < 0)
 		return r;
 	for (size_t i = first; i < s->nr; i++) {
+		const char *tag = stored_tag(t, s->terms[i].tag);
 		const char *field = s->terms[i].tag + 2;
 
-		if (!is_selectable(t, field))
+		if (!tag)
 			return err_set(e, -EINVAL,
 				       "field label not supported: %s", field);
 		if (s->terms[i].op != SEL_IN && s->terms[i].op != SEL_NOT_IN)
@@ -193,6 +197,7 @@ int selector_parse_fields(struct selector *s, const struct type *t,
 				       "invalid selector: '%s'; can't "
 				       "understand '%s'",
 				       text, field);
+		s->terms[i].tag = tag;
 		if (strcmp(field, "metadata.name") == 0 &&
 		    s->terms[i].op == SEL_IN)
 			s->name = s->terms[i].values[0];

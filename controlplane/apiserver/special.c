@@ -342,7 +342,7 @@ void metrics(struct api *api, struct buf *b)
 		const struct type *t = &api->types->types[i];
 		auto_buf struct buf prefix = BUF_INIT;
 
-		if (t->virtual)
+		if (t->virtual || t->stored)
 			continue;
 		buf_printf(&prefix, "%s/%s/", *t->group ? t->group : "core",
 			   t->plural);

@@ -85,10 +85,17 @@ static const char *type_of(struct req *r, const struct store_event *ev)
 	return before ? "DELETED" : NULL;
 }
 
-static void put_event(struct req *r, const char *type, struct object_bytes *o)
+static void put_event(struct req *r, const char *type,
+		      struct object_bytes **slot)
 {
+	struct object_bytes *o;
 	struct buf b = BUF_INIT;
 
+	if (object_as(r->route.type, slot)) {
+		put_error(r, "out of memory");
+		return;
+	}
+	o = *slot;
 	buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
 	if (r->view == VIEW_OBJECT) {
 		reply_add(r, &b);
@@ -140,7 +147,7 @@ void watch_fill(struct req *r)
 			/* Leaving the selection shows the state before, at
 			 * the revision of the change. */
 			if (type)
-				put_event(r, type, ev[i].obj);
+				put_event(r, type, &ev[i].obj);
 			store_event_clear(&ev[i]);
 		}
 	}
@@ -192,7 +199,7 @@ static int put_initial(struct req *r, const char *prefix, uint64_t *revision)
 	reply_begin(r, 200, "application/json");
 	for (size_t i = 0; i < list.nr; i++)
 		if (selector_match(&r->selector, list.v[i]))
-			put_event(r, "ADDED", list.v[i]);
+			put_event(r, "ADDED", &list.v[i]);
 	*revision = list.revision;
 	store_list_clear(&list);
 	return 0;

@@ -116,15 +116,21 @@ bad:
 
 /* --- submitting --- */
 
-static void reply_written(struct write *w, struct object_bytes *o)
+static void reply_written(struct write *w, struct object_bytes **slot)
 {
+	struct object_bytes *o;
 	struct req *r = w->req;
 	struct buf b = BUF_INIT;
 
 	if (w->status_reply) {
-		reply_success(r, o);
+		reply_success(r, *slot);
 		return;
 	}
+	if (object_as(r->route.type, slot)) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	o = *slot;
 	if (str_eq(r->route.subresource, "scale")) {
 		special_scale(r, o);
 		return;
@@ -142,23 +148,19 @@ static void reply_written(struct write *w, struct object_bytes *o)
 /* What would have been stored, at the revision that is stored. */
 static void reply_dry(struct write *w, struct object_bytes *cur, bool remove)
 {
-	struct object_bytes *o = cur;
-	struct buf b = BUF_INIT;
-	char rv[24] = "";
+	auto_ptr(object_bytes) o = NULL;
 
 	if (w->status_reply || remove) {
 		reply_success(w->req, cur);
 		return;
 	}
-	(void)o;
-	if (cur)
-		snprintf(rv, sizeof(rv), "%llu",
-			 (unsigned long long)cur->revision);
-	buf_add(&b, w->data.data, w->own_ops[0].rv_off);
-	buf_puts(&b, rv);
-	buf_add(&b, w->data.data + w->own_ops[0].rv_off,
-		w->data.len - w->own_ops[0].rv_off);
-	reply_json(w->req, w->code, &b);
+	if (!cur)
+		w->own_ops[0].rv_off = STORE_NO_RV;
+	o = object_new(&w->own_ops[0], cur ? cur->revision : 0);
+	if (o)
+		reply_written(w, &o);
+	else
+		reply_error(w->req, 500, "InternalError", "out of memory");
 }
 
 /* The objects born with a tenant or namespace join the transaction. */
@@ -242,7 +244,7 @@ void write_done(struct write *w)
 		return;
 	}
 	if (result == 0) {
-		reply_written(w, w->txn.ops[0].ret);
+		reply_written(w, &w->txn.ops[0].ret);
 		return;
 	}
 	if ((result == -ESTALE || result == -ENOENT ||
@@ -402,15 +404,17 @@ static int check_version(struct write *w, yyjson_mut_val *obj,
 
 static void submit_change(struct write *w, yyjson_mut_doc *doc,
 			  yyjson_mut_val *obj, yyjson_mut_val *old,
-			  struct object_bytes *cur)
+			  struct object_bytes **slot)
 {
+	struct object_bytes *cur = *slot;
+
 	if (check_version(w, obj, old, cur) || write_check(w, doc, obj, old))
 		return;
 	mut_remove(obj, "metadata.resourceVersion");
 	mut_remove(old, "metadata.resourceVersion");
 	/* Nothing changed: nothing is written, no one is woken. */
 	if (mut_equal(obj, old) && !w->dry_run) {
-		reply_written(w, cur);
+		reply_written(w, slot);
 		return;
 	}
 	write_submit(w, doc, obj, cur, is_over(obj));
@@ -482,7 +486,7 @@ static void try_change(struct write *w)
 		reply_not_found(r);
 		return;
 	}
-	doc = object_tree(cur);
+	doc = object_tree_as(r->route.type, cur);
 	if (!doc) {
 		reply_error(r, 500, "InternalError", "out of memory");
 		return;
@@ -503,7 +507,7 @@ static void try_change(struct write *w)
 			    e.code == -ERANGE ? "Invalid" : "BadRequest", "%s",
 			    e.msg);
 	else
-		submit_change(w, doc, obj, old, cur);
+		submit_change(w, doc, obj, old, &cur);
 	yyjson_mut_doc_free(doc);
 }
 

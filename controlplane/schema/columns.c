@@ -545,5 +545,5 @@ type_column_fn type_column_find(const char *name)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (strcmp(all[i].name, name) == 0)
 			return all[i].fn;
-	return NULL;
+	return type_column_find_more(name);
 }

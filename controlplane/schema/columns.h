@@ -44,6 +44,9 @@ void col_age_of(yyjson_val *v, int64_t now, struct buf *b);
 void col_join(struct buf *text, yyjson_val *list, const char *path);
 void col_put_pair(struct buf *b, const char *kind, const char *name);
 
+/* columns_types.c: those of the smaller groups. */
+type_column_fn type_column_find_more(const char *name);
+
 void col_service_ip(yyjson_val *o, int64_t now, struct buf *b);
 void col_service_external_ip(yyjson_val *o, int64_t now, struct buf *b);
 void col_service_ports(yyjson_val *o, int64_t now, struct buf *b);

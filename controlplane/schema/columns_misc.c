@@ -74,7 +74,9 @@ void col_endpoints(yyjson_val *o, int64_t now, struct buf *b)
 void col_event_last_seen(yyjson_val *o, int64_t now, struct buf *b)
 {
 	static const char *const paths[] = { ".series.lastObservedTime",
-					     ".lastTimestamp", ".eventTime",
+					     ".lastTimestamp",
+					     ".deprecatedLastTimestamp",
+					     ".eventTime",
 					     ".metadata.creationTimestamp" };
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -89,20 +91,26 @@ void col_event_first_seen(yyjson_val *o, int64_t now, struct buf *b)
 {
 	yyjson_val *first = at(o, ".firstTimestamp");
 
+	if (!first)
+		first = at(o, ".deprecatedFirstTimestamp");
 	col_age_of(yyjson_is_str(first) ? first : at(o, ".eventTime"), now, b);
 }
 
 void col_event_object(yyjson_val *o, int64_t now, struct buf *b)
 {
-	const char *kind = str_at(o, ".involvedObject.kind");
+	yyjson_val *about = at(o, ".involvedObject");
+	const char *kind;
 	char lower[128];
 	size_t i;
 
+	if (!about)
+		about = at(o, ".regarding");
+	kind = str_at(about, ".kind");
 	for (i = 0; kind && kind[i] && i < sizeof(lower) - 1; i++)
 		lower[i] = kind[i] >= 'A' && kind[i] <= 'Z' ? kind[i] | 0x20
 							    : kind[i];
 	lower[i] = '\0';
-	col_put_pair(b, lower, str_at(o, ".involvedObject.name"));
+	col_put_pair(b, lower, str_at(about, ".name"));
 	(void)now;
 }
 

@@ -310,6 +310,43 @@ static unsigned int load_verbs(yyjson_val *verbs)
 	return out;
 }
 
+/* Names of tags, "f:spec.x", from names of fields. */
+static const char **tag_names(struct loader *l, yyjson_val *v)
+{
+	const char **out = get_strs(l, v);
+
+	for (size_t i = 0; out && out[i]; i++) {
+		char *tag = keep(l->set, strlen(out[i]) + 3, 1);
+
+		if (!tag)
+			return NULL;
+		memcpy(tag, "f:", 2);
+		memcpy(tag + 2, out[i], strlen(out[i]) + 1);
+		out[i] = tag;
+	}
+	return out;
+}
+
+static int load_stored(struct loader *l, struct type *t, yyjson_val *v)
+{
+	yyjson_val *as = yyjson_obj_get(v, "storedAs");
+	yyjson_val *fields = yyjson_obj_get(v, "selectableAs");
+	const char *convert = get_str(as, "convert");
+
+	if (!as)
+		return 0;
+	t->stored_group = get_str(as, "group");
+	t->stored_version = get_str(as, "version");
+	t->convert = convert ? type_convert_find(convert) : NULL;
+	if (!t->stored_group || !t->stored_version || !t->convert)
+		return err_set(l->e, -EINVAL,
+			       "%s: storedAs needs group, version, convert",
+			       l->where);
+	if (fields && !(t->selected = tag_names(l, fields)))
+		return -ENOMEM;
+	return 0;
+}
+
 static int load_type(struct loader *l, yyjson_val *doc, yyjson_val *v)
 {
 	static const struct type_hooks none = { .name = "none" };
@@ -368,7 +405,26 @@ static int load_type(struct loader *l, yyjson_val *doc, yyjson_val *v)
 		return err_set(l->e, -EINVAL, "%s: hooks '%s' are unknown",
 			       l->where, hooks);
 	set->nr++;
+	if (load_stored(l, t, v))
+		return -EINVAL;
 	return load_columns(l, t, yyjson_obj_get(v, "columns"));
+}
+
+/* The array of types moves while it grows: pointers into it come last. */
+static int link_stored(struct type_set *set, struct err *e)
+{
+	for (size_t i = 0; i < set->nr; i++) {
+		struct type *t = &set->types[i];
+
+		if (!t->stored_group)
+			continue;
+		t->stored = type_find(set, t->stored_group, t->stored_version,
+				      t->plural);
+		if (!t->stored)
+			return err_set(e, -EINVAL, "%s: storedAs names no type",
+				       t->plural);
+	}
+	return 0;
 }
 
 static int load_doc(struct type_set *set, yyjson_val *doc, struct err *e)
@@ -418,7 +474,7 @@ int type_set_load(struct type_set *set, const char *yaml, size_t len,
 				     docs.v[i].line);
 	}
 	yaml_docs_clear(&docs);
-	return r;
+	return r < 0 ? r : link_stored(set, e);
 }
 
 void type_set_clear(struct type_set *set)

@@ -16,4 +16,7 @@ void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs);
 void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			      struct field_errors *errs);
 
+/* rules_types.c: those of the smaller groups. */
+const struct type_hooks *type_hooks_find_more(const char *name);
+
 #endif /* CONTROLPLANE_SCHEMA_RULES_H */

@@ -16,6 +16,7 @@
  *	  subresources: [status, scale]
  *	  selectable: [status.phase]	# beside metadata.name, .namespace
  *	  columns: [{name: Ready, path: .status.x}, {name: Up, func: x}]
+ *	  storedAs: {group: "", version: v1, convert: event}	# see below
  *	definitions:
  *	  Deployment: { type: object, properties: { ... } }
  *
@@ -67,16 +68,32 @@ struct type_hooks {
 				struct field_errors *errs);
 };
 
+/*
+ * Between a version and the one objects are stored in; each in place, of one
+ * object. 0 or -ENOMEM. @t is the version that is not the stored one.
+ */
+struct type_convert {
+	const char *name;
+	int (*to_stored)(const struct type *t, yyjson_mut_doc *doc,
+			 yyjson_mut_val *obj);
+	int (*from_stored)(const struct type *t, yyjson_mut_doc *doc,
+			   yyjson_mut_val *obj);
+};
+
 struct type {
 	const char *group, *version, *package;
 	const char *plural, *singular, *kind, *list_kind;
 	const char **short_names, **categories, **subresources; /* NULL-ended */
 	const char **selectable; /* field paths */
+	const char **selected;   /* tags of the stored form; NULL: the same */
 	enum type_scope scope;
 	unsigned int verbs;
 	const char *name_rule; /* "label", "subdomain" (default), "path" */
-	const char *storage_version;
 	struct schema *schema;
+	/* Another version is the one that is stored; NULL: this one is. */
+	const struct type *stored;
+	const struct type_convert *convert;
+	const char *stored_group, *stored_version;
 	struct type_column *columns;
 	size_t nr_columns;
 	const struct type_hooks *hooks; /* never NULL */
@@ -105,6 +122,13 @@ const struct type *type_find(const struct type_set *set, const char *group,
 			     const char *version, const char *plural);
 const struct type *type_find_kind(const struct type_set *set, const char *group,
 				  const char *version, const char *kind);
+/* The version of @t that objects are stored in. */
+static inline const struct type *type_stored(const struct type *t)
+{
+	return t->stored ? t->stored : t;
+}
+
+const struct type_convert *type_convert_find(const char *name);
 bool type_has_subresource(const struct type *t, const char *name);
 /* "v1" or "apps/v1" into @buf. */
 const char *type_api_version(const struct type *t, char *buf, size_t size);

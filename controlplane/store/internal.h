@@ -9,9 +9,6 @@
 /* --- object.c ------------------------------------------------------------- */
 
 /* A version of @key: @data with @revision spliced in at @rv_off. */
-struct object_bytes *object_new(const struct store_op *op, uint64_t revision);
-
-/* The same bytes under another revision; for the last state of a deletion. */
 struct object_bytes *object_at(const struct object_bytes *o, uint64_t revision);
 
 /* --- index.c: ordered map of version chains ------------------------------- */

@@ -35,6 +35,8 @@
 #define STORE_NO_RV      UINT32_MAX        /* the bytes hold no revision */
 #define STORE_WATCH_REFS 256               /* events queued for one watcher */
 
+struct store_op;
+
 /*
  * One version of one object: immutable, shared, freed with the last reference.
  * @data is the serialized object with its own revision spliced in at @rv_off.
@@ -61,6 +63,10 @@ struct object_bytes {
 struct object_bytes *object_ref(struct object_bytes *o);
 void object_unref(struct object_bytes *o);
 DEFINE_AUTO_PTR(object_bytes, object_unref)
+
+/* A version made outside the store, from @op's data, key and tags; it is the
+ * caller's. NULL when out of memory. */
+struct object_bytes *object_new(const struct store_op *op, uint64_t revision);
 
 /* The value of tag @name in @o, or NULL. Borrowed. */
 const char *object_tag(const struct object_bytes *o, const char *name);

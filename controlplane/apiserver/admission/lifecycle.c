@@ -271,7 +271,7 @@ static int empty(struct api *api, enum type_scope scope, const char *path,
 		size_t n = 0;
 		int r;
 
-		if (t->scope != scope || t == skip || t->virtual)
+		if (t->scope != scope || t == skip || t->virtual || t->stored)
 			continue;
 		buf_printf(&prefix, "%s/%s/%s", *t->group ? t->group : "core",
 			   t->plural, path);
