@@ -107,41 +107,19 @@ static int check_preconditions(struct write *w, yyjson_mut_val *obj,
 	return 0;
 }
 
-/* What a tenant is born with stays as long as the tenant. */
-static int check_immortal(struct write *w)
+static int admit_delete(struct write *w, yyjson_mut_doc *doc,
+			yyjson_mut_val *old)
 {
-	static const char *const names[] = { "default", "kube-system",
-					     "kube-public" };
-	struct req *r = w->req;
-	const char *name = r->route.name;
-	auto_buf struct buf key = BUF_INIT;
-	auto_ptr(object_bytes) tenant = NULL;
+	struct admission a;
+	int r;
 
-	if (!is_space(r->route.type))
-		return 0;
-	if (strcmp(r->route.plural, "tenants") == 0) {
-		if (strcmp(name, SYSTEM) != 0)
-			return 0;
-		reply_error(r, 403, "Forbidden",
-			    "tenants \"system\" is forbidden: this tenant may "
-			    "not be deleted");
-		return -EACCES;
-	}
-	buf_printf(&key, "core/tenants///%s", r->tenant);
-	tenant = store_get(r->api->store, buf_str(&key));
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		if (strcmp(name, names[i]) ||
-		    (tenant && str_eq(object_tag(tenant, "f:status.phase"),
-				      "Terminating")))
-			continue;
-		reply_error(r, 403, "Forbidden",
-			    "namespaces \"%s%s%s\" is forbidden: this "
-			    "namespace may not be deleted",
-			    strcmp(r->tenant, SYSTEM) ? r->tenant : "",
-			    strcmp(r->tenant, SYSTEM) ? "/" : "", name);
-		return -EACCES;
-	}
-	return 0;
+	write_admission(w, &a, doc, NULL, old);
+	r = admission_mutate(&a);
+	if (r == 0)
+		r = admission_validate(&a);
+	if (r < 0)
+		admission_reply(&a);
+	return r;
 }
 
 void delete_attempt(struct write *w)
@@ -165,7 +143,7 @@ void delete_attempt(struct write *w)
 	obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 	if (!obj) {
 		reply_error(r, 500, "InternalError", "out of memory");
-	} else if (check_immortal(w) == 0 &&
+	} else if (admit_delete(w, doc, obj) == 0 &&
 		   check_preconditions(w, obj, cur) == 0) {
 		bool marked =
 			delete_mark(r->route.type, doc, obj, asked_grace(w));

@@ -281,50 +281,6 @@ static int generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 	return mut_set_str(doc, obj, "metadata.name", name);
 }
 
-/* The namespace (or tenant) must be there, and stay there until this is done.
- */
-static int check_space(struct write *w)
-{
-	struct req *r = w->req;
-	const struct type *t = r->route.type;
-	bool ns = t->scope == SCOPE_NAMESPACED;
-	const char *what = ns ? "namespaces" : "tenants";
-	const char *name = ns ? r->route.namespace : r->tenant;
-	auto_ptr(object_bytes) o = NULL;
-
-	if (t->scope == SCOPE_CLUSTER)
-		return 0;
-	if (ns)
-		buf_printf(&w->space_key, "core/namespaces/%s//%s", r->tenant,
-			   name);
-	else
-		buf_printf(&w->space_key, "core/tenants///%s", name);
-	o = store_get(r->api->store, buf_str(&w->space_key));
-	if (!o) {
-		r->route.plural = what;
-		r->route.group = "";
-		r->route.name = NULL;
-		reply_error(r, 404, "NotFound", "%s \"%s\" not found", what,
-			    name);
-		return -ENOENT;
-	}
-	if (str_eq(object_tag(o, "f:status.phase"), "Terminating")) {
-		char res[256];
-
-		group_resource(&r->route, res, sizeof(res));
-		reply_error(r, 403, "Forbidden",
-			    "%s is forbidden: unable to create new content in "
-			    "%s %s because it is being terminated",
-			    res, ns ? "namespace" : "tenant", name);
-		return -EACCES;
-	}
-	w->own_ops[1] = (struct store_op){ .key = buf_str(&w->space_key),
-					   .check = true,
-					   .expect = STORE_MATCH,
-					   .revision = o->revision };
-	return 0;
-}
-
 static void try_create(struct write *w)
 {
 	yyjson_mut_doc *doc = yyjson_doc_mut_copy(w->body, NULL);
@@ -335,7 +291,7 @@ static void try_create(struct write *w)
 		reply_error(w->req, 400, "BadRequest",
 			    "the object provided is unrecognized: must be an "
 			    "object");
-	} else if (check_space(w) == 0) {
+	} else {
 		if (mut_str(obj, "metadata.resourceVersion") &&
 		    *mut_str(obj, "metadata.resourceVersion")) {
 			reply_error(w->req, 400, "BadRequest",

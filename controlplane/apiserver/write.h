@@ -2,6 +2,7 @@
 #ifndef CONTROLPLANE_APISERVER_WRITE_H
 #define CONTROLPLANE_APISERVER_WRITE_H
 
+#include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 
@@ -44,6 +45,10 @@ void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 /* check.c: envelope, names, metadata, schema. On failure it has replied. */
 int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		yyjson_mut_val *old);
+
+/* What admission is told of @w: a delete when @obj is NULL. */
+void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
+		     yyjson_mut_val *obj, yyjson_mut_val *old);
 
 /* The body as an object; on failure it has replied. */
 int write_body(struct write *w);

@@ -311,19 +311,39 @@ static void set_generation(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		mut_set_int(doc, obj, "metadata.generation", gen);
 }
 
-int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
-		yyjson_mut_val *old)
+void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
+		     yyjson_mut_val *obj, yyjson_mut_val *old)
+{
+	struct req *r = w->req;
+	const char *name = obj ? mut_str(obj, "metadata.name") : r->route.name;
+
+	*a = (struct admission){
+		.api = r->api,
+		.req = r,
+		.write = w,
+		.user = r->user,
+		.op = !obj   ? ADMIT_DELETE
+		      : !old ? ADMIT_CREATE
+			     : ADMIT_UPDATE,
+		.type = r->route.type,
+		.subresource = r->route.subresource ? r->route.subresource : "",
+		.tenant = r->tenant ? r->tenant : "",
+		.namespace = r->route.namespace ? r->route.namespace : "",
+		.name = name ? name : "",
+		.dry_run = w->dry_run,
+		.doc = doc,
+		.obj = obj,
+		.old = old,
+	};
+}
+
+/* As it was sent, in the form the chain expects. */
+static int shape(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		 yyjson_mut_val *old)
 {
 	struct req *r = w->req;
 	const struct type *t = r->route.type;
-	const char *sub = r->route.subresource ? r->route.subresource : "";
-	struct field_errors errs = { .nr = 0 };
-	struct path at = { .len = 0 };
-	int res;
 
-	/* These change the object itself: all of its rules hold. */
-	if (strcmp(sub, "resize") == 0 || strcmp(sub, "scale") == 0)
-		sub = "";
 	if (check_envelope(w, doc, obj) || prune(w, obj))
 		return -EINVAL;
 	set_metadata(doc, obj, old);
@@ -335,6 +355,23 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		reply_error(r, 500, "InternalError", "out of memory");
 		return -ENOMEM;
 	}
+	return 0;
+}
+
+/* The schema and the type's own rules. */
+static int validate(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		    yyjson_mut_val *old)
+{
+	struct req *r = w->req;
+	const struct type *t = r->route.type;
+	const char *sub = r->route.subresource ? r->route.subresource : "";
+	struct field_errors errs = { .nr = 0 };
+	struct path at = { .len = 0 };
+	int res;
+
+	/* These change the object itself: all of its rules hold. */
+	if (strcmp(sub, "resize") == 0 || strcmp(sub, "scale") == 0)
+		sub = "";
 	schema_validate(t->schema, obj, &at, &errs);
 	if (!errs.nr) {
 		if (t->hooks->prepare)
@@ -346,10 +383,39 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		if (old && t->hooks->validate_update && !*sub)
 			t->hooks->validate_update(obj, old, &errs);
 	}
-	set_generation(doc, obj, old, t);
 	res = errs.nr ? -EINVAL : 0;
 	if (errs.nr)
 		reply_invalid(r, t->kind, mut_str(obj, "metadata.name"), &errs);
 	field_errors_clear(&errs);
 	return res;
+}
+
+int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		yyjson_mut_val *old)
+{
+	const struct type *t = w->req->route.type;
+	struct admission a;
+	int r = shape(w, doc, obj, old);
+
+	if (r < 0)
+		return r;
+	write_admission(w, &a, doc, obj, old);
+	r = admission_mutate(&a);
+	if (r < 0) {
+		admission_reply(&a);
+		return r;
+	}
+	/* What plug-ins have added has defaults, too. */
+	if (schema_default(t->schema, doc, obj)) {
+		reply_error(w->req, 500, "InternalError", "out of memory");
+		return -ENOMEM;
+	}
+	r = validate(w, doc, obj, old);
+	if (r < 0)
+		return r;
+	set_generation(doc, obj, old, t);
+	r = admission_validate(&a);
+	if (r < 0)
+		admission_reply(&a);
+	return r;
 }

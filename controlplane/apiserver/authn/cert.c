@@ -5,30 +5,12 @@
  * system's, and the groups are the Os. A name with colons says nothing about
  * tenants (in Arktos it did: `a:b` was taken for tenant `a`).
  */
-#include <openssl/x509.h>
+#include <errno.h>
+#include <stdlib.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/authn/user.h"
+#include "lib/err.h"
 #include "lib/str.h"
-
-void user_free(struct user *u)
-{
-	if (!u)
-		return;
-	for (size_t i = 0; i < u->nr_groups; i++)
-		free(u->groups[i]);
-	free(u->name);
-	free(u->uid);
-	free(u->tenant);
-	free(u);
-}
-
-bool user_in_group(const struct user *u, const char *group)
-{
-	for (size_t i = 0; i < u->nr_groups; i++)
-		if (strcmp(u->groups[i], group) == 0)
-			return true;
-	return false;
-}
 
 /* The @i-th entry of kind @nid as text; NULL: there is none, or it holds a
  * NUL. */
@@ -85,7 +67,7 @@ static int find_tenant(struct user *u, X509_NAME *name, struct err *e)
 		free(o);
 	}
 	if (!tenants)
-		return str_set(&u->tenant, SYSTEM);
+		return str_set(&u->tenant, "system");
 	if (tenants > 1 || others)
 		return err_set(e, -EACCES,
 			       "the certificate names a tenant and further "
@@ -112,16 +94,14 @@ int user_from_cert(X509 *cert, struct user **ret, struct err *e)
 	r = find_tenant(u, name, e);
 	if (r < 0)
 		return r;
-	system = strcmp(u->tenant, SYSTEM) == 0;
+	system = strcmp(u->tenant, "system") == 0;
 	r = add_groups(u, name,
 		       system ? NID_organizationName
 			      : NID_organizationalUnitName);
 	if (r < 0)
 		return err_set(e, r, "the certificate names too many groups");
-	u->groups[u->nr_groups] = strdup("system:authenticated");
-	if (!u->groups[u->nr_groups])
+	if (user_add_group(u, "system:authenticated"))
 		return err_set(e, -ENOMEM, "out of memory");
-	u->nr_groups++;
 	*ret = take_ptr(u);
 	return 0;
 }

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plug-ins that are built in; chain.c gives their order. */
+#ifndef CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H
+#define CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H
+
+#include "controlplane/apiserver/admission/admission.h"
+
+extern const struct admission_plugin admission_namespace_lifecycle;
+
+#endif /* CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H */
