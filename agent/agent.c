@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -29,8 +28,6 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define LOCK_TRIES      60
-#define LOCK_PAUSE_MS   50
 #define WORKERS_DEFAULT 4
 #define BACKOFF_BASE_MS 10000
 #define BACKOFF_MAX_MS  300000
@@ -89,41 +86,6 @@ static int fill_defaults(struct agent_opts *o, struct defaults *d,
 		return err_set(e, -EINVAL,
 			       "state, run and log folders must be absolute "
 			       "paths");
-	return 0;
-}
-
-static int lock_state(struct agent *a, struct err *e)
-{
-	auto_free char *path = str_printf("%s/agent.lock", a->opts.state_dir);
-	int r;
-
-	if (!path)
-		return err_set(e, -ENOMEM, "out of memory");
-	r = fs_mkdirs(a->opts.state_dir, 0711, e);
-	if (r == 0)
-		r = fs_mkdirs(a->opts.run_dir, 0711, e);
-	if (r == 0)
-		r = fs_mkdirs(a->opts.log_dir, 0755, e);
-	if (r < 0)
-		return r;
-	a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (a->lock_fd < 0)
-		return err_sys(e, "open '%s'", path);
-	/* One that was just killed may take a moment to be gone. */
-	for (int i = 0; i < LOCK_TRIES; i++) {
-		r = flock(a->lock_fd, LOCK_EX | LOCK_NB);
-		if (r == 0 || errno != EWOULDBLOCK)
-			break;
-		(void)poll(NULL, 0, LOCK_PAUSE_MS);
-	}
-	if (r < 0) {
-		if (errno == EWOULDBLOCK)
-			return err_set(e, -EBUSY,
-				       "another agent works on '%s'; stop it, "
-				       "or give this one another --state-dir",
-				       a->opts.state_dir);
-		return err_sys(e, "lock '%s'", path);
-	}
 	return 0;
 }
 
@@ -229,7 +191,7 @@ static int open_all(struct agent *a, struct err *e)
 	struct image_store_opts images = { .libexec = a->opts.libexec };
 	int r;
 
-	r = lock_state(a, e);
+	r = claim_take(a, e);
 	if (r == 0)
 		r = node_init(a, e);
 	if (r == 0)
@@ -353,8 +315,7 @@ static void close_all(struct agent *a)
 	cg_close(a->root);
 	for (size_t i = 0; i < a->nr_seccomp; i++)
 		close(a->seccomp[i].fd);
-	if (a->lock_fd >= 0)
-		close(a->lock_fd);
+	claim_drop(a);
 }
 
 /* Workers may wait for the loop: it turns until the last of them has ended. */
@@ -423,7 +384,8 @@ static int with_agent(const struct agent_opts *opts,
 	if (!a)
 		return err_set(e, -ENOMEM, "out of memory");
 	a->opts = *opts;
-	a->lock_fd = -1;
+	for (size_t i = 0; i < ARRAY_LEN(a->claims); i++)
+		a->claims[i] = -EBADF;
 	a->started_us = time_us();
 	a->loop_thread = pthread_self();
 	pthread_mutex_init(&a->lock, NULL);
@@ -456,13 +418,8 @@ int agent_run(const struct agent_opts *opts, struct err *e)
 
 static int take_down(struct agent *a, bool purge, struct err *e)
 {
-	int r = lock_state(a, e);
+	int r = claim_take(a, e);
 
-	if (r == -EBUSY)
-		return err_set(e, r,
-			       "an agent is still at work on '%s'; stop it "
-			       "first",
-			       a->opts.state_dir);
 	if (r == 0)
 		r = open_cgroups(a, e);
 	if (r == 0)

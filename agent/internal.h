@@ -45,7 +45,7 @@ struct agent {
 	struct api *api;
 	struct manifests *manifests;
 	struct node_resources node;
-	int lock_fd;
+	int claims[3]; /* claim.c */
 
 	pthread_mutex_t lock; /* of the table, the slots and the cache */
 	struct map pods;      /* by key */
@@ -210,6 +210,10 @@ void puller_free(struct puller *p);
 int puller_want(struct puller *p, const char *ref, enum pull_policy policy,
 		bool vm, const char *key, struct image **ret,
 		const char **ret_reason, uint64_t *ret_retry_ms, struct err *e);
+
+/* claim.c: -EBUSY when another agent works here. */
+int claim_take(struct agent *a, struct err *e);
+void claim_drop(struct agent *a);
 
 /* --- down.c: what a crash left of pods that are not known any more ---------
  */

@@ -53,6 +53,26 @@ for i in 1 2 3 4 5; do
 done
 ok "still the same processes" [ "$pids" = "$(pids)" ]
 
+# --- another agent would take these pods for leftovers, and remove them
+second() # OPTION...
+{
+	timeout 30 "$NODE" run --state-dir "$E2E/s2" --log-dir "$E2E/l2" \
+		--cgroup-name "$CG-2" "${AGENT_ARGS[@]}" "$@"
+}
+ok "no second agent works on the same run folder" prints \
+	"another agent \(pid $AGENT_PID\) works on '$RUN'.*--run-dir" \
+	second --run-dir "$RUN"
+ok "nor in the same network namespace" prints \
+	"another agent \(pid $AGENT_PID\) has its links.*unshare -n" \
+	second --run-dir "$E2E/r2"
+ok "nor takes any other than its own agent's pods down" prints \
+	"another agent \(pid $AGENT_PID\)" "$NODE" down --run-dir "$E2E/r2" \
+	--state-dir "$E2E/s2" --log-dir "$E2E/l2" --cgroup-name "$CG-2"
+ok "the pods are not disturbed" eval \
+	'[ "$pids" = "$(pids)" ] && ping_once() { nsenter \
+	--net="$RUN/pods/$(pod b .metadata.uid)/netns" ping -c 1 -W 2 "$ip"; } &&
+	ping_once'
+
 note_bpf
 agent_kill
 kill -9 ${pids%% *}
