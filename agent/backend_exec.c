@@ -18,6 +18,7 @@
 #include "agent/internal.h"
 #include "agent/logs/logs.h"
 #include "agent/vm/vm.h"
+#include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/str.h"
@@ -113,6 +114,7 @@ static int exec_container(struct session *s, const char *container,
 				       .stdio = { -1, -1, -1 } };
 	struct sandbox_failure fail = { 0 };
 	struct sandbox_spec spec = { 0 };
+	auto_close int filter = -EBADF;
 	int r;
 
 	if (!x->tty &&
@@ -125,7 +127,8 @@ static int exec_container(struct session *s, const char *container,
 	o.stdio[1] = out[1];
 	o.stdio[2] = err[1];
 	o.spec = &spec;
-	r = pod_exec_spec(s->pod, container, &x->argv, &spec, &fail, e);
+	r = pod_exec_spec(s->pod, container, &x->argv, &spec, &filter, &fail,
+			  e);
 	if (r < 0)
 		goto out;
 	pthread_rwlock_rdlock(&s->pod->handles);

@@ -160,12 +160,14 @@ bool probes_ready(const struct pod *pod, const struct ctr *c);
 bool probes_started(const struct pod *pod, const struct ctr *c);
 int probes_open(struct agent *a, struct err *e);
 
-/* The spec of a further process in a container, from any thread. */
+/* The spec of a further process in a container, from any thread. It names
+ * @ret_filter, which is the caller's to close; -1: none. */
 struct sandbox_failure;
 struct sandbox_spec;
 int pod_exec_spec(struct pod *pod, const char *container,
 		  const struct strv *argv, struct sandbox_spec *ret,
-		  struct sandbox_failure *ret_fail, struct err *e);
+		  int *ret_filter, struct sandbox_failure *ret_fail,
+		  struct err *e);
 
 /* --- resize.c
  * ------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
+#include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/quantity.h"
@@ -47,6 +48,20 @@ static void start_clear(struct start *s)
 	free(s->layers);
 	free(s->rw_dir);
 	free(s->log_path);
+}
+
+/* Whether a container runs under our filter, and the capabilities that one is
+ * for. */
+static bool has_filter(const struct container_spec *spec, uint64_t *ret_caps)
+{
+	const struct security_spec *s = &spec->security;
+
+	*ret_caps = CONTAINER_CAPS_DEFAULT;
+	if (s->seccomp != SECCOMP_RUNTIME_DEFAULT || s->privileged)
+		return false;
+	/* An unknown capability is told by container_build(). */
+	(void)container_caps(&s->cap_add, &s->cap_drop, ret_caps, NULL);
+	return true;
 }
 
 static int seccomp_fd(struct agent *a, uint64_t caps, int *ret, struct err *e)
@@ -271,20 +286,16 @@ static int do_start(struct pod *pod, struct ctr *c, struct start *s,
 	struct sandbox_failure fail = { .exit_code = 128 };
 	struct sandbox_proc proc = { 0 };
 	struct cg_mem_events ev;
-	uint64_t caps = CONTAINER_CAPS_DEFAULT;
+	uint64_t caps;
 	int r;
 
 	c->oom_base =
 		cg_mem_events_read(c->cg, &ev, NULL) == 0 ? ev.oom_kill : 0;
-	if (c->spec->security.seccomp == SECCOMP_RUNTIME_DEFAULT &&
-	    !c->spec->security.privileged) {
-		/* An unknown capability is told by container_build(). */
-		(void)container_caps(&c->spec->security.cap_add,
-				     &c->spec->security.cap_drop, &caps, NULL);
-		r = seccomp_fd(pod->agent, caps, &s->in.seccomp_fd, e);
-		if (r < 0)
-			return r;
-	}
+	r = has_filter(c->spec, &caps)
+		    ? seccomp_fd(pod->agent, caps, &s->in.seccomp_fd, e)
+		    : 0;
+	if (r < 0)
+		return r;
 	r = container_build(&s->in, &spec, &fail, e);
 	if (r == 0)
 		r = sandbox_start(pod->sandbox, &spec, &proc, &fail, e);
@@ -449,17 +460,30 @@ const struct payload_ops payload_container = {
 
 int pod_exec_spec(struct pod *pod, const char *container,
 		  const struct strv *argv, struct sandbox_spec *ret,
-		  struct sandbox_failure *ret_fail, struct err *e)
+		  int *ret_filter, struct sandbox_failure *ret_fail,
+		  struct err *e)
 {
 	struct start *s = calloc(1, sizeof(*s));
+	auto_close int filter = -EBADF;
+	int r = 0;
 	struct ctr *c;
-	int r;
+	uint64_t caps;
 
 	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
 	pthread_mutex_lock(&pod->lock);
 	c = pod_ctr(pod, container);
-	if (!c || !c->spec)
+	/* What is run in a container later is no freer than what it began as.
+	 * The filter is the agent's, under another lock. */
+	if (c && c->spec && has_filter(c->spec, &caps)) {
+		pthread_mutex_unlock(&pod->lock);
+		r = seccomp_fd(pod->agent, caps, &filter, e);
+		pthread_mutex_lock(&pod->lock);
+		c = pod_ctr(pod, container);
+	}
+	if (r < 0)
+		;
+	else if (!c || !c->spec)
 		r = err_set(e, -ENOENT, "no container '%s'", container);
 	else if (!c->image)
 		r = err_set(e, -ESRCH, "container '%s' is not running",
@@ -468,10 +492,13 @@ int pod_exec_spec(struct pod *pod, const char *container,
 		r = fill_image(s, c->image, e);
 	if (r == 0) {
 		fill_input(s, pod, c);
+		s->in.seccomp_fd = filter;
 		r = exec_build(&s->in, argv, ret, ret_fail, e);
 	}
 	pthread_mutex_unlock(&pod->lock);
 	start_clear(s);
 	free(s);
+	if (r == 0)
+		*ret_filter = take_fd(&filter);
 	return r;
 }

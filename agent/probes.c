@@ -18,6 +18,7 @@
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
 #include "agent/vm/vm.h"
+#include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -122,9 +123,9 @@ void probes_take(struct pod *pod, size_t i)
 	if (f.dead && c->stop_why == STOP_NONE) {
 		c->stop_why = STOP_LIVENESS;
 		event_add(pod, false, "Killing",
-			  "Container %s failed liveness probe, will be "
-			  "restarted",
-			  c->name);
+			  "Container %s failed %s probe, will be restarted",
+			  c->name,
+			  probes_started(pod, c) ? "liveness" : "startup");
 	}
 }
 
@@ -250,11 +251,13 @@ static int run_in_container(struct exec_job *job, char *text, size_t *len,
 	struct sandbox_spec spec = { 0 };
 	struct sandbox_failure fail = { 0 };
 	struct sandbox_exec x = { .tty_fd = -1, .exit_fd = -1 };
+	auto_close int filter = -EBADF;
 	int pipes[2], r;
 
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return err_sys(e, "pipe");
-	r = pod_exec_spec(pod, job->container, &job->argv, &spec, &fail, e);
+	r = pod_exec_spec(pod, job->container, &job->argv, &spec, &filter,
+			  &fail, e);
 	if (r == 0) {
 		struct sandbox_exec_opts o = {
 			.container = job->container,
