@@ -232,6 +232,8 @@ static int put_identity(struct draft *d, const struct container_input *in,
 	for (size_t i = 0; i < sec->nr_supplemental_groups; i++)
 		yyjson_mut_arr_add_uint(d->j, groups,
 					sec->supplemental_groups[i]);
+	if (in->pod->has_fs_group) /* what its volumes are writable for */
+		yyjson_mut_arr_add_uint(d->j, groups, in->pod->fs_group);
 	put_mask(d, "caps", caps);
 	yyjson_mut_obj_add_bool(d->j, d->root, "noNewPrivs", sec->no_new_privs);
 	if (!sec->privileged && sec->seccomp == SECCOMP_RUNTIME_DEFAULT)
