@@ -228,11 +228,13 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 	r = pod->payload->start(pod, i, e);
 	if (r == -EREMOTEIO) { /* its exit is filled in: restart rules apply */
 		c->phase = CTR_EXITED;
-		c->started_ms = 0;
 		c->backoff_ms =
 			ctr_backoff_next(c, now,
 					 pod->agent->opts.backoff_base_ms,
 					 pod->agent->opts.backoff_max_ms);
+		c->started_ms = now;
+		event_add(pod, true, "Failed", "Cannot start %s %s: %s",
+			  pod->payload->kind, c->name, c->exit.message);
 		c->not_before_ms = now + c->backoff_ms;
 		pod->saved = false;
 		return 1;

@@ -107,6 +107,18 @@ ok "without capabilities, and for ever" prints \
 	node exec strict -- sh -c 'echo $(grep -E "CapEff|NoNew" /proc/1/status)'
 ok "under a seccomp filter" prints '^2$' node exec strict -- sh -c \
 	'set -- $(grep ^Seccomp: /proc/1/status); echo $2'
+ok "and so is what is run in it later" prints '^2$' node exec strict -- sh -c \
+	'set -- $(grep ^Seccomp: /proc/self/status); echo $2'
+ok "an unconfined one and its exec have none" eval 'run loose "exec sleep 1000" "
+securityContext: {seccompProfile: {type: Unconfined}}" &&
+	wait_for 20 phase_is loose Running && prints "^0 0\$" node exec loose -- sh -c \
+	"set -- \$(grep -h ^Seccomp: /proc/1/status /proc/self/status); echo \$2 \$4"'
+ok "a pod with an fsGroup" run grouped 'exec sleep 1000' '' \
+	'securityContext: {runAsUser: 1234, fsGroup: 2000, supplementalGroups: [3000]}'
+ok "is a member of it, too" wait_for 20 prints '^Groups:.2000 3000' \
+	node exec grouped -- grep Groups /proc/1/status
+ok "whatever is run in it" prints '^Groups:.2000 3000' \
+	node exec grouped -- grep Groups /proc/self/status
 ok "root that must not be root is refused" eval 'run root "true" "
 securityContext: {runAsNonRoot: true, runAsUser: 0}" 2>&1 |
 	grep -q "contradicts"'
@@ -174,6 +186,17 @@ wait_for 10 node logs talk
 ok "logs are followed to the end" eval \
 	'[ "$(node logs -f talk | wc -l)" = 5 ]'
 ok "or only their tail" prints '^line 5$' node logs talk --tail 1
+
+# --- what cannot be started
+begin=$(now_ms)
+ok "a command that is not in the image" eval \
+	'COMMAND=/no/such sh_manifest nocmd x | apply'
+ok "is tried again and again" wait_for 30 eval \
+	'[ "$(pod nocmd ".status.containerStatuses[0].restartCount")" -ge 5 ]'
+ok "each time later: 200, 400, 800, 1000 ms" \
+	[ $(($(now_ms) - begin)) -ge 2400 ]
+ok "an event says why" prints "Warning +Failed .*/no/such" node describe nocmd
+node delete nocmd >/dev/null 2>&1
 
 # --- the same name and address in another tenant
 ok "another tenant has a pod of the same name" run init \
