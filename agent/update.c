@@ -117,8 +117,9 @@ static int check_update(const struct pod *pod, const char *was, size_t was_len,
 			    pod->key, d.path);
 	else if (pod_spec_qos(spec) != pod->qos)
 		r = err_set(e, -EINVAL,
-			    "pod %s: Pod QoS is immutable: %s would become %s; "
-			    "change requests and limits together",
+			    "pod %s: Pod QoS is immutable: %s would become %s: "
+			    "choose requests and limits that keep it, or "
+			    "delete the pod and apply again",
 			    pod->key, qos_name(pod->qos),
 			    qos_name(pod_spec_qos(spec)));
 	else
@@ -339,15 +340,19 @@ static void merge_one(uint64_t *limit, bool *has_limit, uint64_t *request,
 		      bool *has_request, bool new_limit, uint64_t limit_to,
 		      bool new_request, uint64_t request_to)
 {
-	bool tied = *has_limit && *has_request && *limit == *request;
+	uint64_t was = *limit;
+	bool had = *has_limit;
+	bool tied = had && *has_request && was == *request;
 
 	if (new_limit) {
 		*has_limit = true;
 		*limit = limit_to;
-		if (tied || !*has_request || *request > *limit) {
-			*has_request = true;
-			*request = *limit;
-		}
+		if (tied || !*has_request || (!had && *request > limit_to))
+			*request = limit_to;
+		else if (*request > limit_to) /* keeps its share, and the QoS */
+			*request = (uint64_t)((unsigned __int128)*request *
+					      limit_to / was);
+		*has_request = true;
 	}
 	if (new_request) {
 		*has_request = true;
@@ -466,6 +471,11 @@ int agent_resize(struct agent *a, const char *key, const char *container,
 	    !want->requests.has_cpu && !want->requests.has_mem)
 		r = err_set(e, -EINVAL,
 			    "nothing to change: give --cpu or --memory");
+	else if ((want->limits.has_cpu && !want->limits.cpu_milli) ||
+		 (want->limits.has_mem && !want->limits.mem_bytes))
+		r = err_set(e, -EINVAL,
+			    "a limit of 0 would be no limit at all: give at "
+			    "least 1m of CPU, 4Ki of memory");
 	else
 		r = resize_pod(pod, container, want, ret_seq, e);
 	if (r == 0)

@@ -147,6 +147,32 @@ ok "the class of a pod may not change" prints 'QoS is immutable' eval \
 	-H "content-type: application/merge-patch+json" \
 	http://n/api/v1/namespaces/default/pods/small/resize'
 
+ok "a limit of 0, which would be none, is refused" \
+	prints '^error: a limit of 0 would be no limit at all' \
+	node resize third --cpu 0
+
+# --- below the request, where the other requests are tied to their limits
+ok "a pod that is Guaranteed but for its CPU" apply <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: half}
+	spec:
+	  terminationGracePeriodSeconds: 0
+	  containers:
+	  - name: c
+	    image: web
+	    imagePullPolicy: Never
+	    command: [/bin/sh, -c, "exec sleep 100000"]
+	    resources: {requests: {cpu: 40m, memory: 64Mi}, limits: {cpu: 80m, memory: 64Mi}}
+	END
+ok "runs" running half
+ok "shrinks below its request" prints '80m → 20m, kernel confirmed' \
+	node resize half --cpu 20m
+ok "the request keeps its share" pod_is half \
+	'.spec.containers[0].resources.requests.cpu' 10m
+ok "and the pod its class" pod_is half .status.qosClass Burstable
+node delete half >/dev/null 2>&1
+
 # --- many in a row: the last one counts
 for i in 1 2 3 4 5 6 7 8; do
 	node resize third --cpu $((100 + i * 10))m --timeout 0s >/dev/null 2>&1 &
