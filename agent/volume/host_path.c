@@ -12,20 +12,27 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
+#define MAKES_DIRECTORY "; type: DirectoryOrCreate would make it"
+#define MAKES_FILE      "; type: FileOrCreate would make it"
+
 /* What each type wants to find. */
 static const struct want {
 	mode_t type; /* S_IFMT; 0: anything */
 	const char *what;
-	int code; /* when it is something else */
+	int code;              /* when it is something else */
+	const char *who_makes; /* when it is not there */
 } wants[] = {
-	[HOST_PATH_ANY] = { 0, "", 0 },
-	[HOST_PATH_DIRECTORY_OR_CREATE] = { S_IFDIR, "a directory", -ENOTDIR },
-	[HOST_PATH_DIRECTORY] = { S_IFDIR, "a directory", -ENOTDIR },
-	[HOST_PATH_FILE_OR_CREATE] = { S_IFREG, "a file", -EISDIR },
-	[HOST_PATH_FILE] = { S_IFREG, "a file", -EISDIR },
-	[HOST_PATH_SOCKET] = { S_IFSOCK, "a socket", -ENOTSOCK },
-	[HOST_PATH_CHAR_DEVICE] = { S_IFCHR, "a character device", -ENODEV },
-	[HOST_PATH_BLOCK_DEVICE] = { S_IFBLK, "a block device", -ENOTBLK },
+	[HOST_PATH_ANY] = { 0, "", 0, MAKES_DIRECTORY },
+	[HOST_PATH_DIRECTORY_OR_CREATE] = { S_IFDIR, "a directory", -ENOTDIR,
+					    "" },
+	[HOST_PATH_DIRECTORY] = { S_IFDIR, "a directory", -ENOTDIR,
+				  MAKES_DIRECTORY },
+	[HOST_PATH_FILE_OR_CREATE] = { S_IFREG, "a file", -EISDIR, "" },
+	[HOST_PATH_FILE] = { S_IFREG, "a file", -EISDIR, MAKES_FILE },
+	[HOST_PATH_SOCKET] = { S_IFSOCK, "a socket", -ENOTSOCK, "" },
+	[HOST_PATH_CHAR_DEVICE] = { S_IFCHR, "a character device", -ENODEV,
+				    "" },
+	[HOST_PATH_BLOCK_DEVICE] = { S_IFBLK, "a block device", -ENOTBLK, "" },
 };
 
 static int check_path(const char *path, struct err *e)
@@ -91,10 +98,8 @@ static int setup(struct volume_set *set, struct volume *v, struct err *e)
 		return r;
 	fd = open(v->path, O_PATH | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
-		return err_set(e, -ENOENT,
-			       "hostPath '%s' does not exist; type: "
-			       "DirectoryOrCreate would make it",
-			       v->path);
+		return err_set(e, -ENOENT, "hostPath '%s' does not exist%s",
+			       v->path, wants[v->spec->type].who_makes);
 	if (fd < 0)
 		return err_sys(e, "open hostPath '%s'", v->path);
 	return check(v, fd, e);

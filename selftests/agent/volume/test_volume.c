@@ -332,7 +332,10 @@ TEST(a_host_path_must_be_what_it_says)
 		{ "none", HOST_PATH_ANY, -ENOENT,
 		  "does not exist; type: "
 		  "DirectoryOrCreate" },
-		{ "none", HOST_PATH_DIRECTORY, -ENOENT, "does not exist" },
+		{ "none", HOST_PATH_DIRECTORY, -ENOENT,
+		  "does not exist; type: DirectoryOrCreate" },
+		{ "none", HOST_PATH_FILE, -ENOENT,
+		  "does not exist; type: FileOrCreate" },
 		{ "no/file", HOST_PATH_FILE_OR_CREATE, -ENOENT,
 		  "FileOrCreate makes only the file" },
 		{ "dir/../file", HOST_PATH_ANY, -EINVAL,
