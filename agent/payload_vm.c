@@ -34,7 +34,7 @@ struct start {
 	struct vm_config cfg;
 	struct vm_spec spec; /* the pod's, with what was allocated */
 	struct vm_command *cmd;
-	char *run_dir, *state_dir, *log_dir, *console_log;
+	char *run_dir, *state_dir, *log_dir, *console_log, *unpacker;
 	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], mac[18];
 };
 
@@ -45,6 +45,7 @@ static void start_clear(struct start *s)
 	free(s->state_dir);
 	free(s->log_dir);
 	free(s->console_log);
+	free(s->unpacker);
 }
 
 struct vm_size vm_wanted_size(const struct pod *pod)
@@ -113,7 +114,9 @@ static int start_fill(struct start *s, const struct pod *pod, struct err *e)
 	s->state_dir = str_printf("%s/vm", pod->state_dir);
 	s->log_dir = str_printf("%s/%s", pod->log_dir, c->name);
 	s->console_log = str_printf("%s/console.log", s->log_dir);
-	if (!s->run_dir || !s->state_dir || !s->log_dir || !s->console_log)
+	s->unpacker = str_printf("%s/arktos-unpack", a->opts.libexec);
+	if (!s->run_dir || !s->state_dir || !s->log_dir || !s->console_log ||
+	    !s->unpacker)
 		return err_set(e, -ENOMEM, "out of memory");
 	s->spec = *pod->spec->vm;
 	s->spec.resources = c->res.allocated;
@@ -125,6 +128,7 @@ static int start_fill(struct start *s, const struct pod *pod, struct err *e)
 		.node = { a->node.cpu_milli, a->node.mem_bytes },
 		.accel = accel(a),
 		.qemu = a->opts.qemu,
+		.unpacker = s->unpacker,
 		.run_dir = s->run_dir,
 		.state_dir = s->state_dir,
 		.console_log = s->console_log,

@@ -71,7 +71,8 @@ struct attempt {
 	const struct prober_ops *ops;
 	const char *pod_key;
 	const struct probe_spec *spec;
-	SSL_CTX *tls;
+	SSL_CTX **
+		tls; /* made by the first https probe: idle agents stay small */
 	void (*done)(void *arg, bool success, const char *message);
 	void *arg;
 

@@ -377,7 +377,7 @@ static void run_attempt(struct worker *w)
 		.ops = &p->ops,
 		.pod_key = w->target->pod_key,
 		.spec = &w->spec,
-		.tls = p->tls,
+		.tls = &p->tls,
 		.done = attempt_done,
 		.arg = w,
 		.fd = -EBADF,
@@ -610,13 +610,6 @@ int prober_new(const struct prober_ops *ops, struct prober **ret, struct err *e)
 	r = ev_new(&p->loop, e);
 	if (r < 0)
 		goto undo_alloc;
-	p->tls = SSL_CTX_new(TLS_client_method());
-	if (!p->tls) {
-		r = err_set(e, -ENOMEM, "out of memory");
-		goto undo_alloc;
-	}
-	SSL_CTX_set_verify(p->tls, SSL_VERIFY_NONE, NULL);
-	SSL_CTX_set_options(p->tls, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	r = start_thread(p);
 	if (r < 0) {
 		r = err_set(e, r, "cannot start the prober's thread");

@@ -50,6 +50,7 @@ struct vm_config {
 	struct vm_net net;
 	enum vm_accel accel;
 	const char *qemu;        /* NULL: qemu-system-x86_64 */
+	const char *unpacker;    /* path of arktos-unpack; NULL: in PATH */
 	const char *run_dir;     /* sockets; QEMU's user may write there */
 	const char *state_dir;   /* overlay and seed */
 	const char *console_log; /* raw serial output, appended */
@@ -101,7 +102,7 @@ void vm_command_free(struct vm_command *cmd);
 int vm_prepare(const struct vm_config *cfg, const struct vm_command *cmd,
 	       uid_t uid, gid_t gid, struct err *e);
 
-/* The NoCloud seed (an ISO 9660 image) as bytes. */
+/* The NoCloud seed (an ISO 9660 image) as bytes. Runs arktos-unpack. */
 int vm_seed_build(const struct vm_config *cfg, struct buf *ret, struct err *e);
 
 #endif /* AGENT_VM_COMMAND_H */

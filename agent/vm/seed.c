@@ -5,10 +5,9 @@
  * The seed's texts are JSON, which is YAML too: nothing a tenant writes can
  * change what they mean.
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,10 +25,12 @@
 
 #define SEED_MAX      (4U << 20)
 #define QEMU_IMG_MS   30000
+#define UNPACKER_MS   10000
 #define SEED_MODE     0400
 #define OVERLAY_MODE  0600
 #define CIDATA        "cidata"
 #define SCRIPT_PREFIX "#!/bin/sh\n"
+#define SEED_FILES    3
 
 static int json_text(yyjson_mut_doc *doc, yyjson_mut_val *root, bool ok,
 		     const char *what, struct buf *out, struct err *e)
@@ -142,87 +143,57 @@ static int user_data(const struct vm_spec *spec, struct buf *out, struct err *e)
 	return 0;
 }
 
-static ssize_t take_bytes(struct archive *a, void *to, const void *data,
-			  size_t len)
+/* arktos-unpack lays the files out: no archive library in the agent. */
+static int write_iso(const char *unpacker, const struct buf *files,
+		     const char *const *names, size_t nr, struct buf *ret,
+		     struct err *e)
 {
-	struct buf *b = to;
-
-	if (buf_add(b, data, len) < 0) {
-		archive_set_error(a, -buf_error(b), "the seed is too large");
-		return -1;
-	}
-	return (ssize_t)len;
-}
-
-static int archive_failed(struct archive *a, struct err *e)
-{
-	const char *why = archive_error_string(a);
-
-	return err_set(e, -EIO, "seed: %s", why ? why : "cannot be written");
-}
-
-static int add_file(struct archive *a, const char *name, const struct buf *b,
-		    struct err *e)
-{
-	struct archive_entry *entry = archive_entry_new();
-	int r = 0;
-
-	if (!entry)
-		return err_set(e, -ENOMEM, "out of memory");
-	archive_entry_set_pathname(entry, name);
-	archive_entry_set_filetype(entry, AE_IFREG);
-	archive_entry_set_perm(entry, 0444);
-	archive_entry_set_size(entry, (int64_t)b->len);
-	archive_entry_set_mtime(entry, 0, 0);
-	if (archive_write_header(a, entry) != ARCHIVE_OK ||
-	    archive_write_data(a, b->data, b->len) != (ssize_t)b->len)
-		r = archive_failed(a, e);
-	archive_entry_free(entry);
-	return r;
-}
-
-static int write_iso(struct archive *a, const struct vm_config *cfg,
-		     struct buf *out, struct err *e)
-{
-	auto_buf struct buf meta = BUF_INIT, user = BUF_INIT, net = BUF_INIT;
+	const char *argv[2 * SEED_FILES + 4] = { unpacker, "iso", CIDATA };
+	char sizes[SEED_FILES][24];
+	auto_buf struct buf in = { .max = SEED_MAX };
+	struct spawn_opts o = { .argv = (char *const *)argv };
+	struct spawn_io io = { .timeout_ms = UNPACKER_MS, .out_max = SEED_MAX };
+	struct spawn_result res = SPAWN_RESULT_INIT;
+	size_t n = 3;
 	int r;
 
-	r = meta_data(cfg, &meta, e);
+	for (size_t i = 0; i < nr; i++) {
+		(void)snprintf(sizes[i], sizeof(sizes[i]), "%zu", files[i].len);
+		argv[n++] = names[i];
+		argv[n++] = sizes[i];
+		buf_add(&in, files[i].data, files[i].len);
+	}
+	if (buf_error(&in))
+		return err_set(e, -EFBIG, "seed: larger than %u bytes",
+			       SEED_MAX);
+	io.in = in.data;
+	io.in_len = in.len;
+	r = spawn_run(&o, &io, &res, e);
 	if (r == 0)
-		r = user_data(cfg->spec, &user, e);
-	if (r == 0 && cfg->net.ip && cfg->net.mac)
-		r = network_config(&cfg->net, &net, e);
-	if (r < 0)
-		return r;
-	if (archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
-	    archive_write_set_options(a, "volume-id=" CIDATA) != ARCHIVE_OK ||
-	    archive_write_set_bytes_per_block(a, 2048) != ARCHIVE_OK ||
-	    archive_write_open(a, out, NULL, take_bytes, NULL) != ARCHIVE_OK)
-		return archive_failed(a, e);
-	r = add_file(a, "meta-data", &meta, e);
-	if (r == 0)
-		r = add_file(a, "user-data", &user, e);
-	if (r == 0 && net.len)
-		r = add_file(a, "network-config", &net, e);
-	if (r == 0 && archive_write_close(a) != ARCHIVE_OK)
-		r = archive_failed(a, e);
+		r = spawn_check(&res, "arktos-unpack iso", e);
+	if (r == 0 && buf_add(ret, res.out.data, res.out.len) < 0)
+		r = err_set(e, buf_error(ret), "out of memory");
+	spawn_result_clear(&res);
 	return r;
 }
 
 int vm_seed_build(const struct vm_config *cfg, struct buf *ret, struct err *e)
 {
-	auto_buf struct buf out = { .max = SEED_MAX };
-	struct archive *a = archive_write_new();
+	static const char *const names[SEED_FILES] = { "meta-data", "user-data",
+						       "network-config" };
+	auto_buf struct buf meta = BUF_INIT, user = BUF_INIT, net = BUF_INIT;
+	size_t nr = cfg->net.ip && cfg->net.mac ? SEED_FILES : SEED_FILES - 1;
 	int r;
 
-	if (!a)
-		return err_set(e, -ENOMEM, "out of memory");
-	r = write_iso(a, cfg, &out, e);
-	archive_write_free(a);
+	r = meta_data(cfg, &meta, e);
+	if (r == 0)
+		r = user_data(cfg->spec, &user, e);
+	if (r == 0 && nr == SEED_FILES)
+		r = network_config(&cfg->net, &net, e);
 	if (r < 0)
 		return r;
-	r = buf_add(ret, out.data, out.len);
-	return r < 0 ? err_set(e, r, "out of memory") : 0;
+	return write_iso(cfg->unpacker ? cfg->unpacker : "arktos-unpack",
+			 (struct buf[]){ meta, user, net }, names, nr, ret, e);
 }
 
 static int give_to(const char *path, uid_t uid, gid_t gid, struct err *e)

@@ -16,4 +16,8 @@ int verb_exec(char **args);
 /* {PROGRAM, ...}: run it as it is, but let it die with whoever asked. */
 int verb_tether(char **args);
 
+/* {VOLUME, NAME, BYTES, NAME, BYTES, ..., NULL}: write an ISO 9660 image of
+ * these files to fd 1; their contents are on fd 0, one after the other. */
+int verb_iso(char **args);
+
 #endif /* AGENT_IMAGE_UNPACK_VERBS_H */

@@ -8,6 +8,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -20,6 +21,20 @@
 #define MIB (1ULL << 20)
 
 static struct vm_spec spec;
+
+/* build/bin/arktos-unpack, from build/selftests/agent/vm/test_command. */
+static const char *unpacker_path(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+
+	for (int up = 0; n > 0 && up < 4; up++) {
+		path[n] = '\0';
+		n = strrchr(path, '/') - path;
+	}
+	snprintf(path + n, 32, "/bin/arktos-unpack");
+	return path;
+}
 
 static struct vm_config config(void)
 {
@@ -39,6 +54,7 @@ static struct vm_config config(void)
 			 .dns = "10.1.2.2",
 			 .mtu = 1450 },
 		.accel = VM_ACCEL_TCG,
+		.unpacker = unpacker_path(),
 		.run_dir = "/run/p",
 		.state_dir = "/var/p",
 		.console_log = "/var/log/p/console.log",
