@@ -16,6 +16,7 @@
 #include "agent/payload.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
+#include "cgroups/warm.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -34,6 +35,10 @@ static int step_save(struct pod *pod, struct err *e)
 	if (r < 0)
 		return r;
 	pod->saved = true;
+	pthread_mutex_lock(&pod->lock);
+	pod->saved_seq = pod->taken_seq;
+	pthread_cond_broadcast(&pod->changed);
+	pthread_mutex_unlock(&pod->lock);
 	return 1;
 }
 
@@ -323,15 +328,18 @@ static int step_forget(struct pod *pod, struct err *e)
 		return r;
 	node_release(pod);
 	userns_slot_give(pod->agent, pod->userns_slot);
+	pthread_mutex_lock(&pod->lock);
 	pod->gone = true;
+	pthread_cond_broadcast(&pod->changed);
+	pthread_mutex_unlock(&pod->lock);
 	pods_del(pod->agent, pod);
 	agent_notify(pod->agent, pod);
 	log_info("pod %s: removed uid=%s", pod->key, pod->uid);
 	return 1;
 }
 
-static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
-		      struct err *e)
+static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
+		   struct err *e)
 {
 	int r;
 
@@ -345,6 +353,7 @@ static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 	case STEP_IMAGE:
 		return step_image(pod, s->ctr);
 	case STEP_NETWORK:
+		cg_warm_kick(pod->agent->warm);
 		return pod_attach_network(pod, e);
 	case STEP_VOLUMES:
 		return step_volumes(pod, e);
@@ -377,6 +386,17 @@ static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 		return step_forget(pod, e);
 	}
 	return 0;
+}
+
+static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
+		      struct err *e)
+{
+	int64_t began_us = time_us();
+	int r = do_step(pod, s, wake_ms, e);
+
+	log_debug("pod %s: %s: %d, %lld us", pod->key, step_name(s->kind), r,
+		  (long long)(time_us() - began_us));
+	return r;
 }
 
 /* --- the inbox -------------------------------------------------------------
@@ -414,7 +434,6 @@ static void take_remove(struct pod *pod, uint32_t grace_s)
 		pod->deleted_us = time_us();
 		pod->delete_due_ms = due;
 		pod->grace_s = grace_s;
-		pod->saved = false;
 		return;
 	}
 	if (due < pod->delete_due_ms)
@@ -434,6 +453,10 @@ static void take_inbox(struct pod *pod)
 		take_spec(pod, &in);
 	if (in.remove)
 		take_remove(pod, in.grace_s);
+	if (in.wish_seq) {
+		pod->taken_seq = in.wish_seq;
+		pod->saved = false;
+	}
 	if (in.reboot)
 		pod->vm_reboot = true;
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
@@ -456,10 +479,9 @@ static int one_round(struct pod *pod, uint64_t *wake_ms, struct err *e)
 	for (size_t i = 0; i < plan.nr; i++) {
 		int r = apply_step(pod, &plan.steps[i], wake_ms, e);
 
-		if (r < 0) {
+		if (r < 0)
 			return err_wrap(e, r, "%s",
 					step_name(plan.steps[i].kind));
-		}
 		/* Later steps were planned on the hope that this one worked. */
 		if (r == 0 && plan.steps[i].kind != STEP_IMAGE &&
 		    plan.steps[i].kind != STEP_SYNC_VM)
@@ -486,8 +508,13 @@ static void step_failed(struct pod *pod, int r, const struct err *e)
 	if (strncmp(pod->trouble, e->msg, sizeof(pod->trouble) - 1) != 0)
 		log_warn("pod %s: %s, retrying in %llums", pod->key, e->msg,
 			 (unsigned long long)pause);
+	pthread_mutex_lock(&pod->lock);
 	snprintf(pod->trouble, sizeof(pod->trouble), "%.*s",
 		 POD_MESSAGE_MAX - 1, e->msg);
+	if (!pod->saved)
+		pod->unsaved_seq = pod->taken_seq;
+	pthread_cond_broadcast(&pod->changed);
+	pthread_mutex_unlock(&pod->lock);
 	(void)r;
 	(void)wq_add_after(pod->agent->queue, pod->key, pause);
 }

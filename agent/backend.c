@@ -14,6 +14,7 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
+#define SAVE_WAIT_MS   10000
 #define CANCEL_LOOK_MS 200
 
 struct pod *backend_pod(struct agent *a, const struct api_pod_id *id,
@@ -115,6 +116,34 @@ static int pod_get(void *arg, const struct api_pod_id *id, struct buf *out,
 	return r;
 }
 
+static struct timespec at_ms(uint64_t ms)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ms / 1000),
+				  .tv_nsec = (long)(ms % 1000) * 1000000 };
+}
+
+/* An answer promises that what was accepted survives us. */
+static int wait_saved(struct pod *pod, struct err *e)
+{
+	struct timespec end = at_ms(ev_clock_ms() + SAVE_WAIT_MS);
+	int r = 0;
+
+	pthread_mutex_lock(&pod->lock);
+	while (pod->saved_seq < pod->wish_seq &&
+	       pod->unsaved_seq < pod->wish_seq && !pod->gone && r == 0)
+		r = -pthread_cond_timedwait(&pod->changed, &pod->lock, &end);
+	if (r == 0 && pod->saved_seq < pod->wish_seq && !pod->gone)
+		r = -EIO;
+	if (r < 0)
+		err_set(e, -EIO,
+			"pod %s is accepted, but not saved yet: %s; it is "
+			"tried again, delete it if it is not to be",
+			pod->key,
+			pod->unsaved_seq ? pod->trouble : "the disk is slow");
+	pthread_mutex_unlock(&pod->lock);
+	return r < 0 ? -EIO : 0;
+}
+
 static int pod_apply(void *arg, const char *json, size_t len,
 		     enum api_outcome *ret, struct buf *out, struct err *e)
 {
@@ -143,8 +172,10 @@ static int pod_apply(void *arg, const char *json, size_t len,
 	pod = pods_find(a, key);
 	free(key);
 	if (pod)
+		r = wait_saved(pod, e);
+	if (pod && r == 0)
 		r = put_published(pod, out, e);
-	else
+	else if (!pod)
 		buf_add(out, json, len); /* it came and went */
 	pod_unref(pod);
 	return r;
@@ -155,6 +186,7 @@ static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
 {
 	struct pod *pod = backend_pod(arg, id, e);
 	uint32_t grace;
+	int r;
 
 	if (!pod)
 		return -ENOENT;
@@ -165,8 +197,9 @@ static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
 		grace = grace_s > UINT32_MAX / 2 ? UINT32_MAX / 2
 						 : (uint32_t)grace_s;
 	pod_note_remove(pod, grace);
+	r = wait_saved(pod, e);
 	pod_unref(pod);
-	return 0;
+	return r;
 }
 
 static int pod_action(void *arg, const struct api_pod_id *id,
@@ -242,8 +275,7 @@ static struct resize_public wait_settled(struct pod *pod, uint64_t seq,
 
 		if (until > end)
 			until = end;
-		ts.tv_sec = (time_t)(until / 1000);
-		ts.tv_nsec = (long)(until % 1000) * 1000000;
+		ts = at_ms(until);
 		pthread_cond_timedwait(&pod->changed, &pod->lock, &ts);
 	}
 	p = pod->resize_public;
@@ -304,6 +336,8 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	pthread_mutex_unlock(&pod->lock);
 	get_actual(pod, ret->container, &ret->before);
 	r = agent_resize(arg, pod->key, rs->container, &rs->want, &seq, e);
+	if (r == 0)
+		r = wait_saved(pod, e);
 	if (r == 0) {
 		p = wait_settled(pod, seq, rs);
 		resize_result(&p, seq, ret);

@@ -243,6 +243,7 @@ static int load_one(struct agent *a, const char *dir, struct err *e)
 	}
 	get_pod(pod, root);
 	r = pod_remember_wish(pod);
+	pod->saved_seq = pod->wish_seq;
 	if (r < 0) {
 		pod_unref(pod);
 		r = err_wrap(e, r, "%s", path);

@@ -37,6 +37,7 @@ struct agent {
 	pthread_t loop_thread;
 	struct wq *queue;
 	struct cg *root;
+	struct cg_warm *warm; /* NULL: nothing to wait for */
 	struct cg *qos[3];
 	struct network_mgr *network;
 	struct image_store *images;
@@ -87,7 +88,6 @@ void pod_list_free(struct pod **pods, size_t nr);
 
 /* Leave a note, and have the pod looked at. */
 void pod_poke(struct pod *pod);
-void pod_note_spec(struct pod *pod, struct pod_spec *spec);
 void pod_note_remove(struct pod *pod, uint32_t grace_s);
 
 /* A pod has changed, or is gone: tell whoever watches (backend.c). */

@@ -286,7 +286,9 @@ static int spawn(struct pod *pod, struct err *e)
 		o.userns_size = pod->spec->vm ? 0 : USERNS_RANGE;
 	}
 	r = cg_create(pod->cg, SUPERVISOR_CG, 0, &cg, e);
-	if (r == 0)
+	/* Being born there costs no wait for all CPUs; moving there does. */
+	o.cgroup_dir = r == 0 ? cg_v2_dirfd(cg) : -EBADF;
+	if (r == 0 && o.cgroup_dir < 0)
 		r = cg_procs_fds(cg, procs, &nr_procs, e);
 	if (r < 0)
 		return r;

@@ -220,8 +220,6 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 		add(p, STEP_ADMIT, 0, 0);
 		return;
 	}
-	if (!pod->cgroup_up)
-		add(p, STEP_CGROUP, 0, 0);
 	/* Ask for all images at once: they arrive while the rest is made. */
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		if (!pod->ctrs[i].image && !pod->ctrs[i].started_once &&
@@ -233,6 +231,9 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 		add(p, STEP_NETWORK, 0, 0);
 	if (!pod->volumes_up)
 		add(p, STEP_VOLUMES, 0, 0);
+	/* Late: on v1 hosts creating one may wait for cg_warm_kick()'s end. */
+	if (!pod->cgroup_up)
+		add(p, STEP_CGROUP, 0, 0);
 	if (pod->sandbox_state != SANDBOX_UP)
 		add(p, STEP_SANDBOX, 0, 0);
 	if (!all_images && p->nr)
@@ -275,6 +276,8 @@ void pod_plan(const struct pod *pod, const struct plan_now *now,
 			wake(ret, now->now_ms + (uint64_t)left_us / 1000 + 1);
 	}
 	if (pod->failed) {
+		if (!pod->saved)
+			add(ret, STEP_SAVE, 0, 0);
 		plan_stop_all(pod, STOP_POD, now->now_ms, ret);
 		return;
 	}

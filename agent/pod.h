@@ -116,6 +116,7 @@ struct resize_status {
 /* Notes for the worker, guarded by the pod's lock. */
 struct pod_inbox {
 	struct pod_spec *spec; /* a newer manifest; owned */
+	uint64_t wish_seq;     /* which one */
 	bool resized;          /* it differs in resources */
 	uint64_t resize_seq;   /* the wish's number */
 	uint64_t resize_began_ms;
@@ -148,7 +149,10 @@ struct pod {
 	uint64_t version;      /* of what is published */
 	char *wish;            /* manifest wished for last */
 	size_t wish_len;
-	uint64_t resize_seq;   /* of the last wish for other resources */
+	uint64_t wish_seq;    /* counts wishes */
+	uint64_t saved_seq;   /* of the newest wish that is on disk */
+	uint64_t unsaved_seq; /* of one that could not be saved, for @trouble */
+	uint64_t resize_seq;  /* of the last wish for other resources */
 	struct resize_public { /* of the worker's, for those who wait */
 		enum resize_condition condition;
 		uint64_t seq, done_seq;
@@ -161,8 +165,9 @@ struct pod {
 	struct pod_spec *spec;
 	struct ctr *ctrs; /* [nr_ctrs] init containers, then the others */
 	size_t nr_ctrs, nr_init;
-	bool saved;    /* the checkpoint holds what matters */
-	bool admitted; /* resources are claimed */
+	bool saved;         /* the checkpoint holds what matters */
+	uint64_t taken_seq; /* number of the wish that @spec is */
+	bool admitted;      /* resources are claimed */
 	bool cgroup_up, network_up, volumes_up;
 	/* Set up by an agent before us, as far as we know: to be undone even if
 	 * we never came to set it up ourselves. */

@@ -248,15 +248,6 @@ void pod_poke(struct pod *pod)
 	(void)wq_add(pod->agent->queue, pod->key);
 }
 
-void pod_note_spec(struct pod *pod, struct pod_spec *spec)
-{
-	pthread_mutex_lock(&pod->lock);
-	pod_spec_free(pod->inbox.spec);
-	pod->inbox.spec = spec;
-	pthread_mutex_unlock(&pod->lock);
-	pod_poke(pod);
-}
-
 void pod_note_remove(struct pod *pod, uint32_t grace_s)
 {
 	pthread_mutex_lock(&pod->lock);
@@ -264,6 +255,7 @@ void pod_note_remove(struct pod *pod, uint32_t grace_s)
 	if (!pod->inbox.remove || grace_s < pod->inbox.grace_s)
 		pod->inbox.grace_s = grace_s;
 	pod->inbox.remove = true;
+	pod->inbox.wish_seq = ++pod->wish_seq;
 	pthread_mutex_unlock(&pod->lock);
 	pod_poke(pod);
 }

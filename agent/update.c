@@ -8,6 +8,7 @@
 
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "cgroups/warm.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/json.h"
@@ -153,6 +154,7 @@ static void note_locked(struct pod *pod, struct pod_spec *spec, bool resized)
 
 	pod_spec_free(in->spec);
 	in->spec = spec;
+	in->wish_seq = pod->wish_seq;
 	if (resized) {
 		in->resized = true;
 		in->resize_seq = ++pod->resize_seq;
@@ -172,12 +174,16 @@ static int remember_locked(struct pod *pod, const struct pod_spec *spec)
 	free(pod->wish);
 	pod->wish = copy;
 	pod->wish_len = spec->json_len;
+	pod->wish_seq++;
 	return 0;
 }
 
 int pod_remember_wish(struct pod *pod)
 {
-	return remember_locked(pod, pod->spec);
+	int r = remember_locked(pod, pod->spec);
+
+	pod->taken_seq = pod->wish_seq;
+	return r;
 }
 
 static int update_existing(struct pod *pod, struct pod_spec *spec,
@@ -234,9 +240,10 @@ static int create(struct agent *a, struct pod_spec *spec, struct err *e)
 	}
 	/* The spec is the pod's from here on. */
 	pod->adopt_tried = true; /* nothing of it can be there */
-	r = remember_locked(pod, spec) < 0 ? err_set(e, -ENOMEM, "no memory")
-					   : pods_add(a, pod, e);
+	r = pod_remember_wish(pod) < 0 ? err_set(e, -ENOMEM, "no memory")
+				       : pods_add(a, pod, e);
 	if (r == 0) {
+		cg_warm_kick(a->warm);
 		pod_publish(pod);
 		pod_poke(pod);
 	}

@@ -99,6 +99,8 @@ static void launch_fill(struct launch *l, const struct sandbox_opts *o,
 		arg_fd(l, "--netns-fd", o->netns_fd);
 	for (size_t i = 0; i < o->nr_cgroup_procs; i++)
 		arg_fd(l, "--cgroup-fd", o->cgroup_procs[i]);
+	if (o->cgroup_dir > 0)
+		arg_fd(l, "--cgroup-dir", o->cgroup_dir);
 	if (o->userns_size)
 		arg(l, "--userns=%u:%u", o->userns_base, o->userns_size);
 	if (o->shm_bytes)

@@ -292,7 +292,7 @@ static int fork_stage2(struct sup *sup, const struct opts *o, struct err *e)
 		flags |= CLONE_NEWIPC;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
-	pid = sys_clone(flags, &pidfd, -1);
+	pid = sys_clone(flags, &pidfd, o->cgroup_dir);
 	if (pid < 0)
 		return err_sys(e, "clone into new namespaces");
 	if (pid > 0) {
@@ -300,6 +300,8 @@ static int fork_stage2(struct sup *sup, const struct opts *o, struct err *e)
 		stage1_end(o, pidfd, pid, pair[0]);
 	}
 	close(pair[0]);
+	if (o->cgroup_dir >= 0)
+		close(o->cgroup_dir);
 	if (o->ready_fd >= 0)
 		close(o->ready_fd);
 	r = stage2(sup, o, e);

@@ -61,6 +61,8 @@ static int parse_one(struct opts *o, const char *arg)
 		return get_fd(v, &o->netns_fd);
 	else if ((v = value_of(arg, "--ready-fd")))
 		return get_fd(v, &o->ready_fd);
+	else if ((v = value_of(arg, "--cgroup-dir")))
+		return get_fd(v, &o->cgroup_dir);
 	else if ((v = value_of(arg, "--cgroup-fd")))
 		return o->nr_cgroup_fds == OPTS_FDS_MAX
 			       ? -E2BIG
@@ -90,6 +92,7 @@ int opts_parse(struct opts *o, int argc, char **argv, struct err *e)
 	*o = (struct opts){
 		.netns_fd = -1,
 		.ready_fd = -1,
+		.cgroup_dir = -1,
 		.shm_bytes = SHM_BYTES_DEFAULT,
 	};
 	for (int i = 1; i < argc; i++) {

@@ -33,6 +33,7 @@ struct opts {
 	int ready_fd; /* where boot() reports to; -1: nobody */
 	int cgroup_fds[OPTS_FDS_MAX];
 	size_t nr_cgroup_fds;
+	int cgroup_dir; /* v2: to be born in; -1: none */
 	bool host_pid, host_ipc;
 	uint32_t userns_base, userns_size;
 	uint64_t shm_bytes;

@@ -87,4 +87,26 @@ ok "a delete goes on over a crash" agent_kill
 ok "the agent starts" agent_start --restart-backoff 100ms
 node delete a >/dev/null 2>&1
 ok "the pod is gone" wait_for 20 pod_gone a
+
+# What was answered is on disk, however slow that is.
+ok "the agent stops" agent_stop
+export SHIM_FSYNC_MS=200 LD_PRELOAD=$PWD/$O/selftests/shims/slow_fsync.so
+ok "the agent starts on a slow disk" agent_start --restart-backoff 100ms
+unset SHIM_FSYNC_MS LD_PRELOAD
+web_manifest late | apply >"$E2E/said" 2>&1
+note_bpf
+ok "killed as soon as 'apply' has said so" agent_kill
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "what was applied is there" wait_for 30 pod_ready late
+ok "the agent stops" agent_stop
+export SHIM_FSYNC_MS=200 LD_PRELOAD=$PWD/$O/selftests/shims/slow_fsync.so
+ok "the agent starts on a slow disk" agent_start --restart-backoff 100ms
+unset SHIM_FSYNC_MS LD_PRELOAD
+ns=/api/v1/tenants/system/namespaces/default
+curl -sf --unix-socket "$RUN/node.sock" -X DELETE \
+	"http://node$ns/pods/late?gracePeriodSeconds=30" >"$E2E/said"
+note_bpf
+ok "killed as soon as the deletion is accepted" agent_kill
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "the pod goes" wait_for 40 pod_gone late
 e2e_end

@@ -13,6 +13,7 @@
 struct groups {
 	struct cg *root, *ctr;
 	int sup[CG_HIERARCHIES_MAX], procs[CG_HIERARCHIES_MAX];
+	int sup_dir; /* > 0: v2, to be born in */
 	size_t nr_sup, nr;
 	struct err e;
 };
@@ -32,6 +33,8 @@ static int groups_make(struct groups *g, const char *name)
 		printf("# %s\n", g->e.msg);
 		return -1;
 	}
+	if (cg_v2_dirfd(cg) >= 0)
+		g->sup_dir = fcntl(cg_v2_dirfd(cg), F_DUPFD_CLOEXEC, 3);
 	cg_close(cg);
 	return 0;
 }
@@ -43,7 +46,8 @@ static int up(struct pod *p, struct groups *g, const char *name)
 	if (groups_make(g, name) < 0)
 		return -1;
 	o.cgroup_procs = g->sup;
-	o.nr_cgroup_procs = g->nr_sup;
+	o.nr_cgroup_procs = g->sup_dir > 0 ? 0 : g->nr_sup;
+	o.cgroup_dir = g->sup_dir;
 	p->nr_fds = g->nr;
 	memcpy(p->fds, g->procs, g->nr * sizeof(int));
 	return pod_up(p, &o);
