@@ -123,6 +123,16 @@ static __always_inline bool too_big(struct __sk_buff *skb, __u32 to, __u32 mtu)
 	return bpf_check_mtu(skb, to, &ignored, 0, BPF_MTU_CHK_SEGS) != 0;
 }
 
+/* Has the sender learnt the receiver's MAC? Then nothing is written: a write
+ * copies the head of every cloned packet. */
+static __always_inline bool is_for(struct __sk_buff *skb, const __u8 *mac)
+{
+	const struct ethhdr *eth = (void *)(long)skb->data;
+
+	return (void *)(eth + 1) <= (void *)(long)skb->data_end &&
+	       mac_equal(eth->h_dest, mac);
+}
+
 static __always_inline int deliver(const struct packet *p,
 				   const struct dp_endpoint *to)
 {
@@ -130,7 +140,8 @@ static __always_inline int deliver(const struct packet *p,
 
 	if (too_big(skb, to->ifindex, to->mtu))
 		return -DP_DROP_TOO_BIG;
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac,
+	if (!is_for(skb, to->mac) &&
+	    bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), to->mac,
 				sizeof(to->mac), 0))
 		return -DP_DROP_INTERNAL;
 	count_delivered(p, to->slot);
@@ -240,12 +251,16 @@ static __always_inline int handle_ipv4(struct packet *p)
 	return route_ipv4(p);
 }
 
-/* Every address of the network but the asker's own is at the gateway's MAC. A
- * sender of 0.0.0.0 probes for duplicates: its own address is not answered. */
+/* Every address of the network but the asker's own is answered for: an endpoint
+ * here with its own MAC, all others with the gateway's. Who goes on to use a
+ * MAC that has become wrong is delivered all the same. A sender of 0.0.0.0
+ * probes for duplicates: its own address is not answered. */
 static __always_inline int handle_arp(struct packet *p)
 {
 	const struct dp_network *net = network_of(p);
+	const struct dp_endpoint *found;
 	struct __sk_buff *skb = p->skb;
+	struct dp_endpoint_key key;
 	struct arp_ipv4 a;
 
 	if (!net)
@@ -269,7 +284,10 @@ static __always_inline int handle_arp(struct packet *p)
 	__builtin_memcpy(a.eth.h_source, net->gateway_mac, 6);
 	a.op = bpf_htons(ARP_REPLY);
 	__builtin_memcpy(a.target_mac, p->from->mac, 6);
-	__builtin_memcpy(a.sender_mac, net->gateway_mac, 6);
+	key = (struct dp_endpoint_key){ p->from->net_id, p->dst };
+	found = bpf_map_lookup_elem(&ark_endpoints, &key);
+	__builtin_memcpy(a.sender_mac, found ? found->mac : net->gateway_mac,
+			 6);
 	a.target_ip = p->src;
 	a.sender_ip = p->dst;
 	if (bpf_skb_store_bytes(skb, 0, &a, sizeof(a), 0))

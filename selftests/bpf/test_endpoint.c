@@ -237,7 +237,29 @@ TEST(a_packet_to_a_neighbour_is_redirected_with_its_mac)
 	EXPECT_EQ(dp_stats_get(dp, 99, &rx), -ENOENT);
 }
 
-TEST(arp_is_answered_with_the_gateways_mac)
+/* Learnt so, the receiver's MAC need not be written into any packet. */
+TEST(arp_for_an_endpoint_is_answered_with_its_mac)
+{
+	struct packet p = arp_request(IP(2), IP(3));
+
+	START();
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	EXPECT_EQ(memcmp(out.arp.sender_mac, peer_mac, 6), 0);
+	EXPECT_EQ(out.arp.sender_ip, IP(3));
+	p = arp_request(IP(2), IP(4));
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	EXPECT_EQ(memcmp(out.arp.sender_mac, tap_mac, 6), 0);
+	p = ip_packet(IP(2), IP(3));
+	memcpy(p.eth.h_dest, peer_mac, 6);
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	EXPECT_EQ(memcmp(out.eth.h_dest, peer_mac, 6), 0);
+	/* It moved since: delivered by address all the same. */
+	memcpy(p.eth.h_dest, tap_mac, 6);
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	EXPECT_EQ(memcmp(out.eth.h_dest, peer_mac, 6), 0);
+}
+
+TEST(arp_for_others_is_answered_with_the_gateways_mac)
 {
 	struct packet p = arp_request(IP(2), IP(99));
 
