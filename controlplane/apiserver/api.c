@@ -52,6 +52,7 @@ static int open_tls(struct api *api, struct err *e)
 	opts.cert_pem = buf_str(&cert);
 	opts.key_pem = buf_str(&key);
 	opts.client_ca_pem = ca_cert_pem(api->ca);
+	opts.h2 = true;
 	return tls_server_new(&opts, &api->tls, e);
 }
 
