@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <sys/socket.h>
 
+#include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/log.h"
@@ -297,7 +298,7 @@ void peer_new(struct loop *l, int fd)
 	struct err e;
 
 	if (c)
-		c->ssl = SSL_new(l->api->tls);
+		c->ssl = serving_session(l->api);
 	if (!c || !c->ssl || !SSL_set_fd(c->ssl, fd)) {
 		if (c)
 			SSL_free(c->ssl);

@@ -131,7 +131,8 @@ struct api {
 	char *data_dir, *address, *advertise;
 	int listen_fd;
 	uint16_t port;
-	SSL_CTX *tls;
+	struct serving *serving; /* the certificate, the CAs it believes */
+	struct keeper *keeper;
 	struct ca *ca;
 	struct store *store;
 	struct type_set *types;

@@ -17,15 +17,6 @@ static int failed(struct err *e, const char *what)
 	return err_set(e, -EINVAL, "tls: %s: %s", what, text);
 }
 
-static X509 *read_cert(const char *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-
-	BIO_free(bio);
-	return cert;
-}
-
 static EVP_PKEY *read_key(const char *pem)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -38,24 +29,40 @@ static EVP_PKEY *read_key(const char *pem)
 
 static int load_own(SSL_CTX *ctx, const char *cert_pem, const char *key_pem)
 {
-	X509 *cert = read_cert(cert_pem);
+	BIO *bio = BIO_new_mem_buf(cert_pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 	EVP_PKEY *key = read_key(key_pem);
 	int ok = cert && key && SSL_CTX_use_certificate(ctx, cert) == 1 &&
 		 SSL_CTX_use_PrivateKey(ctx, key) == 1;
 
+	/* Who signed it, up to the root, may follow. */
 	X509_free(cert);
+	while (ok && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		ok = SSL_CTX_add1_chain_cert(ctx, cert) == 1;
+		X509_free(cert);
+	}
+	ERR_clear_error();
+	BIO_free(bio);
 	EVP_PKEY_free(key);
 	return ok ? 0 : -EINVAL;
 }
 
 static int load_ca(SSL_CTX *ctx, const char *pem)
 {
-	X509 *ca = read_cert(pem);
-	int ok = ca && X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) &&
-		 SSL_CTX_add_client_CA(ctx, ca);
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	int nr = 0, ok = bio != NULL;
+	X509 *ca;
 
-	X509_free(ca);
-	return ok ? 0 : -EINVAL;
+	/* Several may stand one after the other. */
+	while (ok && (ca = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) &&
+		     SSL_CTX_add_client_CA(ctx, ca);
+		X509_free(ca);
+		nr++;
+	}
+	ERR_clear_error();
+	BIO_free(bio);
+	return ok && nr ? 0 : -EINVAL;
 }
 
 static int choose(SSL *ssl, const unsigned char **out, unsigned char *out_len,
