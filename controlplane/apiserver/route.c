@@ -323,7 +323,9 @@ static bool authorized(struct req *r)
 	if (rt->resource &&
 	    query_get(r, "fieldSelector", fields, sizeof(fields))) {
 		a.fields = fields;
-		if (!a.name)
+		if (!a.name &&
+		    (str_eq(rt->verb, "list") || str_eq(rt->verb, "watch") ||
+		     str_eq(rt->verb, "deletecollection")))
 			a.name = selected_name(fields, name, sizeof(name));
 	}
 	if (!rt->resource) {
