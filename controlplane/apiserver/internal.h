@@ -9,6 +9,7 @@
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/apiserver/authn/pki.h"
+#include "controlplane/apiserver/reply.h"
 #include "controlplane/apiserver/selector.h"
 #include "controlplane/schema/types.h"
 #include "controlplane/store/store.h"
@@ -32,21 +33,6 @@ struct route {
 	bool watch_path;                /* the old /watch/ form */
 	const char *verb;               /* "get", "list", ... */
 	const struct type *type;        /* NULL: no such resource */
-};
-
-/* The objects of a list, with commas between them. */
-struct listing {
-	struct object_bytes **v; /* owned references, from @at on */
-	size_t nr, at;
-};
-
-/* One piece of output: owned text, an object by reference, or a listing. */
-struct piece {
-	struct object_bytes *object;
-	struct listing *list;
-	char *own;
-	const char *data;
-	size_t len;
 };
 
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
@@ -195,33 +181,6 @@ ssize_t http1_chunks(const char *data, size_t len, struct chunks *ch,
 int req_target(struct req *r, const char *method, const char *target);
 int req_field(struct req *r, const char *name, size_t n, const char *val,
 	      size_t len, struct framing *f, struct err *e);
-
-/* --- reply.c --- */
-
-void reply_begin(struct req *r, int code, const char *type);
-void reply_add(struct req *r, struct buf *b);                /* takes it */
-void reply_text(struct req *r, const char *s, size_t len);   /* copies */
-void reply_static(struct req *r, const char *s, size_t len); /* borrows */
-void reply_object(struct req *r, struct object_bytes *o);    /* refs */
-void reply_listing(struct req *r, struct store_list *l);     /* takes it */
-void piece_clear(struct req *r, struct piece *p);
-/* One more field of the head. Before the reply ends or streams. */
-void reply_field(struct req *r, const char *name, const char *value);
-void reply_end(struct req *r);
-/* A whole reply of one buffer. */
-void reply_json(struct req *r, int code, struct buf *b);
-/* A Status. @reason "NotFound"...; details from the route. */
-void reply_error(struct req *r, int code, const char *reason, const char *fmt,
-		 ...) __attribute__((format(printf, 4, 5)));
-void reply_not_found(struct req *r);
-void reply_invalid(struct req *r, const char *kind, const char *name,
-		   const struct field_errors *errs);
-void reply_success(struct req *r, struct object_bytes *o);
-void reply_warning(struct req *r, const char *text);
-/* How a failure of the store is told. */
-void reply_store_error(struct req *r, int code, const struct err *e);
-/* Append the JSON of a Status to @b. */
-void status_json(struct buf *b, int code, const char *reason, const char *msg);
 
 /* --- route.c --- */
 

@@ -206,7 +206,6 @@ static void reply_status(struct req *r, int code, const char *reason,
 void reply_error(struct req *r, int code, const char *reason, const char *fmt,
 		 ...)
 {
-	auto_buf struct buf msg = BUF_INIT;
 	char text[2048];
 	va_list ap;
 
