@@ -39,13 +39,16 @@ bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		 int64_t asked)
 {
 	int64_t grace = grace_of(t, obj, asked);
-	bool held = yyjson_mut_arr_size(mut_get(obj, "metadata.finalizers")) ||
-		    (is_space(t) &&
-		     yyjson_mut_arr_size(mut_get(obj, "spec.finalizers")));
+	bool held;
 	char text[32];
 	time_t when;
 	struct tm tm;
 
+	if (t->hooks->deleting)
+		t->hooks->deleting(doc, obj);
+	held = yyjson_mut_arr_size(mut_get(obj, "metadata.finalizers")) ||
+	       (is_space(t) &&
+		yyjson_mut_arr_size(mut_get(obj, "spec.finalizers")));
 	if (!held && !grace)
 		return false;
 	/* Marked before: the time may only come nearer. */

@@ -2,7 +2,7 @@
 /* From method and path to what is asked for, of whom, by whom. */
 #include <stdio.h>
 
-#include "controlplane/apiserver/authn/authn.h"
+#include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/str.h"
 
@@ -202,8 +202,11 @@ void route_key(const struct req *r, const char *name, struct buf *b)
 	const char *group;
 
 	if (name) {
-		key_of(b, t, r->tenant, rt->namespace ? rt->namespace : "",
-		       name);
+		const char *tenant = r->tenant;
+
+		if (crd_is(t) && crds_is_forced(r->api, name))
+			tenant = SYSTEM;
+		key_of(b, t, tenant, rt->namespace ? rt->namespace : "", name);
 		return;
 	}
 	group = type_stored(t)->group;
@@ -232,6 +235,25 @@ static void find_view(struct req *r)
 		r->view = VIEW_TABLE;
 	else if (a && strstr(a, "as=PartialObjectMetadata"))
 		r->view = VIEW_METADATA;
+}
+
+/* A type of the tenant's own. Of another tenant's, only the system's users
+ * learn anything, that it exists included. */
+static void find_custom(struct req *r)
+{
+	struct route *rt = &r->route;
+	const char *tenant = rt->tenant ? rt->tenant : r->user->tenant;
+
+	if (!rt->resource || rt->type || !*rt->group)
+		return;
+	if (strcmp(tenant, r->user->tenant) != 0 &&
+	    strcmp(r->user->tenant, SYSTEM) != 0)
+		return;
+	type_set_unref(take_ptr(r->types));
+	rt->type = crds_find(r->api, tenant, rt->group, rt->version, rt->plural,
+			     &r->types);
+	if (rt->type && rt->type->deprecated)
+		reply_warning(r, rt->type->deprecated);
 }
 
 /* The tenant the request works in. Never taken from anywhere but the URL and
@@ -288,22 +310,6 @@ static void deny(struct req *r, const struct access *a)
 		    rt->subresource ? rt->subresource : "", rt->group, where);
 }
 
-/* A list of one object, metadata.name=NAME, is about that object. */
-static const char *selected_name(const char *fields, char *buf, size_t size)
-{
-	static const char term[] = "metadata.name=";
-	const char *v = fields + sizeof(term) - 1;
-
-	if (!str_starts(fields, term) || strchr(fields, ','))
-		return NULL;
-	if (*v == '=')
-		v++;
-	if (!*v || strlen(v) >= size || strchr(v, '\\'))
-		return NULL;
-	memcpy(buf, v, strlen(v) + 1);
-	return buf;
-}
-
 static bool authorized(struct req *r)
 {
 	const struct route *rt = &r->route;
@@ -318,16 +324,8 @@ static bool authorized(struct req *r)
 		.path = rt->resource ? NULL : r->path,
 		.cluster = rt->type && rt->type->scope == SCOPE_CLUSTER,
 	};
-	char method[16], fields[1024], name[256];
+	char method[16];
 
-	if (rt->resource &&
-	    query_get(r, "fieldSelector", fields, sizeof(fields))) {
-		a.fields = fields;
-		if (!a.name &&
-		    (str_eq(rt->verb, "list") || str_eq(rt->verb, "watch") ||
-		     str_eq(rt->verb, "deletecollection")))
-			a.name = selected_name(fields, name, sizeof(name));
-	}
 	if (!rt->resource) {
 		size_t i;
 
@@ -398,8 +396,6 @@ void handle(struct req *r)
 		return;
 	}
 	find_view(r);
-	if (!authn_request(r))
-		return;
 	if (!rt->resource) {
 		/* Probes and the version need no more than a connection. */
 		special_path(r);
@@ -409,6 +405,7 @@ void handle(struct req *r)
 		reply_error(r, 401, "Unauthorized", "Unauthorized");
 		return;
 	}
+	find_custom(r);
 	if (!find_tenant(r))
 		return;
 	if (!rt->verb) {

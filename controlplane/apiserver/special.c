@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
+#include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -53,13 +54,36 @@ static void reply_metrics(struct req *r)
 	reply_end(r);
 }
 
-static struct discovery discovery_of(struct req *r)
+/* What the user may know of: with the types of its own tenant, or, for the
+ * system's users, of the tenant they name (?tenant=). */
+static int discovery_of(struct req *r, struct discovery *d)
 {
-	return (struct discovery){
+	bool system = strcmp(r->user->tenant, SYSTEM) == 0;
+	struct type_set **more = NULL;
+	char tenant[256];
+
+	if (!system || !query_get(r, "tenant", tenant, sizeof(tenant)) ||
+	    !*tenant)
+		snprintf(tenant, sizeof(tenant), "%s", r->user->tenant);
+	*d = (struct discovery){
 		.set = r->api->types,
-		.system = strcmp(r->user->tenant, SYSTEM) == 0,
+		.system = system,
 		.address = r->api->advertise,
 	};
+	if (crds_list(r->api, tenant, &more, &d->nr_more) == 0) {
+		d->more = more;
+		if (discovery_open(d) == 0)
+			return 0;
+		crds_list_free(more, d->nr_more);
+	}
+	reply_error(r, 500, "InternalError", "out of memory");
+	return -ENOMEM;
+}
+
+static void discovery_end(struct discovery *d)
+{
+	crds_list_free((struct type_set **)d->more, d->nr_more);
+	discovery_close(d);
 }
 
 static bool wants_aggregated(struct req *r, const char **version)
@@ -74,12 +98,12 @@ static bool wants_aggregated(struct req *r, const char **version)
 	return true;
 }
 
-static void reply_aggregated(struct req *r, bool core, const char *version)
+static void reply_aggregated(struct req *r, bool core, const char *version,
+			     const struct discovery *d)
 {
-	struct discovery d = discovery_of(r);
 	struct buf b = BUF_INIT;
 
-	discovery_aggregated(&d, core, version, &b);
+	discovery_aggregated(d, core, version, &b);
 	reply_begin(r, 200,
 		    strcmp(version, "v2") == 0
 			    ? "application/json;g=apidiscovery.k8s.io;v=v2;"
@@ -90,90 +114,124 @@ static void reply_aggregated(struct req *r, bool core, const char *version)
 	reply_end(r);
 }
 
-/* The OpenAPI v2 documents are large and always the same: made once. */
-static void reply_openapi_v2(struct req *r)
+/* The OpenAPI v2 documents are large and, without custom types, always the
+ * same: made once. */
+static void fill_openapi_v2(struct req *r, bool pb, struct discovery *d,
+			    struct buf *out)
 {
-	struct discovery d = discovery_of(r);
 	struct api *api = r->api;
-	bool pb = r->accept && strstr(r->accept, "proto-openapi");
 	struct buf *doc;
-	struct buf copy = BUF_INIT;
 
-	d.system = true;
+	d->system = true;
+	if (d->nr_more) {
+		auto_buf struct buf json = BUF_INIT;
+
+		openapi_v2(d, pb ? &json : out);
+		if (pb)
+			(void)openapi_v2_protobuf(buf_str(&json), json.len,
+						  out);
+		return;
+	}
 	pthread_mutex_lock(&api->doc_lock);
 	if (!api->doc_v2.len)
-		openapi_v2(&d, &api->doc_v2);
+		openapi_v2(d, &api->doc_v2);
 	if (pb && !api->doc_v2_pb.len)
 		(void)openapi_v2_protobuf(buf_str(&api->doc_v2),
 					  api->doc_v2.len, &api->doc_v2_pb);
 	doc = pb ? &api->doc_v2_pb : &api->doc_v2;
-	buf_add(&copy, buf_str(doc), doc->len);
+	buf_add(out, buf_str(doc), doc->len);
 	pthread_mutex_unlock(&api->doc_lock);
+}
+
+static void reply_openapi_v2(struct req *r)
+{
+	bool pb = r->accept && strstr(r->accept, "proto-openapi");
+	struct buf out = BUF_INIT;
+	struct discovery d;
+
+	if (discovery_of(r, &d) < 0)
+		return;
+	fill_openapi_v2(r, pb, &d, &out);
+	discovery_end(&d);
 	reply_begin(r, 200,
 		    pb ? "application/com.github.proto-openapi.spec.v2.v1.0+"
 			 "protobuf"
 		       : "application/json");
-	reply_add(r, &copy);
+	reply_add(r, &out);
 	reply_end(r);
 }
 
 static void reply_openapi_v3(struct req *r, const char *path)
 {
-	struct discovery d = discovery_of(r);
 	char group[256] = "", version[64] = "";
 	struct buf b = BUF_INIT;
+	struct discovery d;
+	int res = 0;
 
-	if (!*path || strcmp(path, "/") == 0) {
-		openapi_v3_index(&d, &b);
-	} else if (sscanf(path, "/api/%63[^/]", version) != 1 &&
-		   sscanf(path, "/apis/%255[^/]/%63[^/]", group, version) !=
-			   2) {
-		reply_not_found(r);
+	if (discovery_of(r, &d) < 0)
 		return;
-	} else if (openapi_v3(&d, group, version, &b) < 0) {
-		buf_clear(&b);
-		reply_not_found(r);
+	if (!*path || strcmp(path, "/") == 0)
+		openapi_v3_index(&d, &b);
+	else if (sscanf(path, "/api/%63[^/]", version) != 1 &&
+		 sscanf(path, "/apis/%255[^/]/%63[^/]", group, version) != 2)
+		res = -ENOENT;
+	else
+		res = openapi_v3(&d, group, version, &b);
+	discovery_end(&d);
+	if (res == 0) {
+		reply_json(r, 200, &b);
 		return;
 	}
-	reply_json(r, 200, &b);
+	buf_clear(&b);
+	reply_not_found(r);
+}
+
+static int fill_discovery(struct req *r, const struct discovery *d,
+			  struct buf *b)
+{
+	char group[256] = "", version[64] = "", more[2] = "";
+	const char *p = r->path;
+
+	if (!strcmp(p, "/api") || !strcmp(p, "/api/"))
+		discovery_api(d, b);
+	else if (!strcmp(p, "/apis") || !strcmp(p, "/apis/"))
+		discovery_apis(d, b);
+	else if (sscanf(p, "/api/%63[^/]/%1s", version, more) == 1)
+		return discovery_resources(d, "", version, b);
+	else if (sscanf(p, "/apis/%255[^/]/%63[^/]/%1s", group, version,
+			more) == 2)
+		return discovery_resources(d, group, version, b);
+	else if (sscanf(p, "/apis/%255[^/]/%1s", group, more) == 1)
+		return discovery_group(d, group, b);
+	else
+		return -ENOENT;
+	return 0;
 }
 
 static void reply_discovery(struct req *r)
 {
-	struct discovery d = discovery_of(r);
-	char group[256] = "", version[64] = "", more[2] = "";
 	const char *p = r->path, *v;
+	bool core = !strcmp(p, "/api") || !strcmp(p, "/api/");
+	bool apis = !strcmp(p, "/apis") || !strcmp(p, "/apis/");
 	struct buf b = BUF_INIT;
-	int res = 0;
+	struct discovery d;
+	int res;
 
-	if (!strcmp(p, "/api") || !strcmp(p, "/api/")) {
-		if (wants_aggregated(r, &v)) {
-			reply_aggregated(r, true, v);
-			return;
-		}
-		discovery_api(&d, &b);
-	} else if (!strcmp(p, "/apis") || !strcmp(p, "/apis/")) {
-		if (wants_aggregated(r, &v)) {
-			reply_aggregated(r, false, v);
-			return;
-		}
-		discovery_apis(&d, &b);
-	} else if (sscanf(p, "/api/%63[^/]/%1s", version, more) == 1) {
-		res = discovery_resources(&d, "", version, &b);
-	} else if (sscanf(p, "/apis/%255[^/]/%63[^/]/%1s", group, version,
-			  more) == 2) {
-		res = discovery_resources(&d, group, version, &b);
-	} else if (sscanf(p, "/apis/%255[^/]/%1s", group, more) == 1) {
-		res = discovery_group(&d, group, &b);
-	} else {
-		res = -ENOENT;
-	}
-	if (res < 0) {
-		buf_clear(&b);
-		reply_not_found(r);
+	if (discovery_of(r, &d) < 0)
+		return;
+	if ((core || apis) && wants_aggregated(r, &v)) {
+		reply_aggregated(r, core, v, &d);
+		discovery_end(&d);
 		return;
 	}
-	reply_json(r, 200, &b);
+	res = fill_discovery(r, &d, &b);
+	discovery_end(&d);
+	if (res == 0) {
+		reply_json(r, 200, &b);
+		return;
+	}
+	buf_clear(&b);
+	reply_not_found(r);
 }
 
 static void reply_root(struct req *r)
@@ -240,6 +298,7 @@ void special_scale(struct req *r, struct object_bytes *from)
 {
 	yyjson_mut_doc *doc = object_tree(from);
 	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
+	const struct type *t = r->route.type;
 	auto_buf struct buf selector = BUF_INIT;
 	struct buf b = BUF_INIT;
 	struct json_out o = JSON_OUT(&b);
@@ -258,11 +317,21 @@ void special_scale(struct req *r, struct object_bytes *from)
 		     mut_str(obj, "metadata.creationTimestamp"));
 	json_put_end(&o);
 	json_put_object(&o, "spec");
-	json_put_i64(&o, "replicas", mut_int(obj, "spec.replicas", 0));
+	json_put_i64(&o, "replicas",
+		     mut_int(obj,
+			     t->scale_spec ? t->scale_spec : "spec.replicas",
+			     0));
 	json_put_end(&o);
 	json_put_object(&o, "status");
-	json_put_i64(&o, "replicas", mut_int(obj, "status.replicas", 0));
-	json_put_str(&o, "selector", buf_str(&selector));
+	json_put_i64(&o, "replicas",
+		     mut_int(obj,
+			     t->scale_status ? t->scale_status
+					     : "status.replicas",
+			     0));
+	if (!t->custom)
+		json_put_str(&o, "selector", buf_str(&selector));
+	else if (t->scale_selector && mut_str(obj, t->scale_selector))
+		json_put_str(&o, "selector", mut_str(obj, t->scale_selector));
 	json_put_end(&o);
 	json_put_end(&o);
 	yyjson_mut_doc_free(doc);

@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
+#include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -244,6 +245,9 @@ void write_done(struct write *w)
 		return;
 	}
 	if (result == 0) {
+		/* Who declares a type can use it at once. */
+		if (crd_is(r->route.type))
+			crds_refresh(r->api, r->tenant);
 		reply_written(w, &w->txn.ops[0].ret);
 		return;
 	}
@@ -382,6 +386,7 @@ static yyjson_mut_val *change_field(struct write *w, yyjson_mut_doc *doc,
 {
 	yyjson_val *body = yyjson_doc_get_root(w->body);
 	bool scale = strcmp(w->req->route.subresource, "scale") == 0;
+	const char *field = scale ? "spec.replicas" : "spec.nodeName";
 	yyjson_val *spec = yyjson_obj_get(body, scale ? "spec" : "target");
 	yyjson_val *v = yyjson_obj_get(spec, scale ? "replicas" : "name");
 	const char *rv =
@@ -398,8 +403,9 @@ static yyjson_mut_val *change_field(struct write *w, yyjson_mut_doc *doc,
 			w->req->route.name, mut_str(obj, "spec.nodeName"));
 		return NULL;
 	}
-	mut_set(doc, obj, scale ? "spec.replicas" : "spec.nodeName",
-		yyjson_val_mut_copy(doc, v));
+	if (scale && w->req->route.type->scale_spec)
+		field = w->req->route.type->scale_spec;
+	mut_set(doc, obj, field, yyjson_val_mut_copy(doc, v));
 	if (rv && *rv)
 		mut_set_str(doc, obj, "metadata.resourceVersion", rv);
 	return obj;
@@ -497,6 +503,13 @@ void write_patch(struct req *r)
 			    "the body of the request was in an unknown format "
 			    "- accepted media types include: %s, %s, %s",
 			    known[0], known[1], known[2]);
+		return;
+	}
+	if (r->route.type->custom && str_starts(r->content_type, known[2])) {
+		reply_error(r, 415, "UnsupportedMediaType",
+			    "the body of the request was in an unknown format "
+			    "- accepted media types include: %s, %s",
+			    known[0], known[1]);
 		return;
 	}
 	w = write_new(r, WRITE_PATCH);

@@ -49,6 +49,32 @@ static struct sub sub_of(const struct type *t, const char *name)
 			     VERB_GET | VERB_UPDATE | VERB_PATCH };
 }
 
+int discovery_open(struct discovery *d)
+{
+	size_t nr = d->set->nr;
+
+	for (size_t i = 0; i < d->nr_more; i++)
+		nr += d->more[i]->nr;
+	d->types = calloc(nr + 1, sizeof(const struct type *));
+	if (!d->types)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->set->nr; i++)
+		d->types[d->nr++] = &d->set->types[i];
+	for (size_t i = 0; i < d->nr_more; i++)
+		for (size_t j = 0; j < d->more[i]->nr; j++)
+			/* Without verbs it is there, but not served. */
+			if (d->more[i]->types[j].verbs)
+				d->types[d->nr++] = &d->more[i]->types[j];
+	return 0;
+}
+
+void discovery_close(struct discovery *d)
+{
+	free(d->types);
+	d->types = NULL;
+	d->nr = 0;
+}
+
 static void put_verbs(struct json_out *o, unsigned int verbs)
 {
 	json_put_array(o, "verbs");
@@ -79,22 +105,20 @@ static bool visible(const struct discovery *d, const struct type *t)
 static bool first_of_group(const struct discovery *d, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
-		if (visible(d, &d->set->types[j]) &&
-		    strcmp(d->set->types[j].group, d->set->types[i].group) == 0)
+		if (visible(d, d->types[j]) &&
+		    strcmp(d->types[j]->group, d->types[i]->group) == 0)
 			return false;
-	return visible(d, &d->set->types[i]);
+	return visible(d, d->types[i]);
 }
 
 static bool first_of_version(const struct discovery *d, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
-		if (visible(d, &d->set->types[j]) &&
-		    strcmp(d->set->types[j].group, d->set->types[i].group) ==
-			    0 &&
-		    strcmp(d->set->types[j].version,
-			   d->set->types[i].version) == 0)
+		if (visible(d, d->types[j]) &&
+		    strcmp(d->types[j]->group, d->types[i]->group) == 0 &&
+		    strcmp(d->types[j]->version, d->types[i]->version) == 0)
 			return false;
-	return visible(d, &d->set->types[i]);
+	return visible(d, d->types[i]);
 }
 
 void discovery_api(const struct discovery *d, struct buf *b)
@@ -130,7 +154,7 @@ static void put_version(struct json_out *o, const char *key,
 static void put_group(const struct discovery *d, struct json_out *o, size_t at,
 		      bool alone)
 {
-	const struct type *t = &d->set->types[at];
+	const struct type *t = d->types[at];
 
 	json_put_object(o, NULL);
 	if (alone) {
@@ -139,10 +163,10 @@ static void put_group(const struct discovery *d, struct json_out *o, size_t at,
 	}
 	json_put_str(o, "name", t->group);
 	json_put_array(o, "versions");
-	for (size_t i = at; i < d->set->nr; i++)
-		if (strcmp(d->set->types[i].group, t->group) == 0 &&
+	for (size_t i = at; i < d->nr; i++)
+		if (strcmp(d->types[i]->group, t->group) == 0 &&
 		    first_of_version(d, i))
-			put_version(o, NULL, &d->set->types[i]);
+			put_version(o, NULL, d->types[i]);
 	json_put_end(o);
 	put_version(o, "preferredVersion", t);
 	json_put_end(o);
@@ -156,8 +180,8 @@ void discovery_apis(const struct discovery *d, struct buf *b)
 	json_put_str(&o, "kind", "APIGroupList");
 	json_put_str(&o, "apiVersion", "v1");
 	json_put_array(&o, "groups");
-	for (size_t i = 0; i < d->set->nr; i++)
-		if (*d->set->types[i].group && first_of_group(d, i))
+	for (size_t i = 0; i < d->nr; i++)
+		if (*d->types[i]->group && first_of_group(d, i))
 			put_group(d, &o, i, false);
 	json_put_end(&o);
 	json_put_end(&o);
@@ -167,8 +191,8 @@ int discovery_group(const struct discovery *d, const char *group, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
 
-	for (size_t i = 0; i < d->set->nr; i++)
-		if (strcmp(d->set->types[i].group, group) == 0 &&
+	for (size_t i = 0; i < d->nr; i++)
+		if (strcmp(d->types[i]->group, group) == 0 &&
 		    first_of_group(d, i)) {
 			put_group(d, &o, i, true);
 			return 0;
@@ -219,8 +243,8 @@ int discovery_resources(const struct discovery *d, const char *group,
 	json_put_fmt(&o, "groupVersion", "%s%s%s", group, *group ? "/" : "",
 		     version);
 	json_put_array(&o, "resources");
-	for (size_t i = 0; i < d->set->nr; i++) {
-		const struct type *t = &d->set->types[i];
+	for (size_t i = 0; i < d->nr; i++) {
+		const struct type *t = d->types[i];
 
 		if (strcmp(t->group, group) || strcmp(t->version, version) ||
 		    !visible(d, t))
@@ -273,7 +297,7 @@ static void put_aggregated(struct json_out *o, const struct type *t)
 static void put_aggregated_group(const struct discovery *d, struct json_out *o,
 				 size_t at)
 {
-	const char *group = d->set->types[at].group;
+	const char *group = d->types[at]->group;
 
 	json_put_object(o, NULL);
 	json_put_object(o, "metadata");
@@ -281,8 +305,8 @@ static void put_aggregated_group(const struct discovery *d, struct json_out *o,
 	json_put_null(o, "creationTimestamp");
 	json_put_end(o);
 	json_put_array(o, "versions");
-	for (size_t i = at; i < d->set->nr; i++) {
-		const struct type *v = &d->set->types[i];
+	for (size_t i = at; i < d->nr; i++) {
+		const struct type *v = d->types[i];
 
 		if (strcmp(v->group, group) || !first_of_version(d, i))
 			continue;
@@ -290,8 +314,8 @@ static void put_aggregated_group(const struct discovery *d, struct json_out *o,
 		json_put_str(o, "version", v->version);
 		json_put_str(o, "freshness", "Current");
 		json_put_array(o, "resources");
-		for (size_t j = i; j < d->set->nr; j++) {
-			const struct type *t = &d->set->types[j];
+		for (size_t j = i; j < d->nr; j++) {
+			const struct type *t = d->types[j];
 
 			if (strcmp(t->group, group) == 0 &&
 			    strcmp(t->version, v->version) == 0 &&
@@ -316,8 +340,8 @@ void discovery_aggregated(const struct discovery *d, bool core,
 	json_put_object(&o, "metadata");
 	json_put_end(&o);
 	json_put_array(&o, "items");
-	for (size_t i = 0; i < d->set->nr; i++)
-		if (core == !*d->set->types[i].group && first_of_group(d, i))
+	for (size_t i = 0; i < d->nr; i++)
+		if (core == !*d->types[i]->group && first_of_group(d, i))
 			put_aggregated_group(d, &o, i);
 	json_put_end(&o);
 	json_put_end(&o);

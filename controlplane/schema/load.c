@@ -3,22 +3,14 @@
  * references between them. */
 #include <stdio.h>
 
-#include "controlplane/schema/types.h"
+#include "controlplane/schema/load.h"
 #include "lib/auto.h"
 #include "lib/json.h"
+#include "lib/re.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
 
-struct loader {
-	struct type_set *set;
-	struct map local; /* definitions of this document, by short name */
-	struct schema **refs;
-	size_t nr_refs;
-	struct err *e;
-	const char *where;
-};
-
-static void *keep(struct type_set *set, size_t nr, size_t size)
+void *loader_keep(struct type_set *set, size_t nr, size_t size)
 {
 	void **owned =
 		realloc(set->owned, (set->nr_owned + 1) * sizeof(*set->owned));
@@ -30,6 +22,22 @@ static void *keep(struct type_set *set, size_t nr, size_t size)
 	p = calloc(nr ? nr : 1, size);
 	if (p)
 		set->owned[set->nr_owned++] = p;
+	return p;
+}
+
+/* @p, made by malloc(), is freed with the set. */
+static void *adopt(struct type_set *set, void *p)
+{
+	void **owned =
+		p ? realloc(set->owned, (set->nr_owned + 1) * sizeof(*owned))
+		  : NULL;
+
+	if (!owned) {
+		free(p);
+		return NULL;
+	}
+	set->owned = owned;
+	owned[set->nr_owned++] = p;
 	return p;
 }
 
@@ -50,9 +58,10 @@ static int64_t get_int(yyjson_val *v, const char *key, int64_t missing)
 	return yyjson_is_int(n) ? yyjson_get_sint(n) : missing;
 }
 
-static const char **get_strs(struct loader *l, yyjson_val *v)
+const char **loader_strs(struct loader *l, yyjson_val *v)
 {
-	const char **out = keep(l->set, yyjson_arr_size(v) + 1, sizeof(*out));
+	const char **out =
+		loader_keep(l->set, yyjson_arr_size(v) + 1, sizeof(*out));
 	yyjson_arr_iter it = yyjson_arr_iter_with(v);
 	yyjson_val *item;
 	size_t n = 0;
@@ -61,8 +70,6 @@ static const char **get_strs(struct loader *l, yyjson_val *v)
 		out[n++] = yyjson_get_str(item);
 	return out;
 }
-
-static struct schema *compile(struct loader *l, yyjson_val *v, int depth);
 
 static int compile_fields(struct loader *l, struct schema *s, yyjson_val *v,
 			  int depth)
@@ -73,7 +80,8 @@ static int compile_fields(struct loader *l, struct schema *s, yyjson_val *v,
 	size_t i, max;
 	yyjson_arr_iter it;
 
-	s->fields = keep(l->set, yyjson_obj_size(props), sizeof(*s->fields));
+	s->fields =
+		loader_keep(l->set, yyjson_obj_size(props), sizeof(*s->fields));
 	if (!s->fields)
 		return -ENOMEM;
 	yyjson_obj_foreach(props, i, max, key, val)
@@ -81,16 +89,62 @@ static int compile_fields(struct loader *l, struct schema *s, yyjson_val *v,
 		struct schema_field *f = &s->fields[s->nr_fields];
 
 		f->name = yyjson_get_str(key);
-		f->schema = compile(l, val, depth + 1);
+		f->schema = loader_compile(l, val, depth + 1);
 		if (!f->schema)
 			return -EINVAL;
 		s->nr_fields++;
 	}
 	it = yyjson_arr_iter_with(required);
-	while ((item = yyjson_arr_iter_next(&it)))
+	max = 0;
+	while ((item = yyjson_arr_iter_next(&it))) {
 		for (i = 0; i < s->nr_fields; i++)
 			if (str_eq(s->fields[i].name, yyjson_get_str(item)))
-				s->fields[i].required = true;
+				break;
+		if (i < s->nr_fields) {
+			s->fields[i].required = true;
+			continue;
+		}
+		if (!l->custom)
+			continue;
+		if (!s->required)
+			s->required = loader_keep(l->set,
+						  yyjson_arr_size(required) + 1,
+						  sizeof(*s->required));
+		if (!s->required)
+			return -ENOMEM;
+		s->required[max++] = yyjson_get_str(item);
+	}
+	return 0;
+}
+
+static struct schema **compile_list(struct loader *l, yyjson_val *v, int depth)
+{
+	struct schema **out = loader_keep(l->set, yyjson_arr_size(v) + 1,
+					  sizeof(struct schema *));
+	yyjson_val *item;
+	size_t i, max;
+
+	yyjson_arr_foreach(v, i, max, item)
+	{
+		if (!out || !(out[i] = loader_compile(l, item, depth + 1)))
+			return NULL;
+	}
+	return out;
+}
+
+static int compile_logic(struct loader *l, struct schema *s, yyjson_val *v,
+			 int depth)
+{
+	yyjson_val *all = yyjson_obj_get(v, "allOf");
+	yyjson_val *any = yyjson_obj_get(v, "anyOf");
+	yyjson_val *one = yyjson_obj_get(v, "oneOf");
+	yyjson_val *no = yyjson_obj_get(v, "not");
+
+	if ((all && !(s->all_of = compile_list(l, all, depth))) ||
+	    (any && !(s->any_of = compile_list(l, any, depth))) ||
+	    (one && !(s->one_of = compile_list(l, one, depth))) ||
+	    (no && !(s->not_of = loader_compile(l, no, depth + 1))))
+		return -EINVAL;
 	return 0;
 }
 
@@ -117,6 +171,28 @@ static enum schema_type type_of(const char *type, const char *format,
 	return SCHEMA_ANY;
 }
 
+static int compile_pattern(struct loader *l, struct schema *s)
+{
+	struct re *re;
+	int r;
+
+	if (!s->pattern)
+		return 0;
+	r = re_compile(s->pattern, &re, l->e);
+	if (r < 0)
+		return r;
+	s->re = adopt(l->set, re);
+	if (!s->re)
+		return -ENOMEM;
+	l->re_bytes += re_size(re);
+	if (l->re_bytes > SCHEMA_RE_MAX)
+		return err_set(l->e, -E2BIG,
+			       "the patterns of the schema take more than %d "
+			       "KiB",
+			       SCHEMA_RE_MAX / 1024);
+	return 0;
+}
+
 static void compile_limits(struct schema *s, yyjson_val *v)
 {
 	yyjson_val *min = yyjson_obj_get(v, "minimum");
@@ -132,6 +208,9 @@ static void compile_limits(struct schema *s, yyjson_val *v)
 	s->max_len = get_int(v, "maxLength", -1);
 	s->min_items = get_int(v, "minItems", -1);
 	s->max_items = get_int(v, "maxItems", -1);
+	s->min_props = get_int(v, "minProperties", -1);
+	s->max_props = get_int(v, "maxProperties", -1);
+	s->multiple_of = yyjson_get_num(yyjson_obj_get(v, "multipleOf"));
 	s->pattern = get_str(v, "pattern");
 }
 
@@ -147,26 +226,34 @@ static void compile_merging(struct loader *l, struct schema *s, yyjson_val *v)
 	else if (str_eq(list, "map"))
 		s->list = LIST_MAP;
 	if (keys)
-		s->keys = get_strs(l, keys);
+		s->keys = loader_strs(l, keys);
 	s->map_atomic = str_eq(map, "atomic");
 	s->patch_merge = strategy && strstr(strategy, "merge");
 	s->retain_keys = strategy && strstr(strategy, "retainKeys");
 	s->patch_key = get_str(v, "x-kubernetes-patch-merge-key");
 }
 
-static struct schema *compile(struct loader *l, yyjson_val *v, int depth)
+struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 {
-	struct schema *s = keep(l->set, 1, sizeof(*s));
+	struct schema *s = loader_keep(l->set, 1, sizeof(*s));
 	yyjson_val *items, *additional;
 
+	/* The error already told is the nearer one. */
+	if (yyjson_is_true(v) && s && depth) /* anything goes */
+		return s;
 	if (!s || depth > SCHEMA_DEPTH_MAX || !yyjson_is_obj(v)) {
 		err_set(l->e, -EINVAL, "%s: not a schema", l->where);
 		return NULL;
 	}
-	s->ref = get_str(v, "$ref");
+	if (l->custom && ++l->nodes > SCHEMA_NODES_MAX) {
+		err_set(l->e, -E2BIG, "the schema has more than %d parts",
+			SCHEMA_NODES_MAX);
+		return NULL;
+	}
+	s->ref = l->custom ? NULL : get_str(v, "$ref");
 	s->format = get_str(v, "format");
 	s->description = get_str(v, "description");
-	s->type = type_of(get_str(v, "type"), s->format, v);
+	s->type = type_of(get_str(v, "type"), l->custom ? NULL : s->format, v);
 	s->protobuf = get_str(v, "x-kubernetes-protobuf");
 	s->def = yyjson_obj_get(v, "default");
 	s->allowed = yyjson_obj_get(v, "enum");
@@ -176,6 +263,9 @@ static struct schema *compile(struct loader *l, yyjson_val *v, int depth)
 		get_true(v, "x-kubernetes-preserve-unknown-fields");
 	compile_limits(s, v);
 	compile_merging(l, s, v);
+	s->custom = l->custom;
+	if (compile_pattern(l, s))
+		return NULL;
 	if (s->ref) {
 		struct schema **refs =
 			realloc(l->refs,
@@ -188,13 +278,13 @@ static struct schema *compile(struct loader *l, yyjson_val *v, int depth)
 		return s;
 	}
 	items = yyjson_obj_get(v, "items");
-	if (items && !(s->items = compile(l, items, depth + 1)))
+	if (items && !(s->items = loader_compile(l, items, depth + 1)))
 		return NULL;
 	additional = yyjson_obj_get(v, "additionalProperties");
-	if (yyjson_is_obj(additional) &&
-	    !(s->additional = compile(l, additional, depth + 1)))
+	if ((yyjson_is_obj(additional) || yyjson_is_true(additional)) &&
+	    !(s->additional = loader_compile(l, additional, depth + 1)))
 		return NULL;
-	if (compile_fields(l, s, v, depth))
+	if (compile_fields(l, s, v, depth) || compile_logic(l, s, v, depth))
 		return NULL;
 	return s;
 }
@@ -240,11 +330,11 @@ static int load_definitions(struct loader *l, yyjson_val *doc)
 		char *kept;
 
 		l->where = name;
-		s = compile(l, val, 0);
+		s = loader_compile(l, val, 0);
 		if (!s)
 			return -EINVAL;
 		snprintf(full, sizeof(full), "%s.%s", package, name);
-		kept = keep(l->set, strlen(full) + 1, 1);
+		kept = loader_keep(l->set, strlen(full) + 1, 1);
 		if (!kept)
 			return -ENOMEM;
 		memcpy(kept, full, strlen(full) + 1);
@@ -262,12 +352,13 @@ static int load_definitions(struct loader *l, yyjson_val *doc)
 	return 0;
 }
 
-static int load_columns(struct loader *l, struct type *t, yyjson_val *cols)
+int loader_columns(struct loader *l, struct type *t, yyjson_val *cols)
 {
 	yyjson_arr_iter it = yyjson_arr_iter_with(cols);
 	yyjson_val *v;
 
-	t->columns = keep(l->set, yyjson_arr_size(cols), sizeof(*t->columns));
+	t->columns =
+		loader_keep(l->set, yyjson_arr_size(cols), sizeof(*t->columns));
 	if (!t->columns)
 		return -ENOMEM;
 	while ((v = yyjson_arr_iter_next(&it))) {
@@ -313,10 +404,10 @@ static unsigned int load_verbs(yyjson_val *verbs)
 /* Names of tags, "f:spec.x", from names of fields. */
 static const char **tag_names(struct loader *l, yyjson_val *v)
 {
-	const char **out = get_strs(l, v);
+	const char **out = loader_strs(l, v);
 
 	for (size_t i = 0; out && out[i]; i++) {
-		char *tag = keep(l->set, strlen(out[i]) + 3, 1);
+		char *tag = loader_keep(l->set, strlen(out[i]) + 3, 1);
 
 		if (!tag)
 			return NULL;
@@ -374,7 +465,7 @@ static int load_type(struct loader *l, yyjson_val *doc, yyjson_val *v)
 		return err_set(l->e, -EINVAL,
 			       "a type needs group, version, "
 			       "name, kind, scope");
-	made = keep(set, strlen(t->kind) * 2 + 8, 1);
+	made = loader_keep(set, strlen(t->kind) * 2 + 8, 1);
 	if (!made)
 		return -ENOMEM;
 	snprintf(made, strlen(t->kind) + 5, "%sList", t->kind);
@@ -389,10 +480,10 @@ static int load_type(struct loader *l, yyjson_val *doc, yyjson_val *v)
 	t->scope = strcmp(scope, "Cluster") == 0  ? SCOPE_CLUSTER
 		   : strcmp(scope, "Tenant") == 0 ? SCOPE_TENANT
 						  : SCOPE_NAMESPACED;
-	t->short_names = get_strs(l, yyjson_obj_get(v, "shortNames"));
-	t->categories = get_strs(l, yyjson_obj_get(v, "categories"));
-	t->subresources = get_strs(l, yyjson_obj_get(v, "subresources"));
-	t->selectable = get_strs(l, yyjson_obj_get(v, "selectable"));
+	t->short_names = loader_strs(l, yyjson_obj_get(v, "shortNames"));
+	t->categories = loader_strs(l, yyjson_obj_get(v, "categories"));
+	t->subresources = loader_strs(l, yyjson_obj_get(v, "subresources"));
+	t->selectable = loader_strs(l, yyjson_obj_get(v, "selectable"));
 	t->verbs = load_verbs(yyjson_obj_get(v, "verbs"));
 	t->name_rule = get_str(v, "nameRule");
 	t->virtual = get_true(v, "virtual");
@@ -407,7 +498,7 @@ static int load_type(struct loader *l, yyjson_val *doc, yyjson_val *v)
 	set->nr++;
 	if (load_stored(l, t, v))
 		return -EINVAL;
-	return load_columns(l, t, yyjson_obj_get(v, "columns"));
+	return loader_columns(l, t, yyjson_obj_get(v, "columns"));
 }
 
 /* The array of types moves while it grows: pointers into it come last. */

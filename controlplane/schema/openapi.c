@@ -95,6 +95,33 @@ static void put_ref(struct json_out *o, const struct schema *s, bool v3)
 	json_put_end(o);
 }
 
+/* What only custom resources say; version 2 leaves out what clients of that
+ * time do not understand. */
+static void put_more(struct json_out *o, const struct schema *s, bool v3)
+{
+	static const char *const names[] = { "allOf", "anyOf", "oneOf" };
+	struct schema **const lists[] = { s->all_of, s->any_of, s->one_of };
+
+	if (s->min_len > 0)
+		json_put_i64(o, "minLength", s->min_len);
+	if (s->max_len >= 0)
+		json_put_i64(o, "maxLength", s->max_len);
+	if (s->min_items > 0)
+		json_put_i64(o, "minItems", s->min_items);
+	if (s->max_items >= 0)
+		json_put_i64(o, "maxItems", s->max_items);
+	for (size_t i = 0; v3 && i < ARRAY_LEN(names); i++) {
+		if (!lists[i] || s->type == SCHEMA_INT_OR_STRING)
+			continue;
+		json_put_array(o, names[i]);
+		for (size_t j = 0; lists[i][j]; j++)
+			put_schema(o, NULL, lists[i][j], v3);
+		json_put_end(o);
+	}
+	if (v3 && s->not_of)
+		put_schema(o, "not", s->not_of, v3);
+}
+
 static void put_body(struct json_out *o, const struct schema *s, bool v3)
 {
 	if (s->description)
@@ -107,6 +134,7 @@ static void put_body(struct json_out *o, const struct schema *s, bool v3)
 		put_schema(o, "additionalProperties", s->additional, v3);
 	if (s->allowed)
 		json_put_val(o, "enum", s->allowed);
+	put_more(o, s, v3);
 	if (s->has_min)
 		json_put_double(o, "minimum", s->min);
 	if (s->has_max)
@@ -149,18 +177,34 @@ static void put_gvk(struct json_out *o, const struct type *t)
 /* The type whose objects a definition describes, if any. */
 static const struct type *type_of(const struct discovery *d, const char *name)
 {
-	for (size_t i = 0; i < d->set->nr; i++)
-		if (str_eq(d->set->types[i].schema->name, name))
-			return &d->set->types[i];
+	for (size_t i = 0; i < d->nr; i++)
+		if (str_eq(d->types[i]->schema->name, name))
+			return d->types[i];
 	return NULL;
 }
 
+/* Note the definitions that @s refers to, and what those refer to. */
+static void collect(const struct schema *s, struct map *seen, int depth)
+{
+	if (!s || depth > 4 * SCHEMA_DEPTH_MAX)
+		return;
+	if (s->name) {
+		if (map_get(seen, s->name))
+			return;
+		map_set(seen, s->name, (void *)s, NULL);
+	}
+	for (size_t i = 0; i < s->nr_fields; i++)
+		collect(s->fields[i].schema, seen, depth + 1);
+	collect(s->items, seen, depth + 1);
+	collect(s->additional, seen, depth + 1);
+}
+
 static void put_definitions(const struct discovery *d, struct json_out *o,
-			    bool v3)
+			    struct map *seen, bool v3)
 {
 	struct map_iter it = MAP_ITER_INIT;
 
-	while (map_next(&d->set->definitions, &it)) {
+	while (map_next(seen, &it)) {
 		const struct type *t = type_of(d, it.key);
 
 		json_put_object(o, it.key);
@@ -288,8 +332,8 @@ static void put_paths(const struct discovery *d, struct json_out *o,
 		      const char *group, const char *version, bool v3)
 {
 	json_put_object(o, "paths");
-	for (size_t i = 0; i < d->set->nr; i++) {
-		const struct type *t = &d->set->types[i];
+	for (size_t i = 0; i < d->nr; i++) {
+		const struct type *t = d->types[i];
 
 		if (!group || (strcmp(t->group, group) == 0 &&
 			       strcmp(t->version, version) == 0))
@@ -309,13 +353,20 @@ static void put_info(struct json_out *o)
 void openapi_v2(const struct discovery *d, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
+	struct map_iter it = MAP_ITER_INIT;
+	struct map seen = MAP_INIT;
 
 	json_put_object(&o, NULL);
 	json_put_str(&o, "swagger", "2.0");
 	put_info(&o);
 	put_paths(d, &o, NULL, NULL, false);
 	json_put_object(&o, "definitions");
-	put_definitions(d, &o, false);
+	for (size_t i = 0; i < d->nr; i++)
+		collect(d->types[i]->schema, &seen, 0);
+	while (map_next(&d->set->definitions, &it))
+		collect(it.value, &seen, 0);
+	put_definitions(d, &o, &seen, false);
+	map_clear(&seen, NULL);
 	json_put_end(&o);
 	json_put_end(&o);
 }
@@ -324,12 +375,13 @@ int openapi_v3(const struct discovery *d, const char *group,
 	       const char *version, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
-	bool found = false;
+	struct map seen = MAP_INIT;
 
-	for (size_t i = 0; i < d->set->nr; i++)
-		found |= strcmp(d->set->types[i].group, group) == 0 &&
-			 strcmp(d->set->types[i].version, version) == 0;
-	if (!found)
+	for (size_t i = 0; i < d->nr; i++)
+		if (strcmp(d->types[i]->group, group) == 0 &&
+		    strcmp(d->types[i]->version, version) == 0)
+			collect(d->types[i]->schema, &seen, 0);
+	if (!map_len(&seen))
 		return -ENOENT;
 	json_put_object(&o, NULL);
 	json_put_str(&o, "openapi", "3.0.0");
@@ -337,33 +389,53 @@ int openapi_v3(const struct discovery *d, const char *group,
 	put_paths(d, &o, group, version, true);
 	json_put_object(&o, "components");
 	json_put_object(&o, "schemas");
-	put_definitions(d, &o, true);
+	put_definitions(d, &o, &seen, true);
 	json_put_end(&o);
 	json_put_end(&o);
 	json_put_end(&o);
+	map_clear(&seen, NULL);
 	return 0;
+}
+
+static bool first_of_version(const struct discovery *d, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (strcmp(d->types[i]->group, d->types[at]->group) == 0 &&
+		    strcmp(d->types[i]->version, d->types[at]->version) == 0)
+			return false;
+	return true;
+}
+
+/* Something that changes whenever the document of @t's version does. */
+static uint64_t hash_of(const struct discovery *d, const struct type *t)
+{
+	uint64_t h = 0;
+
+	for (size_t i = 0; i < d->nr_more; i++)
+		if (strcmp(d->more[i]->types[0].group, t->group) == 0)
+			h = (h ^ d->more[i]->revision) * 0x100000001b3;
+	return h;
 }
 
 void openapi_v3_index(const struct discovery *d, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
-	char last[300] = "";
 
 	json_put_object(&o, NULL);
 	json_put_object(&o, "paths");
-	for (size_t i = 0; i < d->set->nr; i++) {
-		const struct type *t = &d->set->types[i];
-		char path[300];
+	for (size_t i = 0; i < d->nr; i++) {
+		const struct type *t = d->types[i];
+		char path[600];
 
+		if (!first_of_version(d, i))
+			continue;
 		snprintf(path, sizeof(path), "%s%s%s/%s",
 			 *t->group ? "apis" : "api", *t->group ? "/" : "",
 			 t->group, t->version);
-		if (strcmp(path, last) == 0)
-			continue;
-		memcpy(last, path, sizeof(last));
 		json_put_object(&o, path);
 		json_put_fmt(&o, "serverRelativeURL",
-			     "/openapi/v3/%s?hash=" ARKTOS_VERSION, path);
+			     "/openapi/v3/%s?hash=" ARKTOS_VERSION "-%llx",
+			     path, (unsigned long long)hash_of(d, t));
 		json_put_end(&o);
 	}
 	json_put_end(&o);

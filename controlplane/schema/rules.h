@@ -5,6 +5,12 @@
 
 #include "controlplane/schema/types.h"
 
+#define HOOKS(text, prepare_fn, validate_fn, update_fn)                    \
+	{                                                                  \
+		.name = (text), .prepare = (prepare_fn),                   \
+		.validate = (validate_fn), .validate_update = (update_fn), \
+	}
+
 /* Of any pod spec; @prefix is where it is: "spec.template.spec". */
 void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec);
 void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,

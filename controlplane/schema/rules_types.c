@@ -264,16 +264,20 @@ static void podtemplate_validate(yyjson_mut_val *obj, struct field_errors *errs)
 const struct type_hooks *type_hooks_find_more(const char *name)
 {
 	static const struct type_hooks all[] = {
-		{ "hpa", hpa_prepare, hpa_validate, NULL },
-		{ "csr", csr_prepare, csr_validate, NULL },
-		{ "webhooks", NULL, webhooks_validate, NULL },
-		{ "apiservice", NULL, apiservice_validate, NULL },
-		{ "storageclass", NULL, NULL, storageclass_update },
-		{ "endpointslice", NULL, NULL, endpointslice_update },
-		{ "storagecluster", NULL, storagecluster_validate, NULL },
-		{ "podtemplate", podtemplate_prepare, podtemplate_validate,
-		  NULL },
-		{ "crd", NULL, NULL, NULL },
+		HOOKS("hpa", hpa_prepare, hpa_validate, NULL),
+		HOOKS("csr", csr_prepare, csr_validate, NULL),
+		HOOKS("webhooks", NULL, webhooks_validate, NULL),
+		HOOKS("apiservice", NULL, apiservice_validate, NULL),
+		HOOKS("storageclass", NULL, NULL, storageclass_update),
+		HOOKS("endpointslice", NULL, NULL, endpointslice_update),
+		HOOKS("storagecluster", NULL, storagecluster_validate, NULL),
+		HOOKS("podtemplate", podtemplate_prepare, podtemplate_validate,
+		      NULL),
+		{ .name = "crd",
+		  .prepare = crd_prepare,
+		  .validate = crd_validate,
+		  .validate_update = crd_validate_update,
+		  .deleting = crd_deleting },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)

@@ -22,6 +22,11 @@
 #define SCHEMA_DEPTH_MAX  64
 #define SCHEMA_ERRORS_MAX 64 /* reported of one object */
 #define SCHEMA_PATH_MAX   512
+/* Steps that checking one object may take: schemas and objects come from
+ * users, and a few bytes of each could keep a server busy for minutes. */
+#define SCHEMA_COST_MAX   50000000
+#define SCHEMA_RE_MAX     (2 * 1024 * 1024) /* bytes of one type's patterns */
+#define SCHEMA_NODES_MAX  50000             /* schemas within one type */
 
 enum schema_type {
 	SCHEMA_ANY, /* preserves whatever it is given */
@@ -37,6 +42,7 @@ enum schema_type {
 
 enum schema_list { LIST_ATOMIC, LIST_SET, LIST_MAP };
 
+struct re;
 struct schema;
 
 struct schema_field {
@@ -51,6 +57,7 @@ struct schema {
 	const char *ref;  /* short name of the definition it refers to */
 	const char *name; /* full name, when it is a definition itself */
 	const char *format, *description, *pattern;
+	struct re *re;        /* the pattern, compiled; NULL: none */
 	const char *protobuf; /* its field number; see protobuf.c */
 	struct schema_field *fields;
 	size_t nr_fields;
@@ -69,6 +76,12 @@ struct schema {
 	double min, max;
 	int64_t min_len, max_len;     /* -1: none */
 	int64_t min_items, max_items; /* -1: none */
+	/* What only custom resources' schemas say. */
+	int64_t min_props, max_props; /* -1: none */
+	double multiple_of;           /* 0: of nothing */
+	const char **required;        /* undeclared fields; NULL: none */
+	struct schema **all_of, **any_of, **one_of, *not_of; /* NULL-ended */
+	bool custom; /* messages are those of custom resources */
 };
 
 /* The field @name of an object's schema, or NULL. */
@@ -97,6 +110,7 @@ struct field_error {
 struct field_errors {
 	struct field_error v[SCHEMA_ERRORS_MAX];
 	size_t nr;
+	uint64_t spent; /* on the object so far; see SCHEMA_COST_MAX */
 };
 
 /* Note one error. @fmt is the detail behind the type and value; @value may be
@@ -146,6 +160,9 @@ int schema_default(const struct schema *s, yyjson_mut_doc *doc,
 /* Note everything that is wrong with @v. */
 void schema_validate(const struct schema *s, yyjson_mut_val *v, struct path *at,
 		     struct field_errors *errs);
+
+/* Whether @text is what a custom resource's string format says. */
+bool format_holds(const char *format, const char *text);
 
 /* --- patches --- */
 

@@ -111,7 +111,7 @@ static void cell(const struct type *t, const struct type_column *c,
 		return;
 	}
 	v = c->path ? json_path_get(obj, c->path) : NULL;
-	if (str_eq(c->type, "date")) {
+	if (str_eq(c->type, "date") && (v || !t->custom)) {
 		type_column_fn age = type_column_find("age_of");
 
 		age(v, now_s, b);
@@ -124,6 +124,8 @@ static void cell(const struct type *t, const struct type_column *c,
 		} else {
 			json_write(v, false, b);
 		}
+	} else if (t->custom) {
+		buf_puts(b, "null");
 	} else if (str_eq(c->type, "integer")) {
 		buf_puts(b, "0");
 	} else if (str_eq(c->type, "boolean")) {
@@ -131,7 +133,6 @@ static void cell(const struct type *t, const struct type_column *c,
 	} else {
 		buf_puts(b, c->priority ? "\"<none>\"" : "\"\"");
 	}
-	(void)t;
 }
 
 void table_cells(const struct type *t, yyjson_val *obj, int64_t now_s,

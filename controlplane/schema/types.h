@@ -25,7 +25,10 @@
 #ifndef CONTROLPLANE_SCHEMA_TYPES_H
 #define CONTROLPLANE_SCHEMA_TYPES_H
 
+#include <stdatomic.h>
+
 #include "controlplane/schema/schema.h"
+#include "lib/auto.h"
 #include "lib/map.h"
 
 enum type_scope { SCOPE_CLUSTER, SCOPE_TENANT, SCOPE_NAMESPACED };
@@ -66,6 +69,8 @@ struct type_hooks {
 	void (*validate)(yyjson_mut_val *obj, struct field_errors *errs);
 	void (*validate_update)(yyjson_mut_val *obj, yyjson_mut_val *old,
 				struct field_errors *errs);
+	/* Before a deletion: what holds it back. May be called again. */
+	void (*deleting)(yyjson_mut_doc *doc, yyjson_mut_val *obj);
 };
 
 /*
@@ -98,6 +103,11 @@ struct type {
 	size_t nr_columns;
 	const struct type_hooks *hooks; /* never NULL */
 	bool virtual;                   /* answered, never stored (reviews) */
+	/* Of custom resources. */
+	bool custom;
+	const char *deprecated; /* what to warn of; NULL: of nothing */
+	/* Paths of the scale subresource; NULL: as Kubernetes' own types. */
+	const char *scale_spec, *scale_status, *scale_selector;
 };
 
 struct type_set {
@@ -109,6 +119,12 @@ struct type_set {
 	size_t nr_docs;
 	void **owned; /* everything allocated */
 	size_t nr_owned;
+	/* Of a CustomResourceDefinition's types, which come and go: requests
+	 * hold references. The built-in ones are never freed. */
+	atomic_uint refs;
+	char *name;        /* of the definition */
+	uint64_t revision; /* at which it was stored */
+	bool forced;       /* shared with all tenants */
 };
 
 /* Compile a YAML stream of declarations into @set (zeroed at first). */
@@ -117,6 +133,30 @@ int type_set_load(struct type_set *set, const char *yaml, size_t len,
 /* The types built into the program. Loads once, fails only by our own bug. */
 int type_set_builtin(struct type_set **ret, struct err *e);
 void type_set_clear(struct type_set *set);
+
+/**
+ * type_set_of_crd() - The types a CustomResourceDefinition declares.
+ * @crd:    The object, as stored.
+ * @len:    Its length.
+ * @system: Of the tenant system: its scope Cluster is the cluster's.
+ * @ret:    The set, with one reference.
+ * @e:      Filled on error.
+ *
+ * Return: 0, -EINVAL when it declares no usable types, -ENOMEM.
+ */
+int type_set_of_crd(const char *crd, size_t len, bool system,
+		    struct type_set **ret, struct err *e);
+struct type_set *type_set_ref(struct type_set *set);
+void type_set_unref(struct type_set *set);
+DEFINE_AUTO_PTR(type_set, type_set_unref)
+
+/* Everything that is wrong with a CustomResourceDefinition (crd_check.c). */
+void crd_validate(yyjson_mut_val *obj, struct field_errors *errs);
+void crd_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
+			 struct field_errors *errs);
+void crd_deleting(yyjson_mut_doc *doc, yyjson_mut_val *obj);
+void crd_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj, yyjson_mut_val *old,
+		 const char *subresource);
 
 const struct type *type_find(const struct type_set *set, const char *group,
 			     const char *version, const char *plural);
@@ -148,10 +188,18 @@ yyjson_val *json_path_get(yyjson_val *obj, const char *path);
 
 /* Which types a user sees: @tenant users do not see cluster-scoped ones. */
 struct discovery {
-	const struct type_set *set;
+	const struct type_set *set;   /* the built-in types */
+	struct type_set *const *more; /* custom ones; borrowed */
+	size_t nr_more;
+	const struct type **types; /* all of them, made by discovery_open() */
+	size_t nr;
 	bool system;
 	const char *address; /* host:port */
 };
+
+/* Once .set and .more are given. 0 or -ENOMEM. */
+int discovery_open(struct discovery *d);
+void discovery_close(struct discovery *d);
 
 void discovery_api(const struct discovery *d, struct buf *b);
 void discovery_apis(const struct discovery *d, struct buf *b);

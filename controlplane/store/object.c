@@ -4,7 +4,8 @@
 
 #include "controlplane/store/internal.h"
 
-struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len)
+static struct object_bytes *object_alloc(size_t len, size_t tags_len,
+					 size_t key_len)
 {
 	struct object_bytes *o;
 

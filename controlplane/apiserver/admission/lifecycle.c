@@ -4,17 +4,14 @@
  * in the same transaction, so nobody ever sees half a tenant. What is marked
  * as terminating is emptied by a thread of its own, and then removed.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <time.h>
 
-#include "controlplane/apiserver/authz/policy.h"
+#include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
-
-#define BORN_MAX (POLICY_OBJECTS_MAX + 16) /* objects that come at once */
 
 static const char *const default_spaces[] = { "default", "kube-system",
 					      "kube-public",
@@ -33,8 +30,6 @@ static int born_add(struct api *api, struct born *b, const struct type *t,
 	struct buf *bufs = &b->bufs[b->nr * 3];
 	char uid[37], now[32];
 	int r = -ENOMEM;
-
-	assert(b->nr < BORN_MAX);
 
 	new_uid(uid);
 	now_text(now);
@@ -71,14 +66,14 @@ static int born_room(struct born *b)
 {
 	if (b->ops)
 		return 0;
-	b->ops = calloc(BORN_MAX, sizeof(*b->ops));
-	b->bufs = calloc(BORN_MAX * 3, sizeof(*b->bufs));
+	b->ops = calloc(32, sizeof(*b->ops));
+	b->bufs = calloc(32 * 3, sizeof(*b->bufs));
 	return b->ops && b->bufs ? 0 : -ENOMEM;
 }
 
 void born_clear(struct born *b)
 {
-	for (size_t i = 0; b->bufs && i < BORN_MAX * 3; i++)
+	for (size_t i = 0; b->bufs && i < 32 * 3; i++)
 		buf_clear(&b->bufs[i]);
 	free(b->bufs);
 	free(b->ops);
@@ -119,19 +114,31 @@ int born_with_namespace(struct api *api, const char *tenant, const char *ns,
 static int born_roles(struct api *api, const char *tenant, struct born *b)
 {
 	bool system = strcmp(tenant, SYSTEM) == 0;
+	const char *role = system ? "cluster-admin" : "admin-role";
 	auto_buf struct buf text = BUF_INIT;
-	int r = 0;
+	int r;
 
-	for (size_t i = 0; r == 0 && policy_role(i, system, &text); i++) {
-		r = born_add(api, b, rbac(api, "clusterroles"), tenant, "",
-			     buf_str(&text));
-		buf_reset(&text);
-	}
-	for (size_t i = 0; r == 0 && policy_binding(i, system, &text); i++) {
+	buf_printf(&text,
+		   "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":"
+		   "\"ClusterRole\",\"metadata\":{\"name\":\"%s\"},\"rules\":[{"
+		   "\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":["
+		   "\"*\"]},{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]}",
+		   role);
+	r = born_add(api, b, rbac(api, "clusterroles"), tenant, "",
+		     buf_str(&text));
+	buf_reset(&text);
+	buf_printf(&text,
+		   "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":"
+		   "\"ClusterRoleBinding\",\"metadata\":{\"name\":\"%s%s\"},"
+		   "\"subjects\":[{\"kind\":\"%s\",\"apiGroup\":"
+		   "\"rbac.authorization.k8s.io\",\"name\":\"%s\"}],\"roleRef\""
+		   ":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+		   "\"ClusterRole\",\"name\":\"%s\"}}",
+		   role, system ? "" : "-binding", system ? "Group" : "User",
+		   system ? "system:masters" : "admin", role);
+	if (r == 0)
 		r = born_add(api, b, rbac(api, "clusterrolebindings"), tenant,
 			     "", buf_str(&text));
-		buf_reset(&text);
-	}
 	return r;
 }
 
@@ -255,39 +262,60 @@ static int remove_space(struct api *api, const struct object_bytes *o,
 	return r;
 }
 
-/* Empty one prefix of every type of @scope but @skip. */
-static int empty(struct api *api, enum type_scope scope, const char *path,
-		 const struct type *skip, size_t *left, struct err *e)
+static int empty_type(struct api *api, const struct type *t, const char *path,
+		      size_t *left, struct err *e)
 {
-	for (size_t i = 0; i < api->types->nr; i++) {
-		const struct type *t = &api->types->types[i];
-		auto_buf struct buf prefix = BUF_INIT;
-		size_t n = 0;
-		int r;
+	auto_buf struct buf prefix = BUF_INIT;
+	size_t n = 0;
+	int r;
 
-		if (t->scope != scope || t == skip || t->virtual || t->stored)
-			continue;
-		buf_printf(&prefix, "%s/%s/%s", *t->group ? t->group : "core",
-			   t->plural, path);
-		r = delete_range(api, t, buf_str(&prefix), NULL, NULL, &n, e);
-		if (r < 0)
-			return r;
-		*left += n;
+	buf_printf(&prefix, "%s/%s/%s", *t->group ? t->group : "core",
+		   t->plural, path);
+	r = delete_range(api, t, buf_str(&prefix), NULL, NULL, &n, e);
+	*left += n;
+	return r;
+}
+
+/* Empty one prefix of every type of @scope but @skip: the built-in ones, and
+ * those @tenant has by itself. */
+static int empty(struct api *api, enum type_scope scope, const char *tenant,
+		 const char *path, const struct type *skip, size_t *left,
+		 struct err *e)
+{
+	struct type_set **sets = NULL;
+	size_t nr = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < api->types->nr && r == 0; i++) {
+		const struct type *t = &api->types->types[i];
+
+		if (t->scope == scope && t != skip && !t->virtual && !t->stored)
+			r = empty_type(api, t, path, left, e);
 	}
-	return 0;
+	if (r == 0)
+		r = crds_list(api, tenant, &sets, &nr);
+	for (size_t i = 0; i < nr && r == 0; i++) {
+		const struct type *t = type_stored(&sets[i]->types[0]);
+
+		if (t->scope == scope)
+			r = empty_type(api, t, path, left, e);
+	}
+	crds_list_free(sets, nr);
+	return r;
 }
 
 static int end_namespace(struct api *api, const struct object_bytes *o,
 			 struct err *e)
 {
 	const char *tenant = strchr(strchr(o->key, '/') + 1, '/') + 1;
+	auto_free char *name = strndup(tenant, strcspn(tenant, "/"));
 	auto_free char *path = str_printf("%.*s/%s/", (int)strcspn(tenant, "/"),
 					  tenant, last_part(o->key));
 	size_t left = 0;
-	int r = path ? 0 : -ENOMEM;
+	int r = path && name ? 0 : -ENOMEM;
 
 	if (r == 0)
-		r = empty(api, SCOPE_NAMESPACED, path, NULL, &left, e);
+		r = empty(api, SCOPE_NAMESPACED, name, path, NULL, &left, e);
 	if (r == 0 && !left)
 		r = remove_space(api, o, e);
 	return r;
@@ -309,7 +337,8 @@ static int end_tenant(struct api *api, const struct object_bytes *o,
 			 &left, e);
 	if (r < 0 || left)
 		return r;
-	r = empty(api, SCOPE_TENANT, path, core(api, "namespaces"), &left, e);
+	r = empty(api, SCOPE_TENANT, last_part(o->key), path,
+		  core(api, "namespaces"), &left, e);
 	if (r == 0 && !left)
 		r = remove_space(api, o, e);
 	return r;

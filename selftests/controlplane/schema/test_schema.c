@@ -317,6 +317,7 @@ TEST(documents_of_the_api_are_json)
 	struct buf b = BUF_INIT, pb = BUF_INIT;
 	yyjson_doc *doc;
 
+	ASSERT_EQ(discovery_open(&d), 0);
 	openapi_v2(&d, &b);
 	doc = yyjson_read(buf_str(&b), b.len, 0);
 	EXPECT_EQ(doc != NULL, 1);
@@ -335,6 +336,7 @@ TEST(documents_of_the_api_are_json)
 	yyjson_doc_free(doc);
 	buf_clear(&b);
 	buf_clear(&pb);
+	discovery_close(&d);
 }
 
 TEST_MAIN()
