@@ -28,10 +28,11 @@
 struct client;
 struct ev;
 
-#define CLIENT_ANSWER_MAX ((size_t)256 * 1024 * 1024) /* bytes of one answer \
-						       */
-#define CLIENT_CALL_S     30 /* without any progress of a call */
-#define CLIENT_IDLE_S     20 /* an unused connection is closed */
+#define CLIENT_ANSWER_MAX                                  \
+	((size_t)256 * 1024 * 1024) /* bytes of one answer \
+				     */
+#define CLIENT_CALL_S 30            /* without any progress of a call */
+#define CLIENT_IDLE_S 20            /* an unused connection is closed */
 
 struct client_opts {
 	const char *kubeconfig; /* a path; or */
