@@ -444,6 +444,24 @@ static int pump_log(struct pod *pod, const struct api_logs *l,
 	return 0;
 }
 
+/* Why a container has no log yet. */
+static int still_waiting(struct pod *pod, const char *container, struct err *e)
+{
+	const struct ctr *c;
+	int r;
+
+	pthread_mutex_lock(&pod->lock);
+	c = pod_ctr(pod, container);
+	r = err_set(e, -EINVAL,
+		    "container '%s' in pod '%s' is waiting to start: %s",
+		    container, pod->spec->name,
+		    !pod->admitted      ? "Pending, see 'describe'"
+		    : c && c->reason[0] ? c->reason
+					: "ContainerCreating");
+	pthread_mutex_unlock(&pod->lock);
+	return r;
+}
+
 static int container_logs(struct pod *pod, const struct api_logs *l,
 			  const char *container, int out_fd, struct err *e)
 {
@@ -469,9 +487,7 @@ static int container_logs(struct pod *pod, const struct api_logs *l,
 		return 0;
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0 && errno == ENOENT)
-		return err_set(e, -EINVAL,
-			       "container '%s' in pod '%s' is waiting to start",
-			       container, l->pod.name);
+		return still_waiting(pod, container, e);
 	if (dirfd < 0)
 		return err_sys(e, "open '%s'", dir);
 	r = log_find_attempt(dirfd, l->previous, &attempt, e);

@@ -285,6 +285,25 @@ int json_opt_str(const struct json_ref *r, const char **ret, struct err *e)
 	return 0;
 }
 
+int json_opt_quantity(const struct json_ref *r, char *buf, size_t size,
+		      struct err *e)
+{
+	int n;
+
+	if (!r->val)
+		n = snprintf(buf, size, "%s", "");
+	else if (yyjson_is_str(r->val))
+		n = snprintf(buf, size, "%s", yyjson_get_str(r->val));
+	else if (yyjson_is_uint(r->val))
+		n = snprintf(buf, size, "%" PRIu64, yyjson_get_uint(r->val));
+	else if (yyjson_is_num(r->val))
+		n = snprintf(buf, size, "%.12g", yyjson_get_num(r->val));
+	else
+		return json_err(r, -EINVAL, e,
+				"must be a quantity such as 500m or 64Mi");
+	return n < (int)size ? 0 : json_err(r, -EINVAL, e, "is too long");
+}
+
 int json_opt_strdup(const struct json_ref *r, char **slot, struct err *e)
 {
 	const char *s = NULL;

@@ -93,6 +93,11 @@ int json_i64(const struct json_ref *r, int64_t min, int64_t max, int64_t *ret,
 int json_u64(const struct json_ref *r, uint64_t max, uint64_t *ret,
 	     struct err *e);
 int json_opt_str(const struct json_ref *r, const char **ret, struct err *e);
+/* A quantity is a string, or a plain number: "250m", 2, 0.5. The text of
+ * either;
+ * "" when it is missing. */
+int json_opt_quantity(const struct json_ref *r, char *buf, size_t size,
+		      struct err *e);
 int json_opt_bool(const struct json_ref *r, bool *ret, struct err *e);
 int json_opt_i64(const struct json_ref *r, int64_t min, int64_t max,
 		 int64_t *ret, struct err *e);

@@ -107,6 +107,16 @@ wait_ready() # POD SECONDS
 	echo "$1: Running, ready"
 }
 
+# A machine may serve before its agent is up.
+wait_agent() # SECONDS
+{
+	local end=$(($(now_ms) + $1 * 1000)) why
+	until why=$(node exec vm -- /bin/true 2>&1); do
+		[ "$(now_ms)" -lt $end ] || die "vm: $why"
+		sleep 0.2
+	done
+}
+
 # CPU and memory as seen inside: of a container its own cgroup, whichever
 # hierarchy; of a machine what its kernel has.
 inside() # POD
@@ -199,6 +209,7 @@ for pod in web vm; do
 done
 wait_ready web 60
 wait_ready vm 120
+wait_agent 60
 say "Resizing both in place, up and down again"
 resize web 1 128Mi
 resize vm 2 512Mi

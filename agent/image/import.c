@@ -135,6 +135,10 @@ static int open_dir(const char *path, struct err *e)
 static int import_dir(struct importing *in, int dir, struct image **ret,
 		      struct err *e)
 {
+	if (fs_exists(dir, BUNDLE_FILE) && in->t.kind == IMAGE_CONTAINER)
+		return err_set(e, -EINVAL,
+			       "no container image: " BUNDLE_FILE
+			       " makes it a VM's");
 	if (fs_exists(dir, BUNDLE_FILE))
 		return kernel_import(&in->t, dir, ret, e);
 	if (fs_exists(dir, "oci-layout") && fs_exists(dir, "index.json"))
@@ -186,6 +190,10 @@ static int import_file(struct importing *in, int fd, struct image **ret,
 		return err_sys(e, "read");
 	if (!in->t.format && is_tar(head, (size_t)n))
 		return import_tar(in, fd, ret, e);
+	if (in->t.kind == IMAGE_CONTAINER)
+		return err_set(e, -EINVAL,
+			       "no container image: neither a tar, nor one "
+			       "compressed with gzip or zstd");
 	return disk_import(&in->t, fd, ret, e);
 }
 

@@ -288,10 +288,10 @@ void handle_apply(struct api *api, struct http_req *req, struct route *r)
 static int read_cpu(const struct json_ref *at, struct quantity_set *to,
 		    struct err *e)
 {
-	const char *text = NULL;
-	int r = json_opt_str(at, &text, e);
+	char text[64];
+	int r = json_opt_quantity(at, text, sizeof(text), e);
 
-	if (r < 0 || !text)
+	if (r < 0 || !json_has(at))
 		return r;
 	r = quantity_parse_cpu(text, &to->cpu_milli, e);
 	to->has_cpu = true;
@@ -301,10 +301,10 @@ static int read_cpu(const struct json_ref *at, struct quantity_set *to,
 static int read_mem(const struct json_ref *at, struct quantity_set *to,
 		    struct err *e)
 {
-	const char *text = NULL;
-	int r = json_opt_str(at, &text, e);
+	char text[64];
+	int r = json_opt_quantity(at, text, sizeof(text), e);
 
-	if (r < 0 || !text)
+	if (r < 0 || !json_has(at))
 		return r;
 	r = quantity_parse_mem(text, &to->mem_bytes, e);
 	to->has_mem = true;

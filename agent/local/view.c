@@ -42,11 +42,14 @@ uint64_t view_u64(const struct json_ref *from, const char *path)
 
 void set_read(const struct json_ref *of, struct quantity_set *ret)
 {
-	const char *cpu = view_str(of, "cpu"), *mem = view_str(of, "memory");
+	struct json_ref cpu = json_get(of, "cpu"), mem = json_get(of, "memory");
+	char text[64];
 
 	*ret = (struct quantity_set){ 0 };
-	ret->has_cpu = quantity_parse_cpu(cpu, &ret->cpu_milli, NULL) == 0;
-	ret->has_mem = quantity_parse_mem(mem, &ret->mem_bytes, NULL) == 0;
+	ret->has_cpu = json_opt_quantity(&cpu, text, sizeof(text), NULL) == 0 &&
+		       quantity_parse_cpu(text, &ret->cpu_milli, NULL) == 0;
+	ret->has_mem = json_opt_quantity(&mem, text, sizeof(text), NULL) == 0 &&
+		       quantity_parse_mem(text, &ret->mem_bytes, NULL) == 0;
 }
 
 /* Limits, and requests for what has no limit. */
@@ -181,6 +184,22 @@ static void read_vm(const struct json_ref *pod, struct pod_view *v)
 			 view_str(&st, "reason"));
 }
 
+/* What is said of the pod as a whole, and its containers do not know. */
+static void read_pod_reason(const struct json_ref *pod, struct pod_view *v)
+{
+	struct json_ref list = view_get(pod, "status.conditions");
+	const char *phase = view_str(pod, "status.phase");
+	const char *reason = view_str(pod, "status.reason");
+
+	if (str_eq(phase, "Failed") && *reason)
+		snprintf(v->state, sizeof(v->state), "%s", reason);
+	json_for_each (it, &list)
+		if (str_eq(phase, "Pending") &&
+		    str_eq(view_str(&it.item, "type"), "PodScheduled") &&
+		    str_eq(view_str(&it.item, "status"), "False"))
+			snprintf(v->state, sizeof(v->state), "Pending");
+}
+
 void view_age(const char *time_text, char *buf, size_t size)
 {
 	struct tm tm = { 0 };
@@ -212,6 +231,7 @@ void pod_view(const struct json_ref *pod, struct pod_view *ret)
 		read_vm(pod, ret);
 	else
 		read_containers(pod, ret);
+	read_pod_reason(pod, ret);
 	if (*view_str(pod, "metadata.deletionTimestamp"))
 		snprintf(ret->state, sizeof(ret->state), "Terminating");
 	if (!ret->state[0])

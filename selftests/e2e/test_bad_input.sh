@@ -36,11 +36,20 @@ ok "no name" refused 'name' < <(edited 's/name: bad/labels: {}/')
 ok "a pod no node can hold waits, and says why" eval '
 	edited "s/memory: 32Mi/memory: 900Gi/; s/memory: 64Mi/memory: 900Gi/" |
 		apply; wait_for 10 prints "emory" node describe bad'
+ok "and is seen to" prints '^bad .* Pending ' node ps
+ok "it has no logs yet" prints "'web' in pod 'bad' is waiting to start: Pending" \
+	node logs bad
 node delete bad >/dev/null 2>&1
 wait_for 10 pod_gone bad
 ok "an image that is not there is named" eval '
 	edited "s/image: web/image: nowhere/" | apply
 	wait_for 10 prints "ErrImageNeverPull" node describe bad'
+ok "also where logs are asked for" prints 'to start: ErrImageNeverPull' \
+	node logs bad
+head -c 100000 /dev/urandom >"$E2E/disk"
+ok "a disk that has to be a container is refused" prints \
+	'no container image: neither a tar' \
+	node image import "$E2E/disk" --name disk --kind container
 ok "the other pod is not disturbed" pod_is good \
 	'.status.containerStatuses[0].restartCount' 0
 ok "no such pod" eval '! prints "." node exec nobody -- true >/dev/null ||

@@ -21,7 +21,7 @@
 	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":" \
 	"\"web\",\"namespace\":\"default\",\"tenant\":\"system\"},"       \
 	"\"spec\":{\"containers\":[{\"name\":\"main\",\"image\":\"i\","   \
-	"\"resources\":{\"limits\":{\"cpu\":\"500m\",\"memory\":"         \
+	"\"resources\":{\"limits\":{\"cpu\":0.5,\"memory\":"              \
 	"\"64Mi\"}}}]},\"status\":{\"phase\":\"Running\",\"podIP\":"      \
 	"\"10.88.0.2\",\"startTime\":\"2020-01-01T00:00:00Z\","           \
 	"\"containerStatuses\":[{\"name\":\"main\",\"ready\":true,"       \

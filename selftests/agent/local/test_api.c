@@ -171,8 +171,8 @@ static const struct {
 	{ "PATCH", PODS "/web/resize", "{}", 422,
 	  "nothing to resize: give cpu or memory" },
 	{ "PATCH", PODS "/web/resize", "{\"cpu\":\"x\"}", 422, NULL },
-	{ "PATCH", PODS "/web/resize", "{\"cpu\":2}", 422,
-	  "cpu: must be a string" },
+	{ "PATCH", PODS "/web/resize", "{\"cpu\":true}", 422,
+	  "cpu: must be a quantity such as 500m or 64Mi" },
 	{ "PATCH", PODS "/web/resize", "{\"cup\":\"2\"}", 422,
 	  "cup: unknown field (did you mean 'cpu'?)" },
 	{ "PATCH", PODS "/web/resize",
@@ -246,6 +246,11 @@ TEST(resize_takes_both_forms)
 	EXPECT_STREQ(fake.last_container, "d");
 	EXPECT_EQ(w->requests.cpu_milli, 100);
 	EXPECT_EQ(w->limits.has_cpu, false);
+	EXPECT_EQ(call("PATCH", PODS "/web/resize",
+		       "{\"cpu\":0.5,\"memory\":1048576}"),
+		  200);
+	EXPECT_EQ(w->limits.cpu_milli, 500);
+	EXPECT_EQ(w->limits.mem_bytes, 1 << 20);
 	stop();
 }
 
