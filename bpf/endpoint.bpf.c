@@ -14,7 +14,7 @@
  * Failure policy: closed. What is not understood or not found is dropped and
  * counted.
  *
- * Packets are only read through skb->data: a single direct write would make the
+ * Packets are only read through skb->data: one direct write would make the
  * verifier add a prologue that copies every cloned (so every TCP) packet.
  */
 #include <linux/bpf.h>
@@ -320,8 +320,7 @@ static __always_inline int handle(struct packet *p)
 	return handle_ipv4(p);
 }
 
-/* Counters are per CPU, and tc ingress runs with softirqs off: nothing on this
- * CPU comes between reading and writing one. */
+/* Counters are per CPU, and here softirqs are off: nothing comes in between. */
 static __always_inline int drop(const struct packet *p, __u32 reason)
 {
 	struct dp_count *count = bpf_map_lookup_elem(&ark_drops, &reason);
