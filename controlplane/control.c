@@ -7,8 +7,10 @@
 
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/control.h"
+#include "controlplane/roles.h"
 #include "controlplane/store/store.h"
 #include "lib/err.h"
+#include "lib/buf.h"
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -18,6 +20,10 @@ void control_help(FILE *to)
 	fputs("usage: arktos-control run --data-dir DIR [--listen "
 	      "ADDRESS:PORT]\n"
 	      "                          [--advertise HOST] [--threads N]\n"
+	      "                          [--roles api,scheduler,controllers]\n"
+	      "       arktos-control run --roles scheduler,controllers "
+	      "--kubeconfig FILE\n"
+	      "                          [--shard I/N]\n"
 	      "       arktos-control backup --data-dir DIR --to DIR\n\n"
 	      "run serves the Kubernetes API from an embedded store. A fresh "
 	      "DIR gets a CA\nand DIR/admin.kubeconfig.\n",
@@ -37,49 +43,118 @@ static int failed(const struct err *e)
 	return 1;
 }
 
-int control_run(int argc, char **argv)
+struct run {
+	struct api_opts api;
+	struct roles_opts roles;
+	unsigned mask;
+};
+
+static bool parse_shard(const char *text, struct roles_opts *o)
+{
+	const char *slash = strchr(text, '/');
+	auto_free char *first =
+		slash ? strndup(text, (size_t)(slash - text)) : NULL;
+	int shard, shards;
+
+	if (!first || str_to_int(first, &shard) < 0 ||
+	    str_to_int(slash + 1, &shards) < 0 || shard < 0 ||
+	    shard >= shards || shards > 1024)
+		return false;
+	o->shard = (unsigned)shard;
+	o->shards = (unsigned)shards;
+	return true;
+}
+
+static bool parse_run(int argc, char **argv, struct run *run)
 {
 	static const struct option options[] = {
 		{ "data-dir", required_argument, NULL, 'd' },
 		{ "listen", required_argument, NULL, 'l' },
 		{ "advertise", required_argument, NULL, 'a' },
 		{ "threads", required_argument, NULL, 't' },
+		{ "roles", required_argument, NULL, 'r' },
+		{ "kubeconfig", required_argument, NULL, 'k' },
+		{ "shard", required_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct api_opts opts = { .listen = "127.0.0.1:6443" };
-	struct api *api = NULL;
-	struct err e = { 0 };
-	sigset_t set;
-	int c, n, sig;
+	int c, n;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'd')
-			opts.data_dir = optarg;
+			run->api.data_dir = optarg;
 		else if (c == 'l')
-			opts.listen = optarg;
+			run->api.listen = optarg;
 		else if (c == 'a')
-			opts.advertise = optarg;
+			run->api.advertise = optarg;
+		else if (c == 'k')
+			run->roles.kubeconfig = optarg;
 		else if (c == 't' && str_to_int(optarg, &n) == 0 && n > 0 &&
 			 n <= 64)
-			opts.threads = n;
-		else
-			return wrong("wrong option");
+			run->api.threads = (unsigned)n;
+		else if (c == 'r' && roles_parse(optarg))
+			run->mask = roles_parse(optarg);
+		else if (c != 's' || !parse_shard(optarg, &run->roles))
+			return false;
 	}
-	if (!opts.data_dir || optind != argc)
+	return optind == argc;
+}
+
+/* The other roles are clients, with a certificate of their own. */
+static int start_roles(struct run *run, struct api *api, struct roles **ret,
+		       struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT;
+	int r = 0;
+
+	run->roles.roles = run->mask;
+	if (!(run->mask & ~(unsigned)ROLE_API))
+		return 0;
+	if (api) {
+		r = api_kubeconfig(api, "system", "system:arktos-control",
+				   "system:masters", &text, e);
+		run->roles.text = buf_str(&text);
+	}
+	return r < 0 ? r : roles_start(&run->roles, ret, e);
+}
+
+int control_run(int argc, char **argv)
+{
+	struct run run = { .api = { .listen = "127.0.0.1:6443" },
+			   .mask = ROLE_ALL };
+	struct roles *roles = NULL;
+	struct api *api = NULL;
+	struct err e = { 0 };
+	sigset_t set;
+	int sig;
+
+	if (!parse_run(argc, argv, &run))
+		return wrong("wrong option");
+	if ((run.mask & ROLE_API) && !run.api.data_dir)
 		return wrong("--data-dir is required");
+	if (!(run.mask & ROLE_API) && !run.roles.kubeconfig)
+		return wrong("--kubeconfig is required: the API is not among "
+			     "the roles");
 	/* Blocked before there are threads, which inherit it. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (api_start(&opts, &api, &e) < 0)
+	if ((run.mask & ROLE_API) && api_start(&run.api, &api, &e) < 0)
 		return failed(&e);
-	log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
-		 api_port(api), opts.data_dir);
+	if (start_roles(&run, api, &roles, &e) < 0) {
+		if (api)
+			api_stop(api);
+		return failed(&e);
+	}
+	if (api)
+		log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
+			 api_port(api), run.api.data_dir);
 	while (sigwait(&set, &sig) != 0)
 		;
 	log_info("stopping on signal %d", sig);
-	api_stop(api);
+	roles_stop(roles);
+	if (api)
+		api_stop(api);
 	return 0;
 }
 

@@ -40,16 +40,14 @@ static const char *text(yyjson_val *v, const char *key)
 	return s ? s : "";
 }
 
-static const char *controller_of(yyjson_val *meta)
+static yyjson_val *controller_of(yyjson_val *meta)
 {
 	yyjson_val *refs = yyjson_obj_get(meta, "ownerReferences"), *ref;
 	size_t i, max;
 
 	yyjson_arr_foreach(refs, i, max, ref) if (
-		yyjson_get_bool(
-			yyjson_obj_get(ref, "controller"))) return text(ref,
-									"uid");
-	return "";
+		yyjson_get_bool(yyjson_obj_get(ref, "controller"))) return ref;
+	return NULL;
 }
 
 static char *put_text(char **at, const char *s)
@@ -68,7 +66,10 @@ object_new(const struct cache *c, yyjson_val *obj, const char *data, size_t len)
 	yyjson_val *meta = yyjson_obj_get(obj, "metadata");
 	const char *tenant = text(meta, "tenant");
 	const char *ns = text(meta, "namespace"), *name = text(meta, "name");
-	const char *uid = text(meta, "uid"), *owner = controller_of(meta);
+	const char *uid = text(meta, "uid");
+	yyjson_val *ref = controller_of(meta);
+	const char *owner = text(ref, "uid"), *owner_kind = text(ref, "kind");
+	const char *owner_name = text(ref, "name");
 	const char *node = text(yyjson_obj_get(obj, "spec"), "nodeName");
 	const char *label = c->opts.label ? text(yyjson_obj_get(meta, "labels"),
 						 c->opts.label)
@@ -77,7 +78,8 @@ object_new(const struct cache *c, yyjson_val *obj, const char *data, size_t len)
 		      ((c->opts.facts_size + 7) & ~(size_t)7);
 	size_t names = strlen(tenant) + strlen(ns) + strlen(name) + 3;
 	size_t strings = names * 2 + strlen(uid) + strlen(owner) +
-			 strlen(node) + strlen(label) + 4;
+			 strlen(node) + strlen(label) + strlen(owner_kind) +
+			 strlen(owner_name) + 6;
 	size_t keep = c->opts.drop_data ? 0 : len;
 	struct informer_object *o = calloc(1, head + strings + keep + 1);
 	char *at = (char *)o + head;
@@ -92,6 +94,8 @@ object_new(const struct cache *c, yyjson_val *obj, const char *data, size_t len)
 	o->name = put_text(&at, name);
 	o->uid = put_text(&at, uid);
 	o->owner = put_text(&at, owner);
+	o->owner_kind = put_text(&at, owner_kind);
+	o->owner_name = put_text(&at, owner_name);
 	o->node = put_text(&at, node);
 	o->label = put_text(&at, label);
 	o->data = at;

@@ -57,6 +57,7 @@ struct informer_object {
 	const char *key;
 	const char *tenant, *namespace, *name, *uid;
 	const char *owner; /* uid of the controlling owner */
+	const char *owner_kind, *owner_name;
 	const char *node, *label;
 	const char *data; /* the JSON, NUL-terminated; "" with drop_data */
 	void *facts;      /* see informer_opts; NULL without */

@@ -13,7 +13,7 @@ server=
 
 start()
 {
-	"$O/bin/arktos-control" run --data-dir "$dir/data" \
+	"$O/bin/arktos-control" run --roles api --data-dir "$dir/data" \
 		--listen "127.0.0.1:${1:-0}" >>"$dir/log" 2>&1 &
 	server=$!
 	# The log's line comes once it serves.

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/controllers/controllers.h"
+
+const struct controller *const all_controllers[] = {
+	&deployment_controller,
+	&replicaset_controller,
+	&rc_controller,
+	NULL,
+};

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pods of an object that selects pods: those it owns, and those it takes in
+ * or lets go because of their labels. */
+#ifndef CONTROLPLANE_CONTROLLERS_PODS_H
+#define CONTROLPLANE_CONTROLLERS_PODS_H
+
+#include "controlplane/controllers/framework.h"
+
+/**
+ * pods_claim() - All pods of @owner, in any phase.
+ * @c:        Controller.
+ * @k:        Kind of @owner.
+ * @owner:    The object. Borrowed.
+ * @selector: Its LabelSelector. Borrowed.
+ * @adopt:    Take in orphans that match, and let go what no longer does.
+ * @ret:      Filled; informer_list_clear() it.
+ * @e:        Filled on error.
+ *
+ * Return: 0, -ECANCELED when pods changed hands (the cache will tell, and the
+ * key comes again), or a negative errno.
+ */
+int pods_claim(struct ctl *c, enum kind k, const struct informer_object *owner,
+	       yyjson_val *selector, bool adopt, struct informer_list *ret,
+	       struct err *e);
+
+/* Controllers whose selector matches an orphan's labels are to look at it. */
+void pods_add_matching(struct ctl *c, enum kind k,
+		       const struct informer_object *pod);
+
+/* Drop the pods from @l that have ended or are ending. */
+void pods_keep_active(struct informer_list *l);
+
+#endif /* CONTROLPLANE_CONTROLLERS_PODS_H */
