@@ -103,7 +103,16 @@ int checkpoint_write(const struct pod *pod, struct err *e)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "%s/" CHECKPOINT_FILE, pod->state_dir);
-	return fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+	r = fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+	/* On a full disk deleting is what frees space. After a crash before its
+	 * end it has to be asked for again, no more. */
+	if (pod->deleting && (r == -ENOSPC || r == -EDQUOT)) {
+		log_warn("pod %s: is deleted without a note of it: no space "
+			 "left for '%s'",
+			 pod->key, path);
+		r = 0;
+	}
+	return r;
 }
 
 int checkpoint_remove(const struct pod *pod, struct err *e)
