@@ -79,6 +79,46 @@ static int64_t asked_grace(struct write *w)
 	return -1;
 }
 
+/* What is to become of the dependents, as a finalizer that the garbage
+ * collector takes away again; NULL: they go afterwards. */
+static const char *asked_finalizer(struct write *w)
+{
+	const char *policy =
+		yyjson_get_str(yyjson_obj_get(w->options, "propagationPolicy"));
+	yyjson_val *orphan = yyjson_obj_get(w->options, "orphanDependents");
+	char text[24] = "";
+
+	if (!policy &&
+	    query_get(w->req, "propagationPolicy", text, sizeof(text)))
+		policy = text;
+	if (str_eq(policy, "Orphan") || (!policy && yyjson_is_true(orphan)))
+		return "orphan";
+	return str_eq(policy, "Foreground") ? "foregroundDeletion" : NULL;
+}
+
+static void set_propagation(struct write *w, yyjson_mut_doc *doc,
+			    yyjson_mut_val *obj)
+{
+	yyjson_mut_val *list = mut_get(obj, "metadata.finalizers"), *v;
+	const char *name = asked_finalizer(w);
+	yyjson_mut_val *now = yyjson_mut_arr(doc);
+	size_t i, max;
+
+	/* Asked for again, the last word counts. */
+	yyjson_mut_arr_foreach(list, i, max,
+			       v) if (!str_eq(yyjson_mut_get_str(v),
+					      "orphan") &&
+				      !str_eq(yyjson_mut_get_str(v),
+					      "foregroundDeletion"))
+		yyjson_mut_arr_append(now, yyjson_mut_val_mut_copy(doc, v));
+	if (name)
+		yyjson_mut_arr_append(now, yyjson_mut_strcpy(doc, name));
+	if (yyjson_mut_arr_size(now))
+		mut_set(doc, obj, "metadata.finalizers", now);
+	else
+		mut_remove(obj, "metadata.finalizers");
+}
+
 static int check_preconditions(struct write *w, yyjson_mut_val *obj,
 			       const struct object_bytes *cur)
 {
@@ -148,8 +188,10 @@ void delete_attempt(struct write *w)
 		reply_error(r, 500, "InternalError", "out of memory");
 	} else if (admit_delete(w, doc, obj) == 0 &&
 		   check_preconditions(w, obj, cur) == 0) {
-		bool marked =
-			delete_mark(r->route.type, doc, obj, asked_grace(w));
+		bool marked;
+
+		set_propagation(w, doc, obj);
+		marked = delete_mark(r->route.type, doc, obj, asked_grace(w));
 
 		w->status_reply =
 			w->evict || (!marked && !is_pod(r->route.type));

@@ -230,11 +230,11 @@ void cache_clear(struct cache *c)
 }
 
 static void tell(struct cache *c, struct informer_object *old,
-		 struct informer_object *now)
+		 struct informer_object *now, yyjson_val *obj)
 {
-	struct informer_event ev = { .old = old,
-				     .now = now,
-				     .initial = c->initial };
+	struct informer_event ev = {
+		.old = old, .now = now, .obj = obj, .initial = c->initial
+	};
 
 	if (c->changed)
 		c->changed(c->arg, &ev);
@@ -289,10 +289,10 @@ int cache_put(struct cache *c, yyjson_val *obj, const char *data, size_t len,
 	pthread_rwlock_unlock(&c->lock);
 	/* Another object of the same name: the first one went, unseen. */
 	if (r == 0 && old && strcmp(old->uid, o->uid) != 0) {
-		tell(c, old, NULL);
-		tell(c, NULL, o);
+		tell(c, old, NULL, NULL);
+		tell(c, NULL, o, obj);
 	} else if (r == 0) {
-		tell(c, old, o);
+		tell(c, old, o, obj);
 	}
 	informer_unref(old);
 	if (r < 0)
@@ -308,7 +308,7 @@ static void drop(struct cache *c, const char *key)
 	old = take_out(c, key);
 	pthread_rwlock_unlock(&c->lock);
 	if (old)
-		tell(c, old, NULL);
+		tell(c, old, NULL, NULL);
 	informer_unref(old);
 }
 

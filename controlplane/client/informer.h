@@ -76,7 +76,8 @@ yyjson_doc *informer_doc(const struct informer_object *o);
 /* old NULL: it appeared; now NULL: it is gone. Borrowed for the call. */
 struct informer_event {
 	struct informer_object *old, *now;
-	bool initial; /* it was there when we began */
+	yyjson_val *obj; /* now as a tree; also there with drop_data */
+	bool initial;    /* it was there when we began */
 };
 
 struct informer_opts {

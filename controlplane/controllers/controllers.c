@@ -2,6 +2,7 @@
 #include "controlplane/controllers/controllers.h"
 
 const struct controller *const all_controllers[] = {
+	&gc_controller,
 	&deployment_controller,
 	&replicaset_controller,
 	&rc_controller,

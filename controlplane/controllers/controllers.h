@@ -9,6 +9,6 @@
 extern const struct controller *const all_controllers[];
 
 extern const struct controller replicaset_controller, rc_controller,
-	deployment_controller;
+	deployment_controller, gc_controller;
 
 #endif /* CONTROLPLANE_CONTROLLERS_CONTROLLERS_H */
