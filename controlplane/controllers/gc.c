@@ -95,31 +95,44 @@ static bool is_dropped(const struct edit *x, const char *uid)
 	return false;
 }
 
+/* A list without what is dropped; null when nothing is left. */
+static void put_rest(struct json_out *o, const char *name, yyjson_val *list,
+		     const struct edit *x, bool owners)
+{
+	bool any = false;
+	yyjson_val *v;
+	size_t i, max;
+
+	yyjson_arr_foreach(list, i, max, v)
+	{
+		if (owners ? is_dropped(x, obj_str(v, "uid"))
+			   : str_eq(yyjson_get_str(v), x->finalizer))
+			continue;
+		if (!any)
+			json_put_array(o, name);
+		any = true;
+		json_put_val(o, NULL, v);
+	}
+	if (any)
+		json_put_end(o);
+	else
+		json_put_null(o, name);
+}
+
 static void put_edit(const struct edit *x, yyjson_val *meta, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
-	yyjson_val *v;
-	size_t i, max;
 
 	json_put_object(&o, NULL);
 	json_put_object(&o, "metadata");
 	json_put_str(&o, "uid", obj_str(meta, "uid"));
 	json_put_str(&o, "resourceVersion", obj_str(meta, "resourceVersion"));
-	if (x->finalizer) {
-		json_put_array(&o, "finalizers");
-		yyjson_arr_foreach(obj_at(meta, "finalizers"), i, max,
-				   v) if (!str_eq(yyjson_get_str(v),
-						  x->finalizer))
-			json_put_val(&o, NULL, v);
-		json_put_end(&o);
-	}
-	if (x->nr_owners) {
-		json_put_array(&o, "ownerReferences");
-		yyjson_arr_foreach(obj_at(meta, "ownerReferences"), i, max,
-				   v) if (!is_dropped(x, obj_str(v, "uid")))
-			json_put_val(&o, NULL, v);
-		json_put_end(&o);
-	}
+	if (x->finalizer)
+		put_rest(&o, "finalizers", obj_at(meta, "finalizers"), x,
+			 false);
+	if (x->nr_owners)
+		put_rest(&o, "ownerReferences", obj_at(meta, "ownerReferences"),
+			 x, true);
 	json_put_end(&o);
 	json_put_end(&o);
 }
