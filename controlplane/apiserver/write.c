@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -83,7 +84,7 @@ int write_body(struct write *w)
 static struct write *write_new(struct req *r, enum write_kind kind)
 {
 	struct write *w = calloc(1, sizeof(*w));
-	char text[256];
+	char text[256], manager[512];
 
 	if (!w) {
 		reply_error(r, 500, "InternalError", "out of memory");
@@ -109,6 +110,13 @@ static struct write *write_new(struct req *r, enum write_kind kind)
 	}
 	if (query_get(r, "fieldManager", text, sizeof(text)) && *text)
 		str_set(&w->manager, text);
+	if (managed_name(r, manager, sizeof(manager))) {
+		reply_error(r, 422, "Invalid",
+			    "fieldManager: Invalid value: at most %d printable "
+			    "characters",
+			    MANAGER_NAME_MAX);
+		return NULL;
+	}
 	return w;
 bad:
 	reply_error(r, 422, "Invalid", "unsupported value: \"%s\"", text);
@@ -171,7 +179,7 @@ static int join_born(struct write *w)
 	const struct type *t = r->route.type;
 	int res = 0;
 
-	if (w->kind != WRITE_CREATE || *t->group)
+	if (w->own_ops[0].expect != STORE_ABSENT || *t->group)
 		return 0;
 	if (strcmp(t->plural, "tenants") == 0)
 		res = born_with_tenant(r->api, w->name, &w->born);
@@ -252,7 +260,8 @@ void write_done(struct write *w)
 		return;
 	}
 	if ((result == -ESTALE || result == -ENOENT ||
-	     (result == -EEXIST && w->kind == WRITE_CREATE && w->generated)) &&
+	     (result == -EEXIST &&
+	      (w->apply || (w->kind == WRITE_CREATE && w->generated)))) &&
 	    !w->only_rv && w->tries < WRITE_TRIES) {
 		clear_ops(w);
 		attempt(w);
@@ -432,6 +441,38 @@ static yyjson_mut_val *apply_patch(struct write *w, yyjson_mut_doc *doc,
 			       e);
 }
 
+/* What is applied and is not there yet is created, by who may. */
+static void create_applied(struct write *w)
+{
+	struct req *r = w->req;
+	const struct route *rt = &r->route;
+	struct access a = { .verb = "create",
+			    .group = rt->group,
+			    .resource = rt->plural,
+			    .tenant = r->tenant,
+			    .namespace = rt->namespace,
+			    .cluster = rt->type->scope == SCOPE_CLUSTER };
+	yyjson_mut_doc *doc;
+	yyjson_mut_val *obj;
+
+	if (!access_allowed(r->api, r->user, &a)) {
+		char what[256];
+
+		reply_error(r, 403, "Forbidden",
+			    "%s \"%s\" is forbidden: User \"%s\" cannot create "
+			    "resource \"%s\" in API group \"%s\"",
+			    group_resource(rt, what, sizeof(what)), rt->name,
+			    r->user->name, rt->plural, rt->group);
+		return;
+	}
+	doc = yyjson_mut_doc_new(NULL);
+	obj = doc ? managed_apply(w, doc, NULL) : NULL;
+	w->code = 201;
+	if (obj && write_check(w, doc, obj, NULL) == 0)
+		write_submit(w, doc, obj, NULL, false);
+	yyjson_mut_doc_free(doc);
+}
+
 static void try_change(struct write *w)
 {
 	struct req *r = w->req;
@@ -444,16 +485,28 @@ static void try_change(struct write *w)
 	memset(&w->own_ops[1], 0, sizeof(w->own_ops[1]));
 	route_key(r, r->route.name, &key);
 	cur = store_get(r->api->store, buf_str(&key));
+	if (!cur && w->apply && !r->route.subresource) {
+		create_applied(w);
+		return;
+	}
 	if (!cur) {
 		reply_not_found(r);
 		return;
 	}
+	w->code = 200;
 	doc = object_tree_as(r->route.type, cur);
 	if (!doc) {
 		reply_error(r, 500, "InternalError", "out of memory");
 		return;
 	}
 	old = yyjson_mut_doc_get_root(doc);
+	if (w->apply) {
+		obj = managed_apply(w, doc, old);
+		if (obj)
+			submit_change(w, doc, obj, old, &cur);
+		yyjson_mut_doc_free(doc);
+		return;
+	}
 	if (w->kind == WRITE_UPDATE && !w->one_field) {
 		obj = yyjson_val_mut_copy(doc, yyjson_doc_get_root(w->body));
 		if (!yyjson_mut_is_obj(obj))
@@ -491,31 +544,49 @@ void write_patch(struct req *r)
 {
 	static const char *const known[] = {
 		"application/json-patch+json", "application/merge-patch+json",
-		"application/strategic-merge-patch+json"
+		"application/strategic-merge-patch+json",
+		"application/apply-patch+yaml"
 	};
 	struct write *w;
 	bool ok = false;
+	char text[16];
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		ok |= r->content_type && str_starts(r->content_type, known[i]);
 	if (!ok) {
 		reply_error(r, 415, "UnsupportedMediaType",
 			    "the body of the request was in an unknown format "
-			    "- accepted media types include: %s, %s, %s",
-			    known[0], known[1], known[2]);
+			    "- accepted media types include: %s, %s, %s, %s",
+			    known[0], known[1], known[2], known[3]);
 		return;
 	}
 	if (r->route.type->custom && str_starts(r->content_type, known[2])) {
 		reply_error(r, 415, "UnsupportedMediaType",
 			    "the body of the request was in an unknown format "
-			    "- accepted media types include: %s, %s",
-			    known[0], known[1]);
+			    "- accepted media types include: %s, %s, %s",
+			    known[0], known[1], known[3]);
 		return;
 	}
 	w = write_new(r, WRITE_PATCH);
 	if (!w || write_body(w) < 0)
 		return;
-	w->one_field = str_eq(r->route.subresource, "scale");
+	w->apply = str_starts(r->content_type, known[3]);
+	w->one_field = str_eq(r->route.subresource, "scale") && !w->apply;
+	w->force = query_true(r, "force");
+	if (query_get(r, "force", text, sizeof(text)) && !w->apply) {
+		reply_error(r, 422, "Invalid",
+			    "PatchOptions.meta.k8s.io \"\" is invalid: force: "
+			    "Forbidden: may not be specified for non-apply "
+			    "patch");
+		return;
+	}
+	if (w->apply && !w->manager) {
+		reply_error(r, 422, "Invalid",
+			    "PatchOptions.meta.k8s.io \"\" is invalid: "
+			    "fieldManager: Required value: is required for "
+			    "apply patch");
+		return;
+	}
 	w->code = 200;
 	attempt(w);
 }

@@ -26,6 +26,8 @@ struct write {
 	bool in_flight, generated;
 	bool one_field; /* the body names one field: scale, binding */
 	bool evict;
+	bool apply, force; /* server-side apply */
+	bool replied;      /* a refusal has been told */
 	bool status_reply; /* deleted: reply with a Status */
 	yyjson_doc *body;
 	yyjson_val *options; /* of a delete */

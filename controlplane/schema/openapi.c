@@ -249,7 +249,8 @@ static void put_patch_body(struct json_out *o)
 {
 	static const char *const types[] = {
 		"application/json-patch+json", "application/merge-patch+json",
-		"application/strategic-merge-patch+json"
+		"application/strategic-merge-patch+json",
+		"application/apply-patch+yaml"
 	};
 
 	json_put_object(o, "requestBody");

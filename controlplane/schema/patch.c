@@ -510,7 +510,7 @@ static yyjson_mut_val *merge_value(const struct schema *s, yyjson_mut_doc *doc,
 				   yyjson_mut_val *old, yyjson_mut_val *val,
 				   struct err *e)
 {
-	if (yyjson_mut_is_obj(val) && (!s || !s->map_atomic))
+	if (yyjson_mut_is_obj(val))
 		return patch_strategic(s, doc, old, val, e);
 	if (yyjson_mut_is_arr(val) && s)
 		return merge_list(s, doc, old, val, e);

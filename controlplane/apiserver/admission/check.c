@@ -3,6 +3,7 @@
  * the URL, its metadata, its schema, its type's rules. */
 #include <stdio.h>
 
+#include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -295,16 +296,46 @@ static int prune(struct write *w, yyjson_mut_val *obj)
 	return r;
 }
 
+/* Of a custom resource, any field may be what is wanted. */
+static bool same_but_status(const struct type *t, yyjson_mut_val *a,
+			    yyjson_mut_val *b)
+{
+	bool apart = type_has_subresource(t, "status");
+	yyjson_mut_val *key, *val;
+	size_t i, max;
+
+	yyjson_mut_obj_foreach(a, i, max, key, val)
+	{
+		const char *name = yyjson_mut_get_str(key);
+
+		if (strcmp(name, "metadata") &&
+		    !(apart && strcmp(name, "status") == 0) &&
+		    !mut_equal(val, yyjson_mut_obj_get(b, name)))
+			return false;
+	}
+	yyjson_mut_obj_foreach(b, i, max, key, val)
+	{
+		const char *name = yyjson_mut_get_str(key);
+
+		if (!yyjson_mut_obj_get(a, name) &&
+		    !(apart && strcmp(name, "status") == 0))
+			return false;
+	}
+	return true;
+}
+
 /* A change of anything but metadata and status is a new generation. */
 static void set_generation(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			   yyjson_mut_val *old, const struct type *t)
 {
 	int64_t gen = mut_int(old, "metadata.generation", 0);
 
-	if (!schema_field(t->schema, "spec"))
+	if (!schema_field(t->schema, "spec") && !t->custom)
 		return;
 	if (!old)
 		gen = 1;
+	else if (t->custom)
+		gen += !same_but_status(t, obj, old);
 	else if (!mut_equal(mut_get(obj, "spec"), mut_get(old, "spec")))
 		gen++;
 	if (gen)
@@ -414,6 +445,10 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (r < 0)
 		return r;
 	set_generation(doc, obj, old, t);
+	if (!w->apply && managed_update(w, doc, obj, old)) {
+		reply_error(w->req, 500, "InternalError", "out of memory");
+		return -ENOMEM;
+	}
 	r = admission_validate(&a);
 	if (r < 0)
 		admission_reply(&a);

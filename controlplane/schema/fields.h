@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sets of fields, and what server-side apply does with them.
+ *
+ * A set is a tree of path elements in the words of fieldsV1: "f:name" is a
+ * field, "k:{"name":"c"}" the item of a list with these keys, "v:"x"" an item
+ * of a set. A node is in the set when it is marked as a member, whatever is
+ * below it. Lists and maps that are declared as atomic, and scalars, are
+ * leaves. Where no schema says anything, maps are granular and lists are
+ * atomic.
+ */
+#ifndef CONTROLPLANE_SCHEMA_FIELDS_H
+#define CONTROLPLANE_SCHEMA_FIELDS_H
+
+#include "controlplane/schema/schema.h"
+#include "lib/map.h"
+
+struct fields {
+	bool member;
+	struct map below; /* path element -> struct fields */
+};
+
+void fields_free(struct fields *s);
+static inline void fields_auto_(struct fields **s)
+{
+	fields_free(*s);
+}
+
+/* All fields of @v. NULL when out of memory. */
+struct fields *fields_of(const struct schema *s, yyjson_mut_val *v);
+/* Between fieldsV1 and sets. -EINVAL when it is none, or nested too deeply. */
+int fields_from_json(yyjson_mut_val *v, struct fields **ret);
+yyjson_mut_val *fields_to_json(const struct fields *s, yyjson_mut_doc *doc);
+
+bool fields_empty(const struct fields *s);
+bool fields_equal(const struct fields *a, const struct fields *b);
+/* The set below path element @key, or NULL. */
+struct fields *fields_below(const struct fields *s, const char *key);
+/* @a gets what is in @b, too. -ENOMEM. */
+int fields_add(struct fields *a, const struct fields *b);
+/* @a loses what is in @b. */
+void fields_subtract(struct fields *a, const struct fields *b);
+/* What is in both, as a new set. */
+struct fields *fields_common(const struct fields *a, const struct fields *b);
+/* Remove the path below "f:a.f:b" (element names joined by '.'); everything
+ * below it goes, too. */
+void fields_drop(struct fields *s, const char *path);
+/* Call @fn with each member's path, as people write it: .spec.ports[name="x"].
+ */
+void fields_each(const struct fields *s,
+		 void (*fn)(void *arg, const char *path), void *arg);
+
+/* How @new differs from @old (either may be NULL). */
+struct fields_change {
+	struct fields *added, *modified, *removed;
+};
+
+int fields_compare(const struct schema *s, yyjson_mut_val *old,
+		   yyjson_mut_val *new, struct fields_change *ret);
+void fields_change_clear(struct fields_change *c);
+
+/* @live with everything @applied says; copies into @doc. NULL: no memory. */
+yyjson_mut_val *fields_merge(const struct schema *s, yyjson_mut_doc *doc,
+			     yyjson_mut_val *live, yyjson_mut_val *applied);
+/* Remove from @v what is in @gone, but for what is in @kept. */
+void fields_remove(const struct schema *s, yyjson_mut_val *v,
+		   const struct fields *gone, const struct fields *kept);
+
+#endif /* CONTROLPLANE_SCHEMA_FIELDS_H */
