@@ -18,6 +18,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
+#include "agent/remote/remote.h"
 #include "agent/vm/kvm_probe.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
@@ -30,6 +31,7 @@
 #include "lib/str.h"
 
 #define WORKERS_DEFAULT 4
+#define SETTLE_MS       60000
 #define BACKOFF_BASE_MS 10000
 #define BACKOFF_MAX_MS  300000
 
@@ -261,6 +263,8 @@ static int take_over(struct agent *a, struct err *e)
 
 		pods[i]->cgroup_maybe = pods[i]->network_maybe = true;
 		pods[i]->volumes_maybe = true;
+		pods[i]->unknown = pods[i]->unsettled = true;
+		pods[i]->settle_due_ms = ev_clock_ms() + SETTLE_MS;
 		/* It has it already, whether it fits or not. */
 		if (pods[i]->admitted)
 			node_claim_anyway(pods[i], &claim);
@@ -309,6 +313,9 @@ static void close_all(struct agent *a)
 	/* Probe threads end by themselves: their commands are being killed. */
 	while (__atomic_load_n(&a->probe_threads, __ATOMIC_ACQUIRE))
 		usleep(1000);
+	/* Only now does nobody tell it anything any more. */
+	remote_stop(a->remote);
+	a->remote = NULL;
 	map_clear(&a->pods, free_pod);
 	wq_free(a->queue);
 	image_store_close(a->images);
@@ -365,6 +372,8 @@ static int serve(struct agent *a, struct err *e)
 		r = start_api(a, &path, e);
 	if (r == 0)
 		r = manifests_start(a, a->opts.manifests_dir, &a->manifests, e);
+	if (r == 0)
+		r = backend_join(a, e);
 	if (r == 0) {
 		tell_ready(a);
 		r = ev_run(a->loop);

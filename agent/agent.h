@@ -28,6 +28,8 @@ struct agent_opts {
 	const char *const *networks; /* "tenant/name=CIDR[,egress=snat]" */
 	size_t nr_networks;
 	const char *default_cidr; /* NULL: NETWORK_CIDR */
+	const char *kubeconfig;   /* of this node; NULL: alone */
+	const char *node_ip;      /* NULL: of the default route's interface */
 	bool default_snat;
 	uint64_t reserved_cpu_milli; /* kept from pods */
 	uint64_t reserved_mem_bytes;

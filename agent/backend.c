@@ -9,6 +9,7 @@
 #include "agent/backend.h"
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "agent/remote/remote.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/json.h"
@@ -190,6 +191,13 @@ static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
 
 	if (!pod)
 		return -ENOENT;
+	if (pod->remote) {
+		pod_unref(pod);
+		return err_set(e, -EBUSY,
+			       "pod %s belongs to the API server; delete it "
+			       "there, with kubectl",
+			       id->name);
+	}
 	pthread_mutex_lock(&pod->lock);
 	grace = pod->spec->grace_s;
 	pthread_mutex_unlock(&pod->lock);
@@ -363,6 +371,8 @@ void agent_notify(struct agent *a, struct pod *pod)
 	char *json;
 
 	pod->version_shown = true;
+	if (agent_remote(a))
+		remote_pod_changed(agent_remote(a), pod->key);
 	if (!a->api || !api_watched(a->api))
 		return;
 	snprintf(tenant, sizeof(tenant), "%.*s", (int)(ns - 1 - pod->key),

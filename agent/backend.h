@@ -17,6 +17,9 @@ extern const struct api_backend agent_backend;
 struct pod *backend_pod(struct agent *a, const struct api_pod_id *id,
 			struct err *e);
 
+/* backend_remote.c: join the API server, if there is a kubeconfig */
+int backend_join(struct agent *a, struct err *e);
+
 /* backend_exec.c: commands in containers and VMs, consoles, logs */
 int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,
 		 struct err *e);

@@ -12,6 +12,7 @@
 #include "agent/internal.h"
 #include "agent/stats.h"
 #include "cgroups/cgroup.h"
+#include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/json.h"
@@ -236,6 +237,23 @@ static void put_condition(struct json_out *o, const char *type, bool status,
 	json_put_end(o);
 }
 
+/* A runtime is ready when its program is there to be run. */
+static void put_runtimes(struct json_out *o, const struct agent *a)
+{
+	auto_free char *pod = str_printf("%s/arktos-pod", a->opts.libexec);
+	bool container = pod && access(pod, X_OK) == 0;
+	bool vm = container && access(a->opts.qemu, X_OK) == 0;
+
+	put_condition(o, "ContainerRuntimeReady", container,
+		      container ? "RuntimeReady" : "SupervisorMissing",
+		      pod ? pod : "");
+	put_condition(o, "VmRuntimeReady", vm,
+		      vm ? "RuntimeReady" : "QemuMissing",
+		      !vm      ? a->opts.qemu
+		      : a->kvm ? "QEMU with KVM"
+			       : "QEMU, software emulation");
+}
+
 static void put_conditions(struct json_out *o, const struct agent *a)
 {
 	auto_buf struct buf losses = BUF_INIT;
@@ -243,10 +261,7 @@ static void put_conditions(struct json_out *o, const struct agent *a)
 
 	json_put_array(o, "conditions");
 	put_condition(o, "Ready", true, "AgentReady", "the agent serves");
-	put_condition(o, "ContainerRuntimeReady", true, "RuntimeReady",
-		      "arktos-pod");
-	put_condition(o, "VmRuntimeReady", true, "RuntimeReady",
-		      a->kvm ? "QEMU with KVM" : "QEMU, software emulation");
+	put_runtimes(o, a);
 	put_condition(o, "HardwareAccelerated", a->kvm,
 		      a->kvm ? "KVMUsable" : "KVMUnusable", a->kvm_why);
 	put_condition(o, "UserNamespaces", a->userns,

@@ -80,6 +80,7 @@ int checkpoint_write(const struct pod *pod, struct err *e)
 	json_put_object(&o, NULL);
 	json_put_u64(&o, "version", CHECKPOINT_VERSION);
 	json_put_str(&o, "uid", pod->uid);
+	json_put_bool(&o, "remote", pod->remote);
 	json_put_i64(&o, "created", pod->created_us);
 	json_put_i64(&o, "start", pod->start_us);
 	json_put_u64(&o, "userns", pod->userns_slot);
@@ -193,6 +194,7 @@ static void get_pod(struct pod *pod, yyjson_val *v)
 	yyjson_val *list = yyjson_obj_get(v, "containers"), *item;
 	size_t i, max;
 
+	pod->remote = yyjson_get_bool(yyjson_obj_get(v, "remote"));
 	pod->created_us = yyjson_get_sint(yyjson_obj_get(v, "created"));
 	pod->start_us = yyjson_get_sint(yyjson_obj_get(v, "start"));
 	pod->userns_slot = (uint32_t)get_u64(v, "userns");

@@ -9,6 +9,7 @@
 
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "agent/remote/remote.h"
 #include "lib/buf.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -37,6 +38,21 @@ static struct event *find_same(const struct pod *pod, const char *reason,
 		    str_eq(ring[i]->message, message))
 			return ring[i];
 	return NULL;
+}
+
+static void tell_remote(const struct pod *pod, const struct event *ev)
+{
+	struct remote_event re = { .key = pod->key,
+				   .uid = pod->uid,
+				   .reason = ev->reason,
+				   .message = ev->message,
+				   .warning = ev->warning,
+				   .first_us = ev->first_us,
+				   .last_us = ev->last_us,
+				   .count = ev->count };
+
+	if (pod->remote)
+		remote_event(agent_remote(pod->agent), &re);
 }
 
 void event_add(struct pod *pod, bool warning, const char *reason,
@@ -68,6 +84,8 @@ void event_add(struct pod *pod, bool warning, const char *reason,
 	}
 	ev->last_us = time_us();
 	ev->count++;
+	if (agent_remote(pod->agent))
+		tell_remote(pod, ev);
 out:
 	pthread_mutex_unlock(&lock);
 }

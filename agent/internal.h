@@ -18,6 +18,7 @@ struct api;
 struct manifests;
 struct prober;
 struct puller;
+struct remote;
 
 #define SECCOMP_CACHE 8
 #define USERNS_RANGE  65536u
@@ -45,6 +46,7 @@ struct agent {
 	struct prober *prober;
 	struct api *api;
 	struct manifests *manifests;
+	struct remote *remote; /* NULL: alone */
 	struct node_resources node;
 	int claims[3]; /* claim.c */
 
@@ -66,6 +68,12 @@ struct agent {
 	atomic_bool stopping, drained;
 	int probe_threads; /* atomic */
 };
+
+/* NULL: this node is alone. */
+static inline struct remote *agent_remote(struct agent *a)
+{
+	return __atomic_load_n(&a->remote, __ATOMIC_ACQUIRE);
+}
 
 /* --- table.c: which pods there are ---------------------------------------- */
 
@@ -186,6 +194,9 @@ void pod_resize_begin(struct pod *pod);
  * @ret_what: "created", "configured", "unchanged". */
 int agent_apply_manifest(struct agent *a, const char *json, size_t len,
 			 const char **ret_what, char **ret_key, struct err *e);
+/* The same for a pod of the API server. */
+int agent_apply_remote(struct agent *a, const char *json, size_t len,
+		       const char **ret_what, char **ret_key, struct err *e);
 /* Before the pod is known to anybody: what is wished for is its spec. */
 int pod_remember_wish(struct pod *pod);
 /* Set resources of one container (NULL: the only one) of a pod. Missing values

@@ -137,6 +137,7 @@ struct pod {
 	int64_t created_us;
 	const struct payload_ops *payload;
 	enum qos qos;        /* may not change */
+	bool remote;         /* it came from the API server */
 	bool waits_for_node; /* atomic: resources it wants are not free */
 
 	pthread_mutex_t lock;   /* of the inbox and the published status */
@@ -160,6 +161,10 @@ struct pod {
 		char message[POD_MESSAGE_MAX];
 	} resize_public;
 	unsigned int refs;
+	/* Of a pod that was taken over: nothing is known of it yet; readiness
+	 * is not known yet, but will be until then. */
+	bool unknown, unsettled;
+	uint64_t settle_due_ms;
 
 	/* The worker's own. */
 	struct pod_spec *spec;

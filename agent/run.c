@@ -15,7 +15,7 @@
 struct run_args {
 	const char *node_name, *state_dir, *run_dir, *log_dir, *manifests;
 	const char *libexec, *cgroup_parent, *cgroup_name, *qemu, *accel;
-	const char *default_cidr, *log_level;
+	const char *default_cidr, *log_level, *kubeconfig, *node_ip;
 	struct cli_strs networks;
 	bool snat, purge;
 	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
@@ -40,6 +40,10 @@ struct run_args {
 const struct cli_option run_options[] = {
 	COMMON,
 	OPT("node-name", CLI_STR, node_name, "NAME", "(the host's name)"),
+	OPT("kubeconfig", CLI_STR, kubeconfig, "FILE",
+	    "join that API server as this node (work alone)"),
+	OPT("node-ip", CLI_STR, node_ip, "ADDRESS",
+	    "of this node (of the default route's interface)"),
 	OPT("manifests", CLI_STR, manifests, "DIR",
 	    "pods that should be here (STATE/manifests)"),
 	OPT("network", CLI_STRS, networks, "TENANT/NAME=CIDR[,egress=snat]",
@@ -100,6 +104,8 @@ static struct agent_opts to_opts(const struct run_args *a)
 		.nr_networks = a->networks.nr,
 		.default_cidr = a->default_cidr,
 		.default_snat = a->snat,
+		.kubeconfig = a->kubeconfig,
+		.node_ip = a->node_ip,
 		.reserved_cpu_milli = a->reserved_cpu,
 		.reserved_mem_bytes = a->reserved_mem,
 		.backoff_base_ms = (uint32_t)a->backoff_base,

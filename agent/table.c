@@ -260,6 +260,20 @@ void pod_note_remove(struct pod *pod, uint32_t grace_s)
 	pod_poke(pod);
 }
 
+/* Has a pod that was taken over been looked at, and have its probes spoken? */
+static void settle(struct pod *pod)
+{
+	bool all = pod_is_ready(pod);
+
+	if (!pod->unsettled)
+		return;
+	pod->unknown = !pod->adopt_tried;
+	/* What does not run is not waited for. */
+	for (size_t i = pod->nr_init; i < pod->nr_ctrs; i++)
+		all |= pod->ctrs[i].phase != CTR_RUNNING;
+	pod->unsettled = pod->unknown || !all;
+}
+
 void pod_publish(struct pod *pod)
 {
 	struct buf *fresh = calloc(1, sizeof(*fresh)), *old;
@@ -284,6 +298,7 @@ void pod_publish(struct pod *pod)
 			pod->ctrs[i].res.actual_known
 				? pod->ctrs[i].res.actual.limits
 				: pod->ctrs[i].res.allocated.limits;
+	settle(pod);
 	pthread_cond_broadcast(&pod->changed);
 	old = pod->published;
 	if (old && old->len == fresh->len &&

@@ -24,6 +24,8 @@ static bool may_change(const char *name)
 					     "powerSpec",
 					     "terminationGracePeriodSeconds",
 					     "activeDeadlineSeconds",
+					     "tolerations",
+					     "schedulingGates",
 					     "nodeName" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -226,7 +228,8 @@ out:
 }
 
 /* Takes @spec in any case. */
-static int create(struct agent *a, struct pod_spec *spec, struct err *e)
+static int create(struct agent *a, struct pod_spec *spec, bool remote,
+		  struct err *e)
 {
 	struct pod *pod;
 	int r;
@@ -240,6 +243,7 @@ static int create(struct agent *a, struct pod_spec *spec, struct err *e)
 	}
 	/* The spec is the pod's from here on. */
 	pod->adopt_tried = true; /* nothing of it can be there */
+	pod->remote = remote;
 	r = pod_remember_wish(pod) < 0 ? err_set(e, -ENOMEM, "no memory")
 				       : pods_add(a, pod, e);
 	if (r == 0) {
@@ -251,8 +255,23 @@ static int create(struct agent *a, struct pod_spec *spec, struct err *e)
 	return r < 0 ? (r == -EEXIST ? -EAGAIN : r) : 1;
 }
 
-int agent_apply_manifest(struct agent *a, const char *json, size_t len,
-			 const char **ret_what, char **ret_key, struct err *e)
+/* A pod changes through where it came from. */
+static int check_origin(const struct pod *pod, const struct pod_spec *spec,
+			bool remote, struct err *e)
+{
+	if (remote && (!pod->remote || !str_eq(spec->uid, pod->uid)))
+		return err_set(e, -EAGAIN, "pod %s: another one has its name",
+			       pod->key);
+	if (!remote && pod->remote)
+		return err_set(e, -EBUSY,
+			       "pod %s belongs to the API server; change it "
+			       "there, with kubectl",
+			       pod->key);
+	return 0;
+}
+
+static int apply(struct agent *a, const char *json, size_t len, bool remote,
+		 const char **ret_what, char **ret_key, struct err *e)
 {
 	struct pod_spec *spec;
 	struct pod *pod;
@@ -270,14 +289,16 @@ int agent_apply_manifest(struct agent *a, const char *json, size_t len,
 	}
 	pod = pods_find(a, key);
 	if (pod) {
-		r = update_existing(pod, spec, ret_what, &seq, e);
+		r = check_origin(pod, spec, remote, e);
+		if (r == 0)
+			r = update_existing(pod, spec, ret_what, &seq, e);
 		if (r < 0)
 			pod_spec_free(spec);
 		else
 			pod_poke(pod);
 		pod_unref(pod);
 	} else {
-		r = create(a, spec, e);
+		r = create(a, spec, remote, e);
 		if (r == 1) {
 			*ret_what = "created";
 			r = 0;
@@ -289,6 +310,18 @@ int agent_apply_manifest(struct agent *a, const char *json, size_t len,
 	}
 	*ret_key = key;
 	return 0;
+}
+
+int agent_apply_manifest(struct agent *a, const char *json, size_t len,
+			 const char **ret_what, char **ret_key, struct err *e)
+{
+	return apply(a, json, len, false, ret_what, ret_key, e);
+}
+
+int agent_apply_remote(struct agent *a, const char *json, size_t len,
+		       const char **ret_what, char **ret_key, struct err *e)
+{
+	return apply(a, json, len, true, ret_what, ret_key, e);
 }
 
 /* --- resize

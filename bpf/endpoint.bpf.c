@@ -251,16 +251,15 @@ static __always_inline int handle_ipv4(struct packet *p)
 	return route_ipv4(p);
 }
 
-/* Every address of the network but the asker's own is answered for: an endpoint
- * here with its own MAC, all others with the gateway's. Who goes on to use a
- * MAC that has become wrong is delivered all the same. A sender of 0.0.0.0
- * probes for duplicates: its own address is not answered. */
+/* Answered for: every address of the network but the asker's own; an endpoint
+ * here with its own MAC, others with the gateway's (what is sent to an outdated
+ * one arrives all the same). 0.0.0.0 probes for duplicates: not answered. */
 static __always_inline int handle_arp(struct packet *p)
 {
 	const struct dp_network *net = network_of(p);
 	const struct dp_endpoint *found;
 	struct __sk_buff *skb = p->skb;
-	struct dp_endpoint_key key;
+	struct dp_endpoint_key key = { .net_id = p->from->net_id };
 	struct arp_ipv4 a;
 
 	if (!net)
@@ -280,11 +279,11 @@ static __always_inline int handle_arp(struct packet *p)
 	    !is_inside(net, p->dst))
 		return -DP_DROP_ARP_IGNORED;
 
+	key.ip = p->dst;
 	__builtin_memcpy(a.eth.h_dest, p->from->mac, 6);
 	__builtin_memcpy(a.eth.h_source, net->gateway_mac, 6);
 	a.op = bpf_htons(ARP_REPLY);
 	__builtin_memcpy(a.target_mac, p->from->mac, 6);
-	key = (struct dp_endpoint_key){ p->from->net_id, p->dst };
 	found = bpf_map_lookup_elem(&ark_endpoints, &key);
 	__builtin_memcpy(a.sender_mac, found ? found->mac : net->gateway_mac,
 			 6);

@@ -229,6 +229,19 @@ static int open_dirs(const struct cg *parent, const char *name, const int *from,
 	return 0;
 }
 
+/* A cgroup by that name as it is, or will be; no directory is open yet. */
+static int describe(const struct cg *parent, const char *name,
+		    unsigned int flags, int *from, struct cg **ret,
+		    struct err *e)
+{
+	int r = cg_name_check(name, e);
+
+	if (r < 0)
+		return r;
+	*ret = shape(parent, name, flags, from);
+	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
 int cg_open(const struct cg *parent, const char *name, unsigned int flags,
 	    struct cg **ret, struct err *e)
 {
@@ -236,12 +249,9 @@ int cg_open(const struct cg *parent, const char *name, unsigned int flags,
 	int from[CG_HIERARCHIES_MAX];
 	int r;
 
-	r = cg_name_check(name, e);
+	r = describe(parent, name, flags, from, &cg, e);
 	if (r < 0)
 		return r;
-	cg = shape(parent, name, flags, from);
-	if (!cg)
-		return err_set(e, -ENOMEM, "out of memory");
 	r = open_dirs(parent, name, from, cg, e);
 	if (r == 0)
 		r = cg_hold_files(cg, e);
@@ -293,12 +303,9 @@ int cg_create(const struct cg *parent, const char *name, unsigned int flags,
 	int from[CG_HIERARCHIES_MAX];
 	int r;
 
-	r = cg_name_check(name, e);
+	r = describe(parent, name, flags, from, &cg, e);
 	if (r < 0)
 		return r;
-	cg = shape(parent, name, flags, from);
-	if (!cg)
-		return err_set(e, -ENOMEM, "out of memory");
 	r = make_dirs(parent, name, from, cg, e);
 	if (r == -EBUSY && parent->unified >= 0)
 		return explain_busy(parent, e);

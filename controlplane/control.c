@@ -8,6 +8,7 @@
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/control.h"
 #include "controlplane/roles.h"
+#include "controlplane/store/admin.h"
 #include "controlplane/store/store.h"
 #include "lib/err.h"
 #include "lib/buf.h"

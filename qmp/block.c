@@ -9,8 +9,9 @@
 #include "qmp/internal.h"
 #include "qmp/qmp.h"
 
-static void parse_block(yyjson_val *v, struct qmp_block *b)
+static int parse_block(yyjson_val *v, void *to)
 {
+	struct qmp_block *b = to;
 	yyjson_val *inserted = yyjson_obj_get(v, "inserted");
 	yyjson_val *image = yyjson_obj_get(inserted, "image");
 	const char *io = msg_str(v, "io-status");
@@ -24,30 +25,15 @@ static void parse_block(yyjson_val *v, struct qmp_block *b)
 	(void)msg_u64(image, "virtual-size", &b->virtual_bytes);
 	(void)msg_u64(image, "actual-size", &b->actual_bytes);
 	b->io_error = io && !str_eq(io, "ok");
+	return 0;
 }
 
 int qmp_query_block(struct qmp *q, int timeout_ms, struct qmp_block **ret,
 		    size_t *ret_nr, struct err *e)
 {
-	static const char command[] = "query-block";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_block *blocks = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
-
-	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
-	if (r == 0)
-		r = msg_list(&reply, QMP_BLOCKS_MAX, command, &nr, e);
-	if (r < 0)
-		return r;
-	blocks = calloc(nr + 1, sizeof(*blocks));
-	if (!blocks)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply.value, i, max, v) parse_block(v, &blocks[i]);
-	*ret_nr = nr;
-	*ret = take_ptr(blocks);
-	return 0;
+	return msg_query_array(q, "query-block", timeout_ms, QMP_BLOCKS_MAX,
+			       sizeof(**ret), parse_block, (void **)ret, ret_nr,
+			       e);
 }
 
 int qmp_blockdev_add(struct qmp *q, const char *node, const char *driver,
@@ -90,12 +76,15 @@ int qmp_blockdev_snapshot(struct qmp *q, const char *node, const char *path,
 			e);
 }
 
-static void parse_snapshot(yyjson_val *v, struct qmp_snapshot *s)
+static int parse_snapshot(yyjson_val *v, void *to)
 {
+	struct qmp_snapshot *s = to;
+
 	msg_copy(v, "id", s->id, sizeof(s->id));
 	msg_copy(v, "name", s->tag, sizeof(s->tag));
 	(void)msg_u64(v, "vm-state-size", &s->vmstate_bytes);
 	(void)msg_i64(v, "date-sec", &s->time_s);
+	return 0;
 }
 
 static yyjson_val *find_node(yyjson_val *list, const char *node)
@@ -117,9 +106,8 @@ int qmp_query_snapshots(struct qmp *q, const char *node, int timeout_ms,
 {
 	static const char command[] = "query-named-block-nodes";
 	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_snapshot *snaps = NULL;
-	yyjson_val *found, *list, *v;
-	size_t i, max, nr = 0;
+	yyjson_val *found, *list;
+	size_t nr = 0;
 	int r;
 
 	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
@@ -134,11 +122,6 @@ int qmp_query_snapshots(struct qmp *q, const char *node, int timeout_ms,
 	nr = yyjson_arr_size(list);
 	if (nr > QMP_SNAPSHOTS_MAX)
 		return err_set(e, -E2BIG, "node '%s': %zu snapshots", node, nr);
-	snaps = calloc(nr + 1, sizeof(*snaps));
-	if (!snaps)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(list, i, max, v) parse_snapshot(v, &snaps[i]);
-	*ret_nr = nr;
-	*ret = take_ptr(snaps);
-	return 0;
+	return msg_array(list, command, sizeof(**ret), parse_snapshot,
+			 (void **)ret, ret_nr, e);
 }

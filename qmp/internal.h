@@ -24,6 +24,7 @@
 
 struct conn;
 struct qga;
+struct qmp;
 struct qmp_args;
 struct qmp_reply;
 
@@ -109,6 +110,25 @@ void msg_copy(yyjson_val *obj, const char *key, char *to, size_t size);
  * it is none, -E2BIG beyond. */
 int msg_list(const struct qmp_reply *reply, size_t max, const char *command,
 	     size_t *ret_nr, struct err *e);
+
+/**
+ * msg_array() - A list of JSON objects as an array of structures.
+ * @list:  As from msg_list(), or any list that is short enough.
+ * @size:  Bytes of one structure.
+ * @parse: Fills one, zeroed before; negative when the entry is odd.
+ * @ret:   Owned; one element at least is allocated.
+ *
+ * Return: 0, -EBADMSG, -ENOMEM.
+ */
+int msg_array(yyjson_val *list, const char *command, size_t size,
+	      int (*parse)(yyjson_val *v, void *to), void **ret, size_t *ret_nr,
+	      struct err *e);
+
+/* Ask @command, which has no arguments, for a list: msg_list(), msg_array(). */
+int msg_query_array(struct qmp *q, const char *command, int timeout_ms,
+		    size_t max, size_t size,
+		    int (*parse)(yyjson_val *v, void *to), void **ret,
+		    size_t *ret_nr, struct err *e);
 
 /* Decode base64 into @out. -EBADMSG when it is not. */
 int base64_decode(const char *text, size_t len, struct buf *out);

@@ -88,8 +88,9 @@ int qmp_quit(struct qmp *q, int timeout_ms, struct err *e)
 	return r == -EPIPE ? 0 : r;
 }
 
-static int parse_cpu_slot(yyjson_val *v, struct qmp_cpu_slot *slot)
+static int parse_cpu_slot(yyjson_val *v, void *to)
 {
+	struct qmp_cpu_slot *slot = to;
 	static const char *const names[] = { "socket-id", "die-id", "core-id",
 					     "thread-id", "node-id" };
 	int64_t *ids[] = { &slot->socket, &slot->die, &slot->core,
@@ -114,30 +115,9 @@ int qmp_query_cpu_slots(struct qmp *q, int timeout_ms,
 			struct qmp_cpu_slot **ret, size_t *ret_nr,
 			struct err *e)
 {
-	static const char command[] = "query-hotpluggable-cpus";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_cpu_slot *slots = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
-
-	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
-	if (r == 0)
-		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
-	if (r < 0)
-		return r;
-	slots = calloc(nr + 1, sizeof(*slots));
-	if (!slots)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply.value, i, max, v)
-	{
-		if (parse_cpu_slot(v, &slots[i]) < 0)
-			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
-				       command, i);
-	}
-	*ret_nr = nr;
-	*ret = take_ptr(slots);
-	return 0;
+	return msg_query_array(q, "query-hotpluggable-cpus", timeout_ms,
+			       QMP_CPUS_MAX, sizeof(**ret), parse_cpu_slot,
+			       (void **)ret, ret_nr, e);
 }
 
 int qmp_cpu_add(struct qmp *q, const struct qmp_cpu_slot *slot, const char *id,
@@ -162,8 +142,9 @@ int qmp_cpu_add(struct qmp *q, const struct qmp_cpu_slot *slot, const char *id,
 	return qmp_call(q, "device_add", &args, timeout_ms, NULL, e);
 }
 
-static int parse_cpu(yyjson_val *v, struct qmp_cpu *cpu)
+static int parse_cpu(yyjson_val *v, void *to)
 {
+	struct qmp_cpu *cpu = to;
 	uint64_t index, tid = 0;
 
 	if (!msg_u64(v, "cpu-index", &index) || index > QMP_CPUS_MAX)
@@ -179,30 +160,9 @@ static int parse_cpu(yyjson_val *v, struct qmp_cpu *cpu)
 int qmp_query_cpus(struct qmp *q, int timeout_ms, struct qmp_cpu **ret,
 		   size_t *ret_nr, struct err *e)
 {
-	static const char command[] = "query-cpus-fast";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_cpu *cpus = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
-
-	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
-	if (r == 0)
-		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
-	if (r < 0)
-		return r;
-	cpus = calloc(nr + 1, sizeof(*cpus));
-	if (!cpus)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply.value, i, max, v)
-	{
-		if (parse_cpu(v, &cpus[i]) < 0)
-			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
-				       command, i);
-	}
-	*ret_nr = nr;
-	*ret = take_ptr(cpus);
-	return 0;
+	return msg_query_array(q, "query-cpus-fast", timeout_ms, QMP_CPUS_MAX,
+			       sizeof(**ret), parse_cpu, (void **)ret, ret_nr,
+			       e);
 }
 
 /* A QOM path tells the event's "path", a plain id its "device". */
@@ -272,33 +232,21 @@ int qmp_qom_set_u64(struct qmp *q, const char *path, const char *property,
 	return qmp_call(q, "qom-set", &args, timeout_ms, NULL, e);
 }
 
+static int parse_chardev(yyjson_val *v, void *to)
+{
+	struct qmp_chardev *dev = to;
+
+	msg_copy(v, "label", dev->label, sizeof(dev->label));
+	msg_copy(v, "filename", dev->filename, sizeof(dev->filename));
+	/* Absent: a kind that has no front end. */
+	(void)msg_bool(v, "frontend-open", &dev->frontend_open);
+	return 0;
+}
+
 int qmp_query_chardevs(struct qmp *q, int timeout_ms, struct qmp_chardev **ret,
 		       size_t *ret_nr, struct err *e)
 {
-	static const char command[] = "query-chardev";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_chardev *devs = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
-
-	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
-	if (r == 0)
-		r = msg_list(&reply, QMP_CPUS_MAX, command, &nr, e);
-	if (r < 0)
-		return r;
-	devs = calloc(nr + 1, sizeof(*devs));
-	if (!devs)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply.value, i, max, v)
-	{
-		msg_copy(v, "label", devs[i].label, sizeof(devs[i].label));
-		msg_copy(v, "filename", devs[i].filename,
-			 sizeof(devs[i].filename));
-		/* Absent: a kind that has no front end. */
-		(void)msg_bool(v, "frontend-open", &devs[i].frontend_open);
-	}
-	*ret_nr = nr;
-	*ret = take_ptr(devs);
-	return 0;
+	return msg_query_array(q, "query-chardev", timeout_ms, QMP_CPUS_MAX,
+			       sizeof(**ret), parse_chardev, (void **)ret,
+			       ret_nr, e);
 }

@@ -10,8 +10,9 @@
 #include "qmp/memory.h"
 #include "qmp/qmp.h"
 
-static int parse_memory_device(yyjson_val *v, struct qmp_memory_device *dev)
+static int parse_memory_device(yyjson_val *v, void *to)
 {
+	struct qmp_memory_device *dev = to;
 	const char *type = msg_str(v, "type");
 	yyjson_val *data = yyjson_obj_get(v, "data");
 	bool ok = true;
@@ -43,30 +44,9 @@ int qmp_query_memory_devices(struct qmp *q, int timeout_ms,
 			     struct qmp_memory_device **ret, size_t *ret_nr,
 			     struct err *e)
 {
-	static const char command[] = "query-memory-devices";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_free struct qmp_memory_device *devs = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
-
-	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
-	if (r == 0)
-		r = msg_list(&reply, QMP_MEMORY_DEVICES_MAX, command, &nr, e);
-	if (r < 0)
-		return r;
-	devs = calloc(nr + 1, sizeof(*devs));
-	if (!devs)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply.value, i, max, v)
-	{
-		if (parse_memory_device(v, &devs[i]) < 0)
-			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
-				       command, i);
-	}
-	*ret_nr = nr;
-	*ret = take_ptr(devs);
-	return 0;
+	return msg_query_array(q, "query-memory-devices", timeout_ms,
+			       QMP_MEMORY_DEVICES_MAX, sizeof(**ret),
+			       parse_memory_device, (void **)ret, ret_nr, e);
 }
 
 int qmp_query_memory_size(struct qmp *q, int timeout_ms, uint64_t *ret_base,

@@ -182,6 +182,44 @@ int msg_list(const struct qmp_reply *reply, size_t max, const char *command,
 	return 0;
 }
 
+int msg_array(yyjson_val *list, const char *command, size_t size,
+	      int (*parse)(yyjson_val *v, void *to), void **ret, size_t *ret_nr,
+	      struct err *e)
+{
+	size_t i, max, nr = yyjson_arr_size(list);
+	auto_free char *items = calloc(nr + 1, size);
+	yyjson_val *v;
+
+	if (!items)
+		return err_set(e, -ENOMEM, "out of memory");
+	yyjson_arr_foreach(list, i, max, v)
+	{
+		if (parse(v, items + i * size) < 0)
+			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
+				       command, i);
+	}
+	*ret_nr = nr;
+	*ret = take_ptr(items);
+	return 0;
+}
+
+int msg_query_array(struct qmp *q, const char *command, int timeout_ms,
+		    size_t max, size_t size,
+		    int (*parse)(yyjson_val *v, void *to), void **ret,
+		    size_t *ret_nr, struct err *e)
+{
+	auto_qmp_reply struct qmp_reply reply = { 0 };
+	size_t nr;
+	int r;
+
+	r = qmp_call(q, command, NULL, timeout_ms, &reply, e);
+	if (r == 0)
+		r = msg_list(&reply, max, command, &nr, e);
+	if (r < 0)
+		return r;
+	return msg_array(reply.value, command, size, parse, ret, ret_nr, e);
+}
+
 static int base64_value(char c)
 {
 	if (c >= 'A' && c <= 'Z')

@@ -30,32 +30,28 @@ int qga_ping(struct qga *g, int timeout_ms, struct err *e)
  * CPUs
  */
 
+static int parse_vcpu(yyjson_val *v, void *to)
+{
+	struct qga_vcpu *cpu = to;
+
+	if (!msg_u64(v, "logical-id", &cpu->id) ||
+	    !msg_bool(v, "online", &cpu->online))
+		return -EBADMSG;
+	(void)msg_bool(v, "can-offline", &cpu->can_offline);
+	return 0;
+}
+
 int qga_parse_vcpus(const struct qmp_reply *reply, struct qga_vcpu **ret,
 		    size_t *ret_nr, struct err *e)
 {
 	static const char command[] = "guest-get-vcpus";
-	auto_free struct qga_vcpu *cpus = NULL;
-	size_t i, max, nr = 0;
-	yyjson_val *v;
-	int r;
+	size_t nr;
+	int r = msg_list(reply, QGA_CPUS_MAX, command, &nr, e);
 
-	r = msg_list(reply, QGA_CPUS_MAX, command, &nr, e);
 	if (r < 0)
 		return r;
-	cpus = calloc(nr + 1, sizeof(*cpus));
-	if (!cpus)
-		return err_set(e, -ENOMEM, "out of memory");
-	yyjson_arr_foreach(reply->value, i, max, v)
-	{
-		if (!msg_u64(v, "logical-id", &cpus[i].id) ||
-		    !msg_bool(v, "online", &cpus[i].online))
-			return err_set(e, -EBADMSG, "%s: entry %zu is odd",
-				       command, i);
-		(void)msg_bool(v, "can-offline", &cpus[i].can_offline);
-	}
-	*ret_nr = nr;
-	*ret = take_ptr(cpus);
-	return 0;
+	return msg_array(reply->value, command, sizeof(**ret), parse_vcpu,
+			 (void **)ret, ret_nr, e);
 }
 
 int qga_get_vcpus(struct qga *g, int timeout_ms, struct qga_vcpu **ret,

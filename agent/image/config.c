@@ -67,11 +67,11 @@ int64_t oci_time(const char *text)
 	       (sign == '-' ? -1 : 1) * (zone_h * 3600 + zone_m * 60);
 }
 
-static int parse_list(const struct json_ref *at, const char *key,
-		      struct strv *ret, struct err *e)
+int image_get_list(const struct json_ref *at, const char *key, size_t max,
+		   struct strv *ret, struct err *e)
 {
 	struct json_ref list = json_get(at, key);
-	int r = json_want_array(&list, LIST_MAX, e);
+	int r = json_want_array(&list, max, e);
 
 	if (r < 0)
 		return r;
@@ -85,6 +85,12 @@ static int parse_list(const struct json_ref *at, const char *key,
 			return err_set(e, -ENOMEM, "out of memory");
 	}
 	return 0;
+}
+
+static int parse_list(const struct json_ref *at, const char *key,
+		      struct strv *ret, struct err *e)
+{
+	return image_get_list(at, key, LIST_MAX, ret, e);
 }
 
 /* A set, as Go writes one: {"80/tcp": {}}. */

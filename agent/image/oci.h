@@ -12,6 +12,7 @@
 #include "agent/image/image.h"
 
 struct err;
+struct json_ref;
 
 #define OCI_MANIFEST_MAX (4 * 1024 * 1024) /* bytes, as registries limit it */
 #define OCI_CONFIG_MAX   (8 * 1024 * 1024)
@@ -57,6 +58,11 @@ int oci_config_parse(const char *text, size_t len, struct oci_config *ret,
 		     struct err *e);
 void oci_config_clear(struct oci_config *c);
 void image_config_clear(struct image_config *c);
+
+/* Append the strings of list @key of @at, at most @max, to @ret. Absent: none.
+ */
+int image_get_list(const struct json_ref *at, const char *key, size_t max,
+		   struct strv *ret, struct err *e);
 
 /* What is wrong with a sender's text is -EBADMSG, whatever it is. Wraps @e. */
 int oci_blame(int code, const char *what, struct err *e);

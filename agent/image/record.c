@@ -125,26 +125,6 @@ static int get_i64(const struct json_ref *at, const char *key, int64_t *ret,
 	return json_opt_i64(&field, INT64_MIN, INT64_MAX, ret, e);
 }
 
-static int get_list(const struct json_ref *at, const char *key,
-		    struct strv *ret, struct err *e)
-{
-	struct json_ref list = json_get(at, key);
-	int r = json_want_array(&list, NAMES_MAX, e);
-
-	if (r < 0)
-		return r;
-	json_for_each (it, &list) {
-		const char *s;
-
-		r = json_str(&it.item, &s, e);
-		if (r < 0)
-			return r;
-		if (strlist_add(ret, s) < 0)
-			return err_set(e, -ENOMEM, "out of memory");
-	}
-	return 0;
-}
-
 static int get_kind(const struct json_ref *root, struct stored *img,
 		    struct err *e)
 {
@@ -221,9 +201,10 @@ static int parse(const struct json_ref *root, struct stored *img, struct err *e)
 	if (r == 0)
 		r = get_u64(root, "bytes", &img->own_bytes, e);
 	if (r == 0)
-		r = get_list(root, "names", &img->names, e);
+		r = image_get_list(root, "names", NAMES_MAX, &img->names, e);
 	if (r == 0)
-		r = get_list(root, "digests", &img->digests, e);
+		r = image_get_list(root, "digests", NAMES_MAX, &img->digests,
+				   e);
 	if (r == 0)
 		r = get_layers(root, img, e);
 	if (r == 0)

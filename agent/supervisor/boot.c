@@ -111,34 +111,23 @@ static int enter_places(const struct opts *o, struct err *e)
 static _Noreturn void stage1_end(const struct opts *o, int pidfd, pid_t pid,
 				 int from_child)
 {
-	union {
-		struct cmsghdr h;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} u = { .bytes = { 0 } };
 	struct child_report rep = { .type = 0 };
-	struct iovec iov = { .iov_base = &rep, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n = read(from_child, &rep, sizeof(rep));
+	size_t len = 1;
 
-	if (n == 1) {
-		m.msg_control = u.bytes;
-		m.msg_controllen = sizeof(u.bytes);
-		u.h.cmsg_level = SOL_SOCKET;
-		u.h.cmsg_type = SCM_RIGHTS;
-		u.h.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&u.h), &pidfd, sizeof(pidfd));
-	} else {
+	if (n != 1) {
 		if (n != sizeof(rep)) {
 			rep.code = -ECHILD;
 			snprintf(rep.message, sizeof(rep.message),
 				 "the supervisor was killed while starting");
 		}
 		rep.type = CHILD_FAILED;
-		iov.iov_len = sizeof(rep);
+		len = sizeof(rep);
+		pidfd = -1;
 		(void)waitpid(pid, NULL, 0);
 	}
 	if (o->ready_fd >= 0)
-		(void)!sendmsg(o->ready_fd, &m, MSG_NOSIGNAL);
+		(void)!sys_send_fd(o->ready_fd, &rep, len, pidfd, 0);
 	else if (rep.type == CHILD_FAILED)
 		dprintf(2, "arktos-pod: %s\n", rep.message);
 	_exit(rep.type == CHILD_FAILED);

@@ -28,23 +28,8 @@
 static void report(const struct child *c, const struct child_report *rep,
 		   size_t len, int fd)
 {
-	union {
-		struct cmsghdr h;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} u = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)rep, .iov_len = len };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		m.msg_control = u.bytes;
-		m.msg_controllen = sizeof(u.bytes);
-		u.h.cmsg_level = SOL_SOCKET;
-		u.h.cmsg_type = SCM_RIGHTS;
-		u.h.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&u.h), &fd, sizeof(fd));
-	}
 	/* Nobody to tell if this fails; our end tells as much. */
-	(void)!sendmsg(c->status, &m, MSG_NOSIGNAL);
+	(void)!sys_send_fd(c->status, rep, len, fd, 0);
 }
 
 void child_say(const struct child *c, enum child_msg type, int fd)

@@ -41,22 +41,7 @@ void watch_del(struct sup *sup, struct watch *w)
 
 static ssize_t send_bytes(int sock, const void *data, size_t len, int fd)
 {
-	union {
-		struct cmsghdr h;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} u = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		m.msg_control = u.bytes;
-		m.msg_controllen = sizeof(u.bytes);
-		u.h.cmsg_level = SOL_SOCKET;
-		u.h.cmsg_type = SCM_RIGHTS;
-		u.h.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&u.h), &fd, sizeof(fd));
-	}
-	return sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sys_send_fd(sock, data, len, fd, MSG_DONTWAIT);
 }
 
 static int send_by_memfd(int sock, const char *text, size_t len)

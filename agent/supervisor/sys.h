@@ -63,4 +63,8 @@ static inline int sys_pivot_root(const char *new_root, const char *put_old)
 	return (int)syscall(SYS_pivot_root, new_root, put_old);
 }
 
+/* Send @len bytes and, unless it is -1, descriptor @fd with them. MSG_NOSIGNAL
+ * is implied in @flags. What sendmsg(2) returns. */
+ssize_t sys_send_fd(int sock, const void *data, size_t len, int fd, int flags);
+
 #endif /* AGENT_SUPERVISOR_SYS_H */

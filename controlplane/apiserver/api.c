@@ -1,60 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The server as a whole: data folder, certificates, store, loops. */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "controlplane/apiserver/authn/keeper.h"
+#include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 #include "lib/fs.h"
-#include "lib/http/tls.h"
 #include "lib/str.h"
 
-#define SERVER_DAYS 365
-#define ADMIN_DAYS  3650
-
-static bool is_ip(const char *host)
-{
-	unsigned char ip[16];
-
-	return inet_pton(AF_INET, host, ip) == 1 ||
-	       inet_pton(AF_INET6, host, ip) == 1;
-}
-
-static int open_tls(struct api *api, struct err *e)
-{
-	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, names = BUF_INIT;
-	struct cert_request req = { .common_name = "arktos-control",
-				    .days = SERVER_DAYS };
-	struct tls_server_opts opts = { 0 };
-	char host[256] = "";
-	const char *colon = strrchr(api->advertise, ':');
-	int r;
-
-	(void)gethostname(host, sizeof(host) - 1); /* one name less, then */
-	buf_puts(&names, "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,"
-			 "DNS:kubernetes.default.svc,IP:127.0.0.1,IP:::1");
-	if (str_is_dns_subdomain(host))
-		buf_printf(&names, ",DNS:%s", host);
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - api->advertise),
-		 api->advertise);
-	if (is_ip(host))
-		buf_printf(&names, ",IP:%s", host);
-	else if (str_is_dns_subdomain(host))
-		buf_printf(&names, ",DNS:%s", host);
-	req.alt_names = buf_str(&names);
-	r = ca_issue(api->ca, &req, &cert, &key, e);
-	if (r < 0)
-		return r;
-	opts.cert_pem = buf_str(&cert);
-	opts.key_pem = buf_str(&key);
-	opts.client_ca_pem = ca_cert_pem(api->ca);
-	return tls_server_new(&opts, &api->tls, e);
-}
+#define ADMIN_DAYS 3650
 
 int api_kubeconfig(struct api *api, const char *tenant, const char *user,
 		   const char *groups, struct buf *b, struct err *e)
@@ -156,13 +116,15 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = set_address(api, opts);
 	if (r == 0)
-		r = open_tls(api, e);
+		r = serving_open(api, e);
 	if (r == 0)
 		r = write_admin(api, e);
 	if (r == 0)
 		r = crds_start(api, e);
 	if (r == 0)
 		r = lifecycle_start(api, e);
+	if (r == 0)
+		r = keeper_start(api, e);
 	if (r == 0)
 		r = server_start(api, threads, e);
 	return r;
@@ -202,6 +164,7 @@ void api_stop(struct api *api)
 	if (!api)
 		return;
 	lifecycle_stop(api);
+	keeper_stop(api);
 	crds_stop(api);
 	server_stop(api);
 	/* Finishes what is queued; its results still go to the loops. */
@@ -210,7 +173,7 @@ void api_stop(struct api *api)
 	crds_close(api);
 	if (api->listen_fd >= 0)
 		close(api->listen_fd);
-	SSL_CTX_free(api->tls);
+	serving_close(api);
 	ca_free(api->ca);
 	pthread_mutex_destroy(&api->doc_lock);
 	buf_clear(&api->doc_v2);

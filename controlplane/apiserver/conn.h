@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections of the API server. Each belongs to one loop for life; its work
+ * is done in turns that tenants share (turns.c).
+ *
+ *   server.c   sockets and loops        conn_h1.c  requests of HTTP/1.1
+ *   conn.c     TLS, bytes in and out    conn_h2.c  requests of HTTP/2
+ */
 #ifndef CONTROLPLANE_APISERVER_CONN_H
 #define CONTROLPLANE_APISERVER_CONN_H
 
@@ -7,6 +14,17 @@
 #define HANDSHAKE_MS 15000
 #define REQUEST_MS   30000  /* from the first byte to the last of a request */
 #define IDLE_MS      300000 /* between requests */
+#define STALL_MS     60000  /* a client that does not read what there is */
+#define CHECK_MS     15000  /* how often HTTP/2's streams are looked at */
+#define DRAIN_MS     3000   /* for answers under way when the server stops */
+#define READ_MAX     ((size_t)256 * 1024) /* bytes taken in one turn */
+#define WRITE_MAX    ((size_t)1024 * 1024)
+#define REQS_TURN    8 /* of one connection, handled in one turn */
+/* Bodies of one connection that are not whole yet. */
+#define BODIES_MAX   ((size_t)4 * BODY_MAX)
+#define GREETING_MAX 4096 /* connections in handshake, a loop */
+
+struct h2;
 
 struct conn {
 	struct loop *loop;
@@ -17,14 +35,87 @@ struct conn {
 	SSL *ssl;
 	struct user *user; /* NULL: showed no certificate */
 	bool handshaken, dead, busy, eof;
+	bool more;  /* to do, though nothing comes from the socket */
+	bool moved; /* something was written since the timer was set */
+
+	/* turns.c */
+	struct turn *turn;
+	struct conn *turn_next;
+	bool queued;
+	uint32_t events;
+	uint64_t queued_ns;
+
+	/* HTTP/1.1 */
 	struct buf in;
-	struct req *req;   /* HTTP/1.1: the one in progress */
+	struct req *req;   /* the one in progress */
 	int64_t body_left; /* of it; -1: chunked */
-	char *out;         /* OUT_CHUNK bytes under way */
-	size_t out_len, out_off;
+	struct chunks chunks;
+	int phase;            /* what the timer is for */
+	struct relay *tunnel; /* what it has become */
+
+	/* HTTP/2 */
+	struct h2 *h2;
+	struct req *reqs; /* one a stream */
+	struct req *todo, **todo_tail;
+	size_t nr_reqs, bodies;
+	uint64_t idle_ms; /* since when there is no stream */
+	bool leaving;     /* goodbye has been said */
+	bool ready;       /* a watch has something */
+	unsigned int stalls;
+	const char *lent; /* a frame for the next record */
+	size_t lent_len;
+
+	/* Under way: @w points into @out, or is what HTTP/2 lent. */
+	char *out;
+	const char *w;
+	size_t w_len, w_off;
 };
 
-/* Fill c->out with what comes next of c->req. False: nothing now. */
-bool http1_fill(struct conn *c);
+/* --- conn.c --- */
+
+void peer_new(struct loop *l, int fd);
+void peer_close(struct conn *c);
+/* A turn: @events have come for it. */
+void peer_serve(struct conn *c, uint32_t events);
+/* No new requests; close once those under way are answered. */
+void peer_drain(struct conn *c);
+
+/* --- conn_h1.c --- */
+
+void h1_run(struct conn *c);
+/* More of the body, out of c->in. */
+void h1_take(struct conn *c);
+void h1_timer(struct conn *c);
+
+/* --- conn_h2.c --- */
+
+int h2_start(struct conn *c);
+void h2_run(struct conn *c);
+void h2_stop(struct conn *c);
+void h2_fed(struct conn *c, const char *data, size_t len);
+void h2_timer(struct conn *c);
+void h2_flush_req(struct req *r);
+void h2_abort_req(struct req *r);
+
+/* --- conn.c, for both --- */
+
+/* Send what @fill offers in c->w, until there is no more (0), or no room (1),
+ * or the connection is gone (-EPIPE). */
+int peer_write(struct conn *c, bool (*fill)(struct conn *c));
+void peer_timer(struct conn *c, unsigned int ms);
+/* Copy a reply's pieces into @p. */
+size_t put_pieces(struct req *r, char *p, size_t size);
+/* More output for a reply that had run dry. */
+void req_fill(struct req *r);
+/* The whole request is here: answer it. */
+void peer_handle(struct req *r);
+
+/* --- turns.c --- */
+
+void turn_add(struct conn *c, uint32_t events);
+void turn_del(struct conn *c);
+/* From now on the connection's work counts for @tenant. */
+void turn_set(struct conn *c, const char *tenant);
+void turns_free(struct loop *l);
 
 #endif /* CONTROLPLANE_APISERVER_CONN_H */

@@ -9,16 +9,18 @@
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/apiserver/authn/pki.h"
+#include "controlplane/apiserver/reply.h"
 #include "controlplane/apiserver/selector.h"
 #include "controlplane/schema/types.h"
 #include "controlplane/store/store.h"
 #include "lib/buf.h"
 #include "lib/ev.h"
+#include "lib/map.h"
 
 #define HEAD_MAX     (64 * 1024)       /* bytes of one request's head */
 #define BODY_MAX     (3 * 1024 * 1024) /* bytes of one request's body */
 #define CONNS_MAX    20000
-#define OUT_CHUNK    (16 * 1024)
+#define OUT_CHUNK    16384
 #define WATCH_MAX    (512 * 1024) /* bytes waiting for one watcher */
 #define SYSTEM       "system"
 #define VERSION_TEXT "v1.32.0"
@@ -33,14 +35,6 @@ struct route {
 	const struct type *type;        /* NULL: no such resource */
 };
 
-/* One piece of output: owned text, or an object by reference. */
-struct piece {
-	struct object_bytes *object;
-	char *own;
-	const char *data;
-	size_t len;
-};
-
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
 
 struct loop;
@@ -52,14 +46,18 @@ struct req {
 	struct api *api;
 	struct user *user; /* borrowed from the connection, or own_user */
 	struct user *own_user;
-	int32_t stream;   /* of HTTP/2; 0: HTTP/1.1 */
-	struct req *next; /* of the connection */
+	struct h2_stream *stream; /* of HTTP/2 */
+	struct req *next, **link; /* of its connection: all of HTTP/2, */
+	struct req *todo_next;    /* and those to be answered */
+	uint64_t came_ms, moved_ms;
 
 	char *method, *path, *query;
 	char *own_path; /* the copy that the route points into */
-	char *accept, *content_type, *bearer, *user_agent;
+	char *accept, *content_type, *bearer, *user_agent, *upgrade;
+	struct buf fields; /* all of them, as lines */
 	struct buf body;
-	bool body_done, keep_alive, head_only;
+	bool body_done, keep_alive, head_only, handled;
+	bool expect_continue, send_continue, wants_upgrade;
 
 	struct route route;
 	struct type_set *types; /* keeps a custom route.type; else NULL */
@@ -70,7 +68,8 @@ struct req {
 	bool started, streaming, finished;
 	int code;
 	const char *type;
-	struct buf warnings; /* lines of the head */
+	char *own_type;
+	struct buf lines; /* of the head, besides the usual ones */
 	struct piece *out;
 	size_t out_nr, out_size, out_at, out_off, out_bytes;
 	bool head_sent;
@@ -86,6 +85,9 @@ struct req {
 
 	/* writing */
 	struct write *write;
+
+	/* passing on to a node; told when the request is over */
+	struct relay *relay;
 	struct timespec begun;
 };
 
@@ -100,14 +102,24 @@ struct loop {
 	struct req *ready;    /* watches with something to read */
 	struct write *done;   /* writes that are durable, or failed */
 	struct req *serving;  /* rest of the list being worked on */
-	bool posted, running;
+	bool posted, running, draining;
+	struct ev_timer drain_timer;
+	size_t nr_greeting; /* connections in handshake */
+
+	/* turns.c */
+	struct map turns; /* of a tenant */
+	struct turn *active, **active_tail;
+	struct ev_defer turns_defer;
+	bool turning;
+	uint64_t waited_ns; /* the connection served now, for its turn */
 };
 
 struct api {
 	char *data_dir, *address, *advertise;
 	int listen_fd;
 	uint16_t port;
-	SSL_CTX *tls;
+	struct serving *serving; /* the certificate, the CAs it believes */
+	struct keeper *keeper;
 	struct ca *ca;
 	struct store *store;
 	struct type_set *types;
@@ -127,57 +139,55 @@ struct api {
 	bool lifecycle_run, lifecycle_wake, stopping;
 	atomic_uint_fast64_t requests[600]; /* by status code */
 	atomic_uint_fast64_t nr_watches;
+	atomic_size_t nr_listed;  /* objects held by lists under way */
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
 	struct timespec started;
 };
 
-/* --- server.c, http1.c --- */
+/* --- server.c, conn.c, http1.c --- */
 
 int server_listen(struct api *api, struct err *e);
 int server_start(struct api *api, unsigned int threads, struct err *e);
 /* Close all connections; then, once the store is closed, free the loops. */
 void server_stop(struct api *api);
 void server_free(struct api *api);
-/* Something is to be sent; called on the loop's thread. */
-void conn_flush(struct conn *c);
+/* Something of it is to be sent; on the loop's thread. It may be gone after. */
+void req_flush(struct req *r);
+/* Its answer cannot be finished: let the client see that. */
+void req_abort(struct req *r);
 void loop_wake(struct loop *l);
 
 struct req *req_new(struct conn *c, struct loop *l);
 void req_free(struct req *r);
+
+/* What decides where a request's body ends. */
+struct framing {
+	bool chunked, has_length;
+	int64_t length;
+};
+
+enum { CHUNK_SIZE, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_CR, CHUNK_LF };
+
+struct chunks {
+	int state, digits;
+	uint64_t left;
+	bool last;
+};
 
 /* Parse one request's head at the start of @data. Returns its length, 0 when
  * more is needed, -EBADMSG or -E2BIG. Fills @r and the length of the body:
  * -1 for chunked. */
 ssize_t http1_head(const char *data, size_t len, struct req *r,
 		   int64_t *ret_body, struct err *e);
-/* Take one piece of a chunked body. Returns bytes consumed, 0: more is needed;
- * *ret_end on the last. */
-ssize_t http1_chunk(const char *data, size_t len, struct buf *body,
-		    bool *ret_end);
-
-/* --- reply.c --- */
-
-void reply_begin(struct req *r, int code, const char *type);
-void reply_add(struct req *r, struct buf *b);                /* takes it */
-void reply_text(struct req *r, const char *s, size_t len);   /* copies */
-void reply_static(struct req *r, const char *s, size_t len); /* borrows */
-void reply_object(struct req *r, struct object_bytes *o);    /* refs */
-void reply_end(struct req *r);
-/* A whole reply of one buffer. */
-void reply_json(struct req *r, int code, struct buf *b);
-/* A Status. @reason "NotFound"...; details from the route. */
-void reply_error(struct req *r, int code, const char *reason, const char *fmt,
-		 ...) __attribute__((format(printf, 4, 5)));
-void reply_not_found(struct req *r);
-void reply_invalid(struct req *r, const char *kind, const char *name,
-		   const struct field_errors *errs);
-void reply_success(struct req *r, struct object_bytes *o);
-void reply_warning(struct req *r, const char *text);
-/* How a failure of the store is told. */
-void reply_store_error(struct req *r, int code, const struct err *e);
-/* Append the JSON of a Status to @b. */
-void status_json(struct buf *b, int code, const char *reason, const char *msg);
+/* Take more of a chunked body. Returns bytes consumed; *ret_end on the last
+ * chunk. -EBADMSG, -E2BIG. */
+ssize_t http1_chunks(const char *data, size_t len, struct chunks *ch,
+		     struct buf *body, bool *ret_end);
+/* Parts of a request, whatever it came by. */
+int req_target(struct req *r, const char *method, const char *target);
+int req_field(struct req *r, const char *name, size_t n, const char *val,
+	      size_t len, struct framing *f, struct err *e);
 
 /* --- route.c --- */
 
@@ -202,6 +212,7 @@ void watch_start(struct req *r);
 void watch_stop(struct req *r);
 void watch_fill(struct req *r);  /* take events, as far as there is room */
 void watch_ready(struct req *r); /* on the loop, after a notify */
+void watch_end(struct req *r);   /* for good, politely */
 /* An object as the request wants to see it. */
 void put_view(struct req *r, struct object_bytes *o, bool columns,
 	      struct buf *b);

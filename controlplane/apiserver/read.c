@@ -218,7 +218,7 @@ static void put_list_meta(const struct store_list *l, bool selective,
 	buf_putc(b, '}');
 }
 
-static void reply_objects(struct req *r, const struct store_list *l,
+static void reply_objects(struct req *r, struct store_list *l,
 			  const struct buf *meta)
 {
 	const struct type *t = r->route.type;
@@ -230,11 +230,8 @@ static void reply_objects(struct req *r, const struct store_list *l,
 		   buf_str(meta));
 	reply_begin(r, 200, "application/json");
 	reply_add(r, &b);
-	for (size_t i = 0; i < l->nr; i++) {
-		if (i)
-			reply_static(r, ",", 1);
-		reply_object(r, l->v[i]);
-	}
+	r->streaming = true; /* nobody has counted its bytes */
+	reply_listing(r, l);
 	reply_text(r, "]}\n", 3);
 	reply_end(r);
 }

@@ -78,11 +78,51 @@ void reply_object(struct req *r, struct object_bytes *o)
 	r->out_bytes += p->len;
 }
 
+void piece_clear(struct req *r, struct piece *p)
+{
+	struct listing *l = p->list;
+
+	object_unref(p->object);
+	free(p->own);
+	if (!l)
+		return;
+	atomic_fetch_sub(&r->api->nr_listed, l->nr);
+	while (l->at < l->nr)
+		object_unref(l->v[l->at++]);
+	free(l->v);
+	free(l);
+	p->list = NULL;
+}
+
+void reply_listing(struct req *r, struct store_list *l)
+{
+	struct listing *list = calloc(1, sizeof(*list));
+	struct piece *p = list ? piece_new(r) : NULL;
+
+	if (!p || !l->nr) {
+		free(list);
+		if (p)
+			r->out_nr--;
+		store_list_clear(l);
+		return;
+	}
+	list->v = take_ptr(l->v);
+	list->nr = l->nr;
+	l->nr = 0;
+	store_list_clear(l);
+	p->list = list;
+	atomic_fetch_add(&r->api->nr_listed, list->nr);
+}
+
+void reply_field(struct req *r, const char *name, const char *value)
+{
+	buf_printf(&r->lines, "%s: %s\r\n", name, value);
+}
+
 void reply_end(struct req *r)
 {
 	r->finished = true;
-	if (r->conn)
-		conn_flush(r->conn);
+	req_flush(r);
 }
 
 void reply_json(struct req *r, int code, struct buf *b)
@@ -94,9 +134,9 @@ void reply_json(struct req *r, int code, struct buf *b)
 
 void reply_warning(struct req *r, const char *text)
 {
-	buf_puts(&r->warnings, "Warning: 299 - ");
-	json_escape(&r->warnings, text, strlen(text));
-	buf_puts(&r->warnings, "\r\n");
+	buf_puts(&r->lines, "Warning: 299 - ");
+	json_escape(&r->lines, text, strlen(text));
+	buf_puts(&r->lines, "\r\n");
 }
 
 void status_json(struct buf *b, int code, const char *reason, const char *msg)
@@ -166,7 +206,6 @@ static void reply_status(struct req *r, int code, const char *reason,
 void reply_error(struct req *r, int code, const char *reason, const char *fmt,
 		 ...)
 {
-	auto_buf struct buf msg = BUF_INIT;
 	char text[2048];
 	va_list ap;
 

@@ -2,6 +2,7 @@
 /* From method and path to what is asked for, of whom, by whom. */
 #include <stdio.h>
 
+#include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/str.h"
@@ -310,6 +311,22 @@ static void deny(struct req *r, const struct access *a)
 		    rt->subresource ? rt->subresource : "", rt->group, where);
 }
 
+/* A list of one object, metadata.name=NAME, is about that object. */
+static const char *selected_name(const char *fields, char *buf, size_t size)
+{
+	static const char term[] = "metadata.name=";
+	const char *v = fields + sizeof(term) - 1;
+
+	if (!str_starts(fields, term) || strchr(fields, ','))
+		return NULL;
+	if (*v == '=')
+		v++;
+	if (!*v || strlen(v) >= size || strchr(v, '\\'))
+		return NULL;
+	memcpy(buf, v, strlen(v) + 1);
+	return buf;
+}
+
 static bool authorized(struct req *r)
 {
 	const struct route *rt = &r->route;
@@ -324,8 +341,16 @@ static bool authorized(struct req *r)
 		.path = rt->resource ? NULL : r->path,
 		.cluster = rt->type && rt->type->scope == SCOPE_CLUSTER,
 	};
-	char method[16];
+	char method[16], fields[1024], name[256];
 
+	if (rt->resource &&
+	    query_get(r, "fieldSelector", fields, sizeof(fields))) {
+		a.fields = fields;
+		if (!a.name &&
+		    (str_eq(rt->verb, "list") || str_eq(rt->verb, "watch") ||
+		     str_eq(rt->verb, "deletecollection")))
+			a.name = selected_name(fields, name, sizeof(name));
+	}
 	if (!rt->resource) {
 		size_t i;
 
@@ -396,6 +421,8 @@ void handle(struct req *r)
 		return;
 	}
 	find_view(r);
+	if (!authn_request(r))
+		return;
 	if (!rt->resource) {
 		/* Probes and the version need no more than a connection. */
 		special_path(r);

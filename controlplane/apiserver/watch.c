@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/conn.h"
 #include "lib/str.h"
 
 #define BATCH       64
@@ -54,7 +54,7 @@ void watch_stop(struct req *r)
 		}
 }
 
-static void finish(struct req *r)
+void watch_end(struct req *r)
 {
 	watch_stop(r);
 	ev_timer_del(&r->timer);
@@ -162,14 +162,17 @@ void watch_fill(struct req *r)
 
 void watch_ready(struct req *r)
 {
-	watch_fill(r);
-	if (r->conn)
-		conn_flush(r->conn);
+	struct conn *c = r->conn;
+
+	/* It has its turn like everything else of its tenant. */
+	r->stalled = true;
+	c->ready = true;
+	turn_add(c, 0);
 }
 
 static void on_timeout(void *arg)
 {
-	finish(arg);
+	watch_end(arg);
 }
 
 static void on_bookmark(void *arg)
@@ -180,7 +183,7 @@ static void on_bookmark(void *arg)
 	ev_timer_set(r->loop->ev, &r->mark_timer, BOOKMARK_MS, on_bookmark, r);
 	if (revision && !r->out_bytes) {
 		put_bookmark(r, revision, false);
-		conn_flush(r->conn);
+		req_flush(r);
 	}
 }
 
@@ -266,4 +269,5 @@ void watch_start(struct req *r)
 		ev_timer_set(r->loop->ev, &r->mark_timer, BOOKMARK_MS,
 			     on_bookmark, r);
 	watch_ready(r);
+	req_flush(r); /* the head, though there may be no event yet */
 }

@@ -129,10 +129,6 @@ void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	rule_default_pod_spec(doc, spec);
 	if (old)
 		return;
-	if (!mut_str(spec, "serviceAccountName")) {
-		mut_set_str(doc, spec, "serviceAccountName", "default");
-		mut_set_str(doc, spec, "serviceAccount", "default");
-	}
 	mut_set(doc, obj, "status", yyjson_mut_obj(doc));
 	mut_set_str(doc, obj, "status.phase", "Pending");
 	mut_set_str(doc, obj, "status.qosClass", pod_qos(obj));

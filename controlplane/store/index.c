@@ -64,6 +64,7 @@ struct entry *index_find_or_add(struct index *x, const char *key, size_t len)
 	if (!en)
 		return NULL;
 	en->head = NULL;
+	en->ttl_slot = 0;
 	en->key_len = len;
 	memcpy(en->key, key, len);
 	en->key[len] = '\0';

@@ -4,12 +4,17 @@
 
 #include <pthread.h>
 
+#include "controlplane/store/admin.h"
+#include "controlplane/store/keys.h"
 #include "controlplane/store/store.h"
 
 /* --- object.c ------------------------------------------------------------- */
 
 /* A version of @key: @data with @revision spliced in at @rv_off. */
 struct object_bytes *object_at(const struct object_bytes *o, uint64_t revision);
+
+/* Room for the parts, zeroed, one reference, NULs in place. */
+struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len);
 
 /* --- index.c: ordered map of version chains ------------------------------- */
 
@@ -18,6 +23,7 @@ struct object_bytes *object_at(const struct object_bytes *o, uint64_t revision);
 struct entry {
 	struct object_bytes *head; /* newest version; the chain holds refs */
 	struct entry **next;
+	uint32_t ttl_slot; /* place in the store's heap, from 1; 0: not there */
 	uint16_t key_len;
 	char key[];
 };
@@ -47,6 +53,10 @@ struct object_bytes *entry_at(const struct entry *en, uint64_t revision);
 
 struct store_backend {
 	const struct store_backend_ops *ops;
+	struct store_keys *keys; /* borrowed; NULL: nothing is encrypted */
+	/* Of a back end that others write, too: call when there is news. */
+	void (*wake)(void *arg);
+	void *wake_arg;
 };
 
 /* Called in order of revision while loading. Takes the reference. */
@@ -56,21 +66,42 @@ struct store_backend_ops {
 	int (*load)(struct store_backend *b, backend_record fn, void *arg,
 		    uint64_t *ret_revision, uint64_t *ret_compacted,
 		    struct err *e);
-	/* Make @nr new versions durable, drop the @nr_dead revisions, and
+	/*
+	 * Make @nr new versions durable, drop the @nr_dead revisions, and
 	 * remember @compacted and @revision; all or nothing. -EUNATCH: it is
-	 * not known which; load_tail() tells. */
+	 * not known which, settle() tells. -EAGAIN: nothing was changed, since
+	 * somebody else has written: tail() has news.
+	 */
 	int (*commit)(struct store_backend *b, struct object_bytes **v,
 		      size_t nr, const uint64_t *dead, size_t nr_dead,
 		      uint64_t compacted, uint64_t revision, struct err *e);
-	/* After -EUNATCH: reopen, and say the newest durable revision. */
-	int (*recover)(struct store_backend *b, uint64_t *ret_revision,
-		       struct err *e);
-	int (*backup)(struct store_backend *b, const char *dir, struct err *e);
+	/* After -EUNATCH: find out whether that commit happened. When this has
+	 * returned 0 it cannot happen later any more. */
+	int (*settle)(struct store_backend *b, bool *ret_happened,
+		      struct err *e);
+	/* All versions newer than @after, in order. @force: ask, do not rely
+	 * on having been told. -ESTALE: they are gone, load again. */
+	int (*tail)(struct store_backend *b, uint64_t after, bool force,
+		    backend_record fn, void *arg, uint64_t *ret_revision,
+		    struct err *e);
+	/* Between two commits: keep what is occupied near @live_bytes.
+	 * Returns whether something was made smaller. */
+	bool (*tidy)(struct store_backend *b, uint64_t live_bytes);
+	int (*reencrypt)(struct store_backend *b, uint64_t *ret_nr,
+			 struct err *e);
 	uint64_t (*file_bytes)(struct store_backend *b);
 	void (*close)(struct store_backend *b);
+	bool shared; /* others may write: reads need a barrier */
 };
 
 int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
+		      struct err *e);
+int etcd_backend_open(const struct store_opts *opts, struct store_backend **ret,
+		      struct err *e);
+
+/* A store folder with @nr versions and nothing else; for backups. */
+int lmdb_write_folder(const char *dir, struct store_keys *keys,
+		      struct object_bytes **v, size_t nr, uint64_t revision,
 		      struct err *e);
 
 /* --- watch.c: history and watchers --- */
@@ -98,8 +129,14 @@ struct store_watch {
 	char prefix[];
 };
 
+struct ttl {
+	uint64_t expires_ms;
+	struct entry *entry;
+};
+
 struct store {
 	struct store_backend *backend;
+	struct store_keys *keys;
 
 	pthread_rwlock_t lock; /* index, history, the figures below */
 	struct index index;
@@ -110,6 +147,8 @@ struct store {
 	size_t live_objects;
 	uint64_t history_min;
 	uint32_t history_s;
+	struct ttl *ttl; /* heap: what expires first is in front */
+	size_t nr_ttl, ttl_size;
 
 	pthread_mutex_t hub; /* watchers; taken before @lock */
 	struct store_watch *topics[TOPICS];
@@ -121,9 +160,12 @@ struct store {
 	struct store_txn *queue, **queue_tail;
 	bool closing;
 	bool started;
+	bool poked;          /* the back end has news */
+	bool unsettled;      /* a commit's outcome is not known; writer's */
+	bool waited;         /* the back end had time to itself; writer's */
 	uint64_t compact_to; /* asked for by store_compact() */
 	pthread_t writer;
-	atomic_uint_fast64_t commits, changes, failed_commits;
+	atomic_uint_fast64_t commits, changes, failed_commits, expired, tidied;
 };
 
 int history_add(struct history *h, struct store_event ev);
@@ -134,7 +176,37 @@ void history_clear(struct history *h);
 /* Pass the newest @nr events of the history on. Writer thread, no lock held. */
 void watch_fan_out(struct store *s, size_t nr);
 
+/* History is gone: every watch is behind it. Hub and write lock held. */
+void watch_cut_all(struct store *s);
+
+/* --- load.c: versions that are durable already enter memory --- */
+
+int store_load(struct store *s, struct err *e);
+
+/* Take in what others have committed. @force: ask the back end. */
+int store_follow(struct store *s, bool force, struct err *e);
+
+/* --- ttl.c: what goes by itself. All under the write lock --- */
+
+int ttl_reserve(struct store *s, size_t nr);
+void ttl_update(struct store *s, struct entry *en);
+
+/* --- compact.c --- */
+
+/* Room for @nr further events, so that publishing cannot fail. */
+int history_reserve(struct store *s, size_t nr);
+/* Drop the versions of one event that nobody can ask for any more. */
+void history_forget(struct store *s, const struct store_event *ev);
+
+/* Which of the oldest events go now: what is older than @asked or the time
+ * kept, and what exceeds the room. Adds their dead revisions to @dead. */
+size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
+		       size_t *nr_dead, size_t max, uint64_t *ret_compacted);
+
 /* --- writer.c --- */
+
+/* Figures and TTL of an event that becomes visible. Write lock held. */
+void store_count_event(struct store *s, const struct store_event *ev);
 
 void *store_writer(void *arg);
 uint64_t now_ms(void);

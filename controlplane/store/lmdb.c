@@ -6,55 +6,20 @@
  * record of all may have been compacted away).
  */
 #include <fcntl.h>
-#include <lmdb.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "controlplane/store/internal.h"
+#include "controlplane/store/lmdb.h"
+#include "controlplane/store/record.h"
 #include "lib/fs.h"
 #include "lib/str.h"
 
-#define FORMAT    1
 #define MAP_BYTES (64ull << 30)
 
-struct record {
-	uint64_t sum; /* of everything behind it */
-	uint64_t created;
-	uint64_t stored_ms;
-	uint32_t len, tags_len, rv_off;
-	uint16_t key_len;
-	uint8_t rv_len;
-	uint8_t deleted;
-	char bytes[]; /* data, tags, key */
-};
-
-struct lmdb {
-	struct store_backend base;
-	char *dir;
-	uint64_t map_bytes;
-	int lock_fd;
-	MDB_env *env;
-	MDB_dbi log, meta;
-};
-
-static uint64_t checksum(const void *data, size_t len)
-{
-	const unsigned char *p = data;
-	uint64_t h = 0xcbf29ce484222325, word;
-
-	for (; len >= 8; p += 8, len -= 8) {
-		memcpy(&word, p, 8);
-		h = (h ^ word) * 0x9fb21c651e98df25;
-		h ^= h >> 32;
-	}
-	for (; len; p++, len--)
-		h = (h ^ *p) * 0x100000001b3;
-	return h;
-}
-
 /* LMDB's own codes are negative, errno's are positive. */
-static int failed(struct err *e, int rc, const char *what)
+int lmdb_failed(struct err *e, int rc, const char *what)
 {
 	int code = -EIO;
 
@@ -86,11 +51,10 @@ static struct lmdb *lmdb_of(struct store_backend *b)
 	return (struct lmdb *)b;
 }
 
-static int meta_get(struct lmdb *l, MDB_txn *txn, const char *name,
-		    uint64_t *ret)
+int lmdb_meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t *ret)
 {
 	MDB_val key = { strlen(name), (void *)name }, val;
-	int rc = mdb_get(txn, l->meta, &key, &val);
+	int rc = mdb_get(txn, meta, &key, &val);
 
 	if (rc)
 		return rc;
@@ -100,114 +64,111 @@ static int meta_get(struct lmdb *l, MDB_txn *txn, const char *name,
 	return 0;
 }
 
-static int meta_put(struct lmdb *l, MDB_txn *txn, const char *name,
-		    uint64_t value)
+int lmdb_meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t value)
 {
 	MDB_val key = { strlen(name), (void *)name };
 	MDB_val val = { sizeof(value), &value };
 
-	return mdb_put(txn, l->meta, &key, &val, 0);
+	return mdb_put(txn, meta, &key, &val, 0);
 }
 
-/* Databases exist, and the format is ours. */
-static int prepare(struct lmdb *l, struct err *e)
+/* Databases exist, and the format is one of ours. */
+static int prepare(MDB_env *env, const char *path, MDB_dbi *log, MDB_dbi *meta,
+		   struct err *e)
 {
 	uint64_t format = 0;
 	MDB_txn *txn;
 	int rc;
 
-	rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+	rc = mdb_txn_begin(env, NULL, 0, &txn);
 	if (rc)
-		return failed(e, rc, "begin");
-	rc = mdb_dbi_open(txn, "log", MDB_CREATE | MDB_INTEGERKEY, &l->log);
+		return lmdb_failed(e, rc, "begin");
+	rc = mdb_dbi_open(txn, "log", MDB_CREATE | MDB_INTEGERKEY, log);
 	if (!rc)
-		rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &l->meta);
-	if (!rc) {
-		rc = meta_get(l, txn, "format", &format);
-		if (rc == MDB_NOTFOUND) {
-			format = FORMAT;
-			rc = meta_put(l, txn, "format", format);
-		}
+		rc = mdb_dbi_open(txn, "meta", MDB_CREATE, meta);
+	if (!rc)
+		rc = lmdb_meta_get(txn, *meta, "format", &format);
+	if (rc == MDB_NOTFOUND || (!rc && format && format < RECORD_FORMAT)) {
+		/* Older records are read as they are; newer programs only from
+		 * now on. */
+		format = RECORD_FORMAT;
+		rc = lmdb_meta_put(txn, *meta, "format", format);
 	}
 	if (rc) {
 		mdb_txn_abort(txn);
-		return failed(e, rc, "open databases");
+		return lmdb_failed(e, rc, "open databases");
 	}
-	if (format != FORMAT) {
+	if (format != RECORD_FORMAT) {
 		mdb_txn_abort(txn);
 		return err_set(e, -EBADMSG,
 			       "store: %s has format %llu, this program reads "
-			       "format %d",
-			       l->dir, (unsigned long long)format, FORMAT);
+			       "formats up to %d",
+			       path, (unsigned long long)format, RECORD_FORMAT);
 	}
 	rc = mdb_txn_commit(txn);
-	return rc ? failed(e, rc, "commit") : 0;
+	return rc ? lmdb_failed(e, rc, "commit") : 0;
 }
 
-static int open_env(struct lmdb *l, struct err *e)
+int lmdb_env_open(const char *path, unsigned int flags, uint64_t map_bytes,
+		  MDB_env **ret, MDB_dbi *ret_log, MDB_dbi *ret_meta,
+		  struct err *e)
 {
-	int rc = mdb_env_create(&l->env);
+	MDB_env *env = NULL;
+	int rc = mdb_env_create(&env), r;
 
 	if (rc)
-		return failed(e, rc, "create");
-	mdb_env_set_mapsize(l->env, l->map_bytes);
-	mdb_env_set_maxdbs(l->env, 4);
-	rc = mdb_env_open(l->env, l->dir, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	if (rc) {
-		mdb_env_close(l->env);
-		l->env = NULL;
-		return err_wrap(e, failed(e, rc, "open"), "%s", l->dir);
+		return lmdb_failed(e, rc, "create");
+	mdb_env_set_mapsize(env, map_bytes ? map_bytes : MAP_BYTES);
+	mdb_env_set_maxdbs(env, 4);
+	rc = mdb_env_open(env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (rc)
+		r = err_wrap(e, lmdb_failed(e, rc, "open"), "%s", path);
+	else
+		r = prepare(env, path, ret_log, ret_meta, e);
+	if (r < 0) {
+		mdb_env_close(env);
+		return r;
 	}
-	return prepare(l, e);
+	*ret = env;
+	return 0;
 }
 
-static int parse_record(struct lmdb *l, uint64_t revision, const MDB_val *val,
-			struct object_bytes **ret, struct err *e)
+/*
+ * LMDB does not sync the first pages of a new file before it uses it, so a
+ * power cut then would leave what is neither a store nor nothing. A new file
+ * gets its name when it is whole.
+ */
+static int create(struct lmdb *l, struct err *e)
 {
-	const struct record *rec = val->mv_data;
-	struct store_op op = { 0 };
-	struct object_bytes *o;
-	auto_free char *key = NULL;
-	auto_free char *copy = NULL;
-	uint64_t size;
+	auto_free char *from = str_printf("%s/compact.tmp", l->dir);
+	auto_free char *to = str_printf("%s/data.mdb", l->dir);
+	auto_close int dir = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	MDB_env *env = NULL;
+	MDB_dbi log, meta;
+	int r, rc;
 
-	/* LMDB aligns values to two bytes only. */
-	copy = malloc(val->mv_size + 1);
-	if (!copy)
-		return err_set(e, -ENOMEM, "store: out of memory");
-	memcpy(copy, val->mv_data, val->mv_size);
-	rec = (const struct record *)copy;
-	if (val->mv_size < sizeof(*rec))
-		goto bad;
-	size = (uint64_t)sizeof(*rec) + rec->len + rec->tags_len + rec->key_len;
-	if (size != val->mv_size ||
-	    rec->sum != checksum(copy + sizeof(rec->sum),
-				 val->mv_size - sizeof(rec->sum)))
-		goto bad;
-	key = strndup(rec->bytes + rec->len + rec->tags_len, rec->key_len);
-	if (!key)
-		return err_set(e, -ENOMEM, "store: out of memory");
-	op.key = key;
-	op.data = rec->bytes;
-	op.len = rec->len;
-	op.rv_off = STORE_NO_RV;
-	op.tags = rec->bytes + rec->len;
-	op.tags_len = rec->tags_len;
-	o = object_new(&op, revision);
-	if (!o)
-		return err_set(e, -ENOMEM, "store: out of memory");
-	o->rv_off = rec->rv_off;
-	o->rv_len = rec->rv_len;
-	o->created = rec->created;
-	o->stored_ms = rec->stored_ms;
-	o->deleted = rec->deleted;
-	*ret = o;
+	if (!from || !to || dir < 0)
+		return err_sys(e, "open '%s'", l->dir);
+	if (fs_exists(AT_FDCWD, to))
+		return 0;
+	(void)unlink(from); /* of a run that was cut off */
+	r = lmdb_env_open(from, MDB_NOSUBDIR | MDB_NOLOCK, l->map_bytes, &env,
+			  &log, &meta, e);
+	if (r < 0)
+		return r;
+	rc = mdb_env_sync(env, 1);
+	mdb_env_close(env);
+	if (rc)
+		return lmdb_failed(e, rc, "create");
+	if (rename(from, to) || fsync(dir))
+		return err_sys(e, "create '%s'", to);
 	return 0;
-bad:
-	return err_set(e, -EBADMSG,
-		       "store: %s: the record of revision %llu is damaged; "
-		       "restore a backup",
-		       l->dir, (unsigned long long)revision);
+}
+
+int lmdb_open(struct lmdb *l, struct err *e)
+{
+	return lmdb_env_open(l->dir, 0, l->map_bytes, &l->env, &l->log,
+			     &l->meta, e);
 }
 
 static int scan(struct lmdb *l, MDB_txn *txn, backend_record fn, void *arg,
@@ -219,20 +180,21 @@ static int scan(struct lmdb *l, MDB_txn *txn, backend_record fn, void *arg,
 
 	rc = mdb_cursor_open(txn, l->log, &cur);
 	if (rc)
-		return failed(e, rc, "read");
+		return lmdb_failed(e, rc, "read");
 	while (!(rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT)) && !r) {
 		struct object_bytes *o = NULL;
 		uint64_t revision;
 
 		memcpy(&revision, key.mv_data, sizeof(revision));
-		r = parse_record(l, revision, &val, &o, e);
+		r = record_decode(val.mv_data, val.mv_size, revision,
+				  l->base.keys, l->dir, &o, e);
 		if (!r)
 			r = fn(arg, o);
 		*newest = revision;
 	}
 	mdb_cursor_close(cur);
 	if (!r && rc != MDB_NOTFOUND)
-		r = failed(e, rc, "read");
+		r = lmdb_failed(e, rc, "read");
 	return r;
 }
 
@@ -247,13 +209,13 @@ static int lmdb_load(struct store_backend *b, backend_record fn, void *arg,
 
 	rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
 	if (rc)
-		return failed(e, rc, "begin");
-	rc = meta_get(l, txn, "compacted", &compacted);
+		return lmdb_failed(e, rc, "begin");
+	rc = lmdb_meta_get(txn, l->meta, "compacted", &compacted);
 	if (!rc || rc == MDB_NOTFOUND)
-		rc = meta_get(l, txn, "revision", &meta_newest);
+		rc = lmdb_meta_get(txn, l->meta, "revision", &meta_newest);
 	if (rc && rc != MDB_NOTFOUND) {
 		mdb_txn_abort(txn);
-		return failed(e, rc, "read meta");
+		return lmdb_failed(e, rc, "read meta");
 	}
 	*ret_compacted = compacted;
 	r = scan(l, txn, fn, arg, &newest, e);
@@ -264,46 +226,31 @@ static int lmdb_load(struct store_backend *b, backend_record fn, void *arg,
 	return 0;
 }
 
-static int put_record(struct lmdb *l, MDB_txn *txn,
+static int lmdb_settle(struct store_backend *b, bool *ret_happened,
+		       struct err *e);
+
+static int put_record(MDB_txn *txn, MDB_dbi log, struct store_keys *keys,
 		      const struct object_bytes *o)
 {
 	uint64_t revision = o->revision;
 	MDB_val key = { sizeof(revision), &revision };
-	MDB_val val = { .mv_size = sizeof(struct record) + o->len +
-				   o->tags_len + o->key_len };
-	auto_free struct record *rec = calloc(1, val.mv_size);
+	MDB_val val = { .mv_size = record_size(o, keys) };
+	auto_free void *rec = malloc(val.mv_size);
 
 	if (!rec)
 		return ENOMEM;
-	rec->created = o->created;
-	rec->stored_ms = o->stored_ms;
-	rec->len = o->len;
-	rec->tags_len = o->tags_len;
-	rec->rv_off = o->rv_off;
-	rec->rv_len = o->rv_len;
-	rec->key_len = o->key_len;
-	rec->deleted = o->deleted;
-	memcpy(rec->bytes, o->data, o->len);
-	memcpy(rec->bytes + o->len, o->tags, o->tags_len);
-	memcpy(rec->bytes + o->len + o->tags_len, o->key, o->key_len);
-	rec->sum = checksum((char *)rec + sizeof(rec->sum),
-			    val.mv_size - sizeof(rec->sum));
+	if (record_encode(o, keys, rec))
+		return EKEYREJECTED;
 	val.mv_data = rec;
-	return mdb_put(txn, l->log, &key, &val, MDB_APPEND);
+	return mdb_put(txn, log, &key, &val, MDB_APPEND);
 }
 
-static int lmdb_commit(struct store_backend *b, struct object_bytes **v,
-		       size_t nr, const uint64_t *dead, size_t nr_dead,
-		       uint64_t compacted, uint64_t revision, struct err *e)
+static int write_all(struct lmdb *l, MDB_txn *txn, struct object_bytes **v,
+		     size_t nr, const uint64_t *dead, size_t nr_dead,
+		     uint64_t compacted, uint64_t revision)
 {
-	struct lmdb *l = lmdb_of(b);
-	size_t wanted = 1 << 20; /* tree pages, and some slack */
-	MDB_txn *txn;
-	int rc;
+	int rc = 0;
 
-	rc = mdb_txn_begin(l->env, NULL, 0, &txn);
-	if (rc)
-		return failed(e, rc, "begin");
 	for (size_t i = 0; !rc && i < nr_dead; i++) {
 		uint64_t at = dead[i];
 		MDB_val key = { sizeof(at), &at };
@@ -313,74 +260,302 @@ static int lmdb_commit(struct store_backend *b, struct object_bytes **v,
 			rc = 0;
 	}
 	if (!rc && nr_dead)
-		rc = meta_put(l, txn, "compacted", compacted);
+		rc = lmdb_meta_put(txn, l->meta, "compacted", compacted);
 	if (!rc && nr_dead)
-		rc = meta_put(l, txn, "revision", revision);
-	for (size_t i = 0; !rc && i < nr; i++) {
-		rc = put_record(l, txn, v[i]);
-		wanted += v[i]->len + v[i]->tags_len + 8192;
-	}
+		rc = lmdb_meta_put(txn, l->meta, "revision", revision);
+	for (size_t i = 0; !rc && i < nr; i++)
+		rc = put_record(txn, l->log, l->base.keys, v[i]);
+	if (!rc)
+		rc = lmdb_meta_put(txn, l->meta, "batch", l->batch);
+	return rc;
+}
+
+/* A failure once the meta page was being written: only the file itself can
+ * tell, and LMDB refuses this environment from now on. */
+static bool is_broken(struct lmdb *l)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+
+	if (!rc)
+		mdb_txn_abort(txn);
+	return rc == MDB_PANIC;
+}
+
+static int commit_once(struct lmdb *l, struct object_bytes **v, size_t nr,
+		       const uint64_t *dead, size_t nr_dead, uint64_t compacted,
+		       uint64_t revision, struct err *e)
+{
+	size_t wanted = 1 << 20; /* tree pages, and some slack */
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+	if (rc)
+		return lmdb_failed(e, rc, "begin");
+	rc = write_all(l, txn, v, nr, dead, nr_dead, compacted, revision);
 	if (rc) {
 		mdb_txn_abort(txn);
-		return failed(e, rc, "write");
+		if (rc == EIO && disk_is_full(l->dir, wanted))
+			rc = ENOSPC;
+		return lmdb_failed(e, rc, "write");
 	}
+	for (size_t i = 0; i < nr; i++)
+		wanted += v[i]->len + v[i]->tags_len + 8192;
 	rc = mdb_txn_commit(txn);
 	if (rc == EIO && disk_is_full(l->dir, wanted))
 		rc = ENOSPC;
-	return rc ? failed(e, rc, "commit") : 0;
+	return rc ? lmdb_failed(e, rc, "commit") : 0;
 }
 
-static int lmdb_recover(struct store_backend *b, uint64_t *ret_revision,
-			struct err *e)
+static bool only_removes(struct object_bytes **v, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (!v[i]->deleted)
+			return false;
+	return true;
+}
+
+static int lmdb_commit(struct store_backend *b, struct object_bytes **v,
+		       size_t nr, const uint64_t *dead, size_t nr_dead,
+		       uint64_t compacted, uint64_t revision, struct err *e)
 {
 	struct lmdb *l = lmdb_of(b);
-	uint64_t newest = 0, meta_newest = 0;
-	MDB_cursor *cur;
-	MDB_val key, val;
-	MDB_txn *txn;
-	int rc, r;
+	int r;
 
+	l->batch++;
+	if (!l->env)
+		return err_set(e, -EUNATCH, "store: the disk failed before");
+	r = commit_once(l, v, nr, dead, nr_dead, compacted, revision, e);
+	/* Deleting is the way out of a full disk, so it must have room. */
+	if (r == -ENOSPC && only_removes(v, nr) && lmdb_ballast_drop(l))
+		r = commit_once(l, v, nr, dead, nr_dead, compacted, revision,
+				e);
+	if (r < 0 && r != -EUNATCH && is_broken(l)) {
+		bool happened = false;
+
+		if (lmdb_settle(b, &happened, NULL))
+			r = -EUNATCH;
+		else if (happened)
+			r = 0;
+	}
+	if (r == 0)
+		lmdb_tidy_dead(l, dead, nr_dead);
+	return r;
+}
+
+static int last_batch(struct lmdb *l, uint64_t *ret, struct err *e)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+	if (rc)
+		return lmdb_failed(e, rc, "begin");
+	rc = lmdb_meta_get(txn, l->meta, "batch", ret);
+	mdb_txn_abort(txn);
+	return rc && rc != MDB_NOTFOUND ? lmdb_failed(e, rc, "read meta") : 0;
+}
+
+/*
+ * What the failed commit left may be in the page cache and not on the disk, so
+ * nothing is believed before one more transaction is durable: it writes both
+ * the meta page and, before it, everything else that is dirty.
+ */
+static int make_sure(struct lmdb *l, struct err *e)
+{
+	uint64_t sure = 0;
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_env_sync(l->env, 1);
+	if (!rc)
+		rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+	if (rc)
+		return lmdb_failed(e, rc, "sync");
+	(void)lmdb_meta_get(txn, l->meta, "sure", &sure); /* or 0 */
+	rc = lmdb_meta_put(txn, l->meta, "sure", sure + 1);
+	if (rc)
+		mdb_txn_abort(txn);
+	else
+		rc = mdb_txn_commit(txn);
+	return rc ? lmdb_failed(e, rc, "sync") : 0;
+}
+
+static int lmdb_settle(struct store_backend *b, bool *ret_happened,
+		       struct err *e)
+{
+	struct lmdb *l = lmdb_of(b);
+	uint64_t batch = 0;
+	int r;
+
+	lmdb_tidy_stop(l);
+	pthread_mutex_lock(&l->job);
 	if (l->env)
 		mdb_env_close(l->env);
 	l->env = NULL;
-	r = open_env(l, e);
+	r = lmdb_open(l, e);
+	if (r == 0)
+		r = make_sure(l, e);
+	if (r == 0)
+		r = last_batch(l, &batch, e);
+	if (r < 0 && l->env) {
+		mdb_env_close(l->env);
+		l->env = NULL;
+	}
+	pthread_mutex_unlock(&l->job);
 	if (r < 0)
 		return r;
-	rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
-	if (rc)
-		return failed(e, rc, "begin");
-	(void)meta_get(l, txn, "revision", &meta_newest); /* absent: zero */
-	rc = mdb_cursor_open(txn, l->log, &cur);
-	if (!rc) {
-		rc = mdb_cursor_get(cur, &key, &val, MDB_LAST);
-		if (!rc)
-			memcpy(&newest, key.mv_data, sizeof(newest));
-		mdb_cursor_close(cur);
-	}
-	mdb_txn_abort(txn);
-	if (rc && rc != MDB_NOTFOUND)
-		return failed(e, rc, "read");
-	*ret_revision = newest > meta_newest ? newest : meta_newest;
+	*ret_happened = batch == l->batch;
 	return 0;
 }
 
-static int lmdb_backup(struct store_backend *b, const char *dir, struct err *e)
+/* What an unsettled commit turned out to have written. */
+static int lmdb_tail(struct store_backend *b, uint64_t after, bool force,
+		     backend_record fn, void *arg, uint64_t *ret_revision,
+		     struct err *e)
 {
-	auto_free char *data = str_printf("%s/data.mdb", dir);
-	int r, rc;
+	struct lmdb *l = lmdb_of(b);
+	uint64_t from = after + 1;
+	MDB_val key = { sizeof(from), &from }, val;
+	MDB_cursor *cur;
+	MDB_txn *txn;
+	int rc, r = 0;
 
-	if (!data)
-		return err_set(e, -ENOMEM, "backup: out of memory");
-	r = fs_mkdirs(dir, 0700, e);
+	if (!force)
+		return 0;
+	rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+	if (rc)
+		return lmdb_failed(e, rc, "begin");
+	rc = mdb_cursor_open(txn, l->log, &cur);
+	if (rc) {
+		mdb_txn_abort(txn);
+		return lmdb_failed(e, rc, "read");
+	}
+	for (rc = mdb_cursor_get(cur, &key, &val, MDB_SET_RANGE); !rc && !r;
+	     rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT)) {
+		struct object_bytes *o = NULL;
+
+		memcpy(&from, key.mv_data, sizeof(from));
+		r = record_decode(val.mv_data, val.mv_size, from, b->keys,
+				  l->dir, &o, e);
+		if (!r)
+			r = fn(arg, o);
+		*ret_revision = from;
+	}
+	mdb_cursor_close(cur);
+	mdb_txn_abort(txn);
+	return r || rc == MDB_NOTFOUND ? r : lmdb_failed(e, rc, "read");
+}
+
+int lmdb_write_folder(const char *dir, struct store_keys *keys,
+		      struct object_bytes **v, size_t nr, uint64_t revision,
+		      struct err *e)
+{
+	MDB_env *env = NULL;
+	MDB_dbi log, meta;
+	MDB_txn *txn = NULL;
+	size_t i = 0;
+	int rc = 0, r;
+
+	r = lmdb_env_open(dir, MDB_NOSYNC, 0, &env, &log, &meta, e);
 	if (r < 0)
-		return err_wrap(e, r, "backup");
-	if (fs_exists(AT_FDCWD, data))
-		return err_set(e, -EEXIST,
-			       "backup: %s holds a store already; name a "
-			       "folder that is empty or missing",
-			       dir);
-	rc = mdb_env_copy2(lmdb_of(b)->env, dir, MDB_CP_COMPACT);
-	return rc ? failed(e, rc, "backup") : 0;
+		return r;
+	do {
+		rc = mdb_txn_begin(env, NULL, 0, &txn);
+		if (rc)
+			break;
+		for (size_t n = 0; !rc && i < nr && n < 4096; n++)
+			rc = put_record(txn, log, keys, v[i++]);
+		if (!rc)
+			rc = lmdb_meta_put(txn, meta, "compacted", revision);
+		if (!rc)
+			rc = lmdb_meta_put(txn, meta, "revision", revision);
+		if (rc)
+			mdb_txn_abort(txn);
+		else
+			rc = mdb_txn_commit(txn);
+	} while (!rc && i < nr);
+	if (!rc)
+		rc = mdb_env_sync(env, 1);
+	if (rc == EIO && disk_is_full(dir, 1 << 20))
+		rc = ENOSPC;
+	mdb_env_close(env);
+	return rc ? lmdb_failed(e, rc, dir) : 0;
+}
+
+/* Some thousand records a transaction, so that commits get their turn. */
+static int reencrypt_some(struct lmdb *l, uint64_t *at, uint64_t *ret_nr,
+			  struct err *e)
+{
+	MDB_val key = { sizeof(*at), at }, val;
+	MDB_cursor *cur = NULL;
+	MDB_txn *txn;
+	size_t looked = 0;
+	uint64_t nr = 0;
+	int rc, r = 0;
+
+	rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+	if (rc)
+		return lmdb_failed(e, rc, "begin");
+	rc = mdb_cursor_open(txn, l->log, &cur);
+	if (!rc)
+		rc = mdb_cursor_get(cur, &key, &val, MDB_SET_RANGE);
+	for (; !rc && !r && looked < 2000; looked++) {
+		struct object_bytes *o = NULL;
+		auto_free void *rec = NULL;
+
+		memcpy(at, key.mv_data, sizeof(*at));
+		if (!record_is_current(val.mv_data, val.mv_size,
+				       l->base.keys)) {
+			r = record_decode(val.mv_data, val.mv_size, *at,
+					  l->base.keys, l->dir, &o, e);
+			if (r < 0)
+				break;
+			val.mv_size = record_size(o, l->base.keys);
+			rec = malloc(val.mv_size);
+			if (!rec || record_encode(o, l->base.keys, rec))
+				rc = ENOMEM;
+			object_unref(o);
+			key = (MDB_val){ sizeof(*at), at };
+			val.mv_data = rec;
+			if (!rc)
+				rc = mdb_cursor_put(cur, &key, &val,
+						    MDB_CURRENT);
+			nr++;
+		}
+		++*at;
+		if (!rc)
+			rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT);
+	}
+	if (cur)
+		mdb_cursor_close(cur);
+	if (r < 0 || (rc && rc != MDB_NOTFOUND)) {
+		mdb_txn_abort(txn);
+		return r < 0 ? r : lmdb_failed(e, rc, "re-encrypt");
+	}
+	r = rc == MDB_NOTFOUND ? 0 : 1;
+	rc = mdb_txn_commit(txn);
+	if (rc)
+		return lmdb_failed(e, rc, "re-encrypt");
+	*ret_nr += nr;
+	return r;
+}
+
+static int lmdb_reencrypt(struct store_backend *b, uint64_t *ret_nr,
+			  struct err *e)
+{
+	struct lmdb *l = lmdb_of(b);
+	uint64_t at = 0;
+	int r = 1;
+
+	*ret_nr = 0;
+	pthread_mutex_lock(&l->job);
+	l->tidy.spoiled = true; /* a copy of what is rewritten now */
+	while (r > 0)
+		r = l->env ? reencrypt_some(l, &at, ret_nr, e)
+			   : err_set(e, -EIO, "store: the disk failed");
+	pthread_mutex_unlock(&l->job);
+	return r;
 }
 
 static uint64_t lmdb_file_bytes(struct store_backend *b)
@@ -397,10 +572,13 @@ static void lmdb_close(struct store_backend *b)
 {
 	struct lmdb *l = lmdb_of(b);
 
+	lmdb_tidy_stop(l);
 	if (l->env)
 		mdb_env_close(l->env);
 	if (l->lock_fd >= 0)
 		close(l->lock_fd);
+	pthread_mutex_destroy(&l->job);
+	free(l->tidy.dead);
 	free(l->dir);
 	free(l);
 }
@@ -408,8 +586,10 @@ static void lmdb_close(struct store_backend *b)
 static const struct store_backend_ops lmdb_ops = {
 	.load = lmdb_load,
 	.commit = lmdb_commit,
-	.recover = lmdb_recover,
-	.backup = lmdb_backup,
+	.settle = lmdb_settle,
+	.tail = lmdb_tail,
+	.tidy = lmdb_tidy,
+	.reencrypt = lmdb_reencrypt,
 	.file_bytes = lmdb_file_bytes,
 	.close = lmdb_close,
 };
@@ -441,13 +621,23 @@ int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
 		return err_set(e, -ENOMEM, "store: out of memory");
 	l->base.ops = &lmdb_ops;
 	l->lock_fd = -EBADF;
+	pthread_mutex_init(&l->job, NULL);
 	l->map_bytes = opts->map_bytes ? opts->map_bytes : MAP_BYTES;
 	l->dir = strdup(opts->dir);
 	r = l->dir ? fs_mkdirs(l->dir, 0700, e) : -ENOMEM;
 	if (r == 0)
 		r = take_lock(l, e);
 	if (r == 0)
-		r = open_env(l, e);
+		r = create(l, e);
+	if (r == 0)
+		r = lmdb_open(l, e);
+	if (r < 0) {
+		lmdb_close(&l->base);
+		return r;
+	}
+	lmdb_ballast_make(l);
+	/* A number for each commit, which none before had. */
+	r = last_batch(l, &l->batch, e);
 	if (r < 0) {
 		lmdb_close(&l->base);
 		return r;

@@ -4,8 +4,7 @@
 
 #include "controlplane/store/internal.h"
 
-static struct object_bytes *object_alloc(size_t len, size_t tags_len,
-					 size_t key_len)
+struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len)
 {
 	struct object_bytes *o;
 

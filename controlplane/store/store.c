@@ -8,56 +8,14 @@
 #define HISTORY_BYTES (16u << 20)
 #define HISTORY_S     300
 
-/* One record from the disk, oldest first. */
-static int load_record(void *arg, struct object_bytes *o)
-{
-	struct store *s = arg;
-	struct entry *en = index_find_or_add(&s->index, o->key, o->key_len);
-	struct object_bytes *prev;
-
-	if (!en) {
-		object_unref(o);
-		return -ENOMEM;
-	}
-	prev = en->head && !en->head->deleted ? en->head : NULL;
-	if (prev) {
-		s->live_objects--;
-		s->live_bytes -= prev->len;
-	}
-	if (!o->deleted) {
-		s->live_objects++;
-		s->live_bytes += o->len;
-	}
-	o->older = en->head;
-	en->head = o;
-	if (o->revision <= s->compacted)
-		return 0;
-	return history_add(&s->history,
-			   (struct store_event){ object_ref(o),
-						 object_ref(prev) });
-}
-
-static int load(struct store *s, struct err *e)
-{
-	uint64_t revision = 0;
-	int r;
-
-	r = s->backend->ops->load(s->backend, load_record, s, &revision,
-				  &s->compacted, e);
-	if (r < 0)
-		return r;
-	/* Revision 0 means "none" to clients: the first change is 2. */
-	atomic_store(&s->revision, revision ? revision : 1);
-	s->fanned = revision ? revision : 1;
-	return 0;
-}
-
 static void store_destroy(struct store *s)
 {
 	if (s->backend)
 		s->backend->ops->close(s->backend);
+	store_keys_free(s->keys);
 	history_clear(&s->history);
 	index_clear(&s->index);
+	free(s->ttl);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->hub);
 	pthread_mutex_destroy(&s->queue_lock);
@@ -84,6 +42,37 @@ static int start_writer(struct store *s, struct err *e)
 	return err_set(e, -ENOMEM, "store: out of memory");
 }
 
+/* The back end has news; from its threads. */
+static void poke(void *arg)
+{
+	struct store *s = arg;
+
+	pthread_mutex_lock(&s->queue_lock);
+	s->poked = true;
+	pthread_cond_broadcast(&s->queue_cond);
+	pthread_mutex_unlock(&s->queue_lock);
+}
+
+static int open_backend(struct store *s, const struct store_opts *opts,
+			struct err *e)
+{
+	int r = 0;
+
+	if (opts->key_file)
+		r = store_keys_open(opts->key_file, opts->create_key_file,
+				    &s->keys, e);
+	if (r == 0 && opts->etcd)
+		r = etcd_backend_open(opts, &s->backend, e);
+	else if (r == 0)
+		r = lmdb_backend_open(opts, &s->backend, e);
+	if (r < 0)
+		return r;
+	s->backend->keys = s->keys;
+	s->backend->wake_arg = s;
+	s->backend->wake = poke;
+	return 0;
+}
+
 int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
@@ -104,9 +93,9 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 		opts->history_bytes ? opts->history_bytes : HISTORY_BYTES;
 	s->history_s = opts->history_s ? opts->history_s : HISTORY_S;
 
-	r = lmdb_backend_open(opts, &s->backend, e);
+	r = open_backend(s, opts, e);
 	if (r == 0)
-		r = load(s, e);
+		r = store_load(s, e);
 	if (r == 0)
 		r = start_writer(s, e);
 	if (r < 0) {
@@ -172,6 +161,15 @@ static int list_add(struct store_list *l, size_t *size, struct object_bytes *o)
 	return 0;
 }
 
+/* What a prefix that does not end in '/' names is one key: "t1" must not show
+ * what is in "t10". */
+static bool in_prefix(const struct entry *en, const char *prefix, size_t len)
+{
+	if (strncmp(en->key, prefix, len) != 0)
+		return false;
+	return !len || prefix[len - 1] == '/' || en->key_len == len;
+}
+
 static int list_locked(struct store *s, const struct store_range *r,
 		       struct store_list *l, struct err *e)
 {
@@ -194,8 +192,7 @@ static int list_locked(struct store *s, const struct store_range *r,
 	en = index_seek(&s->index, r->after ? r->after : r->prefix);
 	if (en && r->after && strcmp(en->key, r->after) == 0)
 		en = entry_next(en);
-	for (; en && strncmp(en->key, r->prefix, len) == 0;
-	     en = entry_next(en)) {
+	for (; en && in_prefix(en, r->prefix, len); en = entry_next(en)) {
 		struct object_bytes *o = entry_at(en, at);
 
 		if (!o || (r->match && !r->match(o, r->arg)))
@@ -241,7 +238,7 @@ size_t store_count(struct store *s, const char *prefix)
 	pthread_rwlock_rdlock(&s->lock);
 	at = atomic_load(&s->revision);
 	for (struct entry *en = index_seek(&s->index, prefix);
-	     en && strncmp(en->key, prefix, len) == 0; en = entry_next(en))
+	     en && in_prefix(en, prefix, len); en = entry_next(en))
 		nr += entry_at(en, at) != NULL;
 	pthread_rwlock_unlock(&s->lock);
 	return nr;
@@ -320,9 +317,16 @@ int store_compact(struct store *s, uint64_t revision, struct err *e)
 	return 0;
 }
 
-int store_backup(struct store *s, const char *dir, struct err *e)
+bool store_is_shared(const struct store *s)
 {
-	return s->backend->ops->backup(s->backend, dir, e);
+	return s->backend->ops->shared;
+}
+
+int store_sync(struct store *s, struct err *e)
+{
+	struct store_txn barrier = { 0 };
+
+	return store_is_shared(s) ? store_commit(s, &barrier, e) : 0;
 }
 
 void store_stats(struct store *s, struct store_stats *ret)
@@ -339,6 +343,8 @@ void store_stats(struct store *s, struct store_stats *ret)
 	ret->commits = atomic_load(&s->commits);
 	ret->changes = atomic_load(&s->changes);
 	ret->failed_commits = atomic_load(&s->failed_commits);
+	ret->expired = atomic_load(&s->expired);
+	ret->tidied = atomic_load(&s->tidied);
 	ret->file_bytes = s->backend->ops->file_bytes(s->backend);
 	pthread_mutex_lock(&s->hub);
 	ret->watchers = s->nr_watchers;

@@ -14,8 +14,8 @@
  * <group>/<resource>/<tenant>/<namespace>/<name>, with empty segments where a
  * scope does not apply: a tenant's part of a resource is one prefix.
  *
- * All functions may be called from any thread. The back end (LMDB now) sits
- * behind struct store_backend in internal.h.
+ * Two back ends: LMDB in a folder, and etcd. All functions may be called from
+ * any thread.
  */
 #ifndef CONTROLPLANE_STORE_STORE_H
 #define CONTROLPLANE_STORE_STORE_H
@@ -50,10 +50,11 @@ struct object_bytes {
 	uint32_t rv_off; /* where the revision's digits begin, or STORE_NO_RV */
 	uint16_t key_len;
 	uint8_t rv_len;
-	bool deleted;       /* the last state of an object that is gone */
-	uint64_t revision;  /* of this version */
-	uint64_t created;   /* revision at which the object was created */
-	uint64_t stored_ms; /* wall clock when it was committed */
+	bool deleted;        /* the last state of an object that is gone */
+	uint64_t revision;   /* of this version */
+	uint64_t created;    /* revision at which the object was created */
+	uint64_t stored_ms;  /* wall clock when it was committed */
+	uint64_t expires_ms; /* wall clock when it goes by itself; 0: never */
 	struct object_bytes *older; /* the store's own; not for readers */
 	const char *key;            /* NUL-terminated */
 	const char *tags;
@@ -73,9 +74,15 @@ const char *object_tag(const struct object_bytes *o, const char *name);
 
 struct store;
 
+struct store_etcd; /* see admin.h */
+
 struct store_opts {
-	const char *dir;    /* created when missing; one process at a time */
-	uint64_t map_bytes; /* ceiling of the file; 0: 64 GiB (sparse) */
+	const char *dir; /* created when missing; one process at a time */
+	const struct store_etcd *etcd; /* not in @dir but there; borrowed */
+	/* Encryption at rest: a key file (see keys.h); NULL: not encrypted. */
+	const char *key_file;
+	bool create_key_file;   /* when it is missing */
+	uint64_t map_bytes;     /* ceiling of the file; 0: 64 GiB (sparse) */
 	uint64_t history_bytes; /* least history kept; 0: 16 MiB. The most is
 				 * this or as much as the live data */
 	uint32_t history_s;     /* history older than this goes; 0: 300 s */
@@ -98,6 +105,17 @@ int store_open(const struct store_opts *opts, struct store **ret,
 void store_close(struct store *s);
 DEFINE_AUTO_PTR(store, store_close)
 
+/*
+ * Wait until memory shows everything that any process had been told was done
+ * when this was called. Needed before a read that must not be stale when
+ * several processes share a store; at once in the embedded one. 0, or
+ * -ETIMEDOUT, -EHOSTUNREACH: what is in memory may be old.
+ */
+int store_sync(struct store *s, struct err *e);
+
+/* Several processes may write this store (etcd). */
+bool store_is_shared(const struct store *s);
+
 /* The newest acknowledged revision, and the oldest a list may ask for. */
 uint64_t store_revision(struct store *s);
 uint64_t store_compacted(struct store *s);
@@ -106,7 +124,7 @@ uint64_t store_compacted(struct store *s);
 struct object_bytes *store_get(struct store *s, const char *key);
 
 struct store_range {
-	const char *prefix; /* borrowed */
+	const char *prefix; /* "", ends in '/', or a whole key; borrowed */
 	const char *after;  /* go on behind this key; NULL: from the start */
 	uint64_t revision;  /* snapshot to read; 0: the newest */
 	size_t limit;       /* 0: all */
@@ -158,6 +176,9 @@ struct store_op {
 	uint32_t rv_off; /* the revision's digits are inserted here */
 	const char *tags;
 	uint32_t tags_len;
+	/* Deleted by the store this long after its commit; 0: never. Each put
+	 * says it anew. */
+	uint64_t ttl_ms;
 	/* Set on success: the new version (the last state for a remove). On a
 	 * failed condition of this op: the version found, or NULL. Owned by
 	 * the caller. */
@@ -165,7 +186,9 @@ struct store_op {
 };
 
 /*
- * A transaction: all of its changes or none. Submitted from one thread, and
+ * A transaction: all of its changes or none. One without any is a barrier: done
+ * once memory shows what was there when it was submitted, see store_sync().
+ * Submitted from one thread, and
  * @done is called from the store's writer thread: it should only pass on.
  */
 struct store_txn {
@@ -174,7 +197,8 @@ struct store_txn {
 	void (*done)(struct store_txn *txn);
 	void *arg;
 	int result; /* 0, -EEXIST, -ENOENT, -ESTALE (other revision),
-		     * -ENOSPC, -EIO, -EINVAL, -ESHUTDOWN */
+		     * -ENOSPC, -EINVAL, -ESHUTDOWN: nothing was changed;
+		     * -EIO, -ETIMEDOUT: nobody knows, read it again */
 	struct err err;
 	uint64_t revision;      /* of the last change, on success */
 	struct store_txn *next; /* the store's */
@@ -231,16 +255,14 @@ void store_event_clear(struct store_event *ev);
 /* Forget history up to @revision. -ERANGE beyond the newest. */
 int store_compact(struct store *s, uint64_t revision, struct err *e);
 
-/* Write a consistent copy of the store, while it runs, as a new store folder
- * @dir (which must be empty or missing). */
-int store_backup(struct store *s, const char *dir, struct err *e);
-
 struct store_stats {
 	uint64_t revision, compacted;
 	uint64_t live_objects, live_bytes;
 	uint64_t history_events, history_bytes;
 	uint64_t commits, changes, failed_commits;
 	uint64_t file_bytes;
+	uint64_t expired; /* objects deleted because their time was up */
+	uint64_t tidied;  /* times the file was made smaller */
 	uint64_t watchers;
 };
 

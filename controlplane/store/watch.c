@@ -160,6 +160,15 @@ void watch_fan_out(struct store *s, size_t nr)
 	pthread_mutex_unlock(&s->hub);
 }
 
+void watch_cut_all(struct store *s)
+{
+	for (size_t i = 0; i < TOPICS; i++)
+		for (struct store_watch *w = s->topics[i]; w; w = w->next) {
+			w->live = false;
+			wake(w);
+		}
+}
+
 int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
 		     void (*notify)(void *arg), void *arg,
 		     struct store_watch **ret, struct err *e)

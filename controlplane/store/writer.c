@@ -7,7 +7,12 @@
  *
  * New versions enter the index before they are durable: readers do not see
  * them, since they look no further than the published revision. A commit that
- * fails takes them out again.
+ * fails takes them out again; one that lost to another process is done again
+ * on top of what that one wrote.
+ *
+ * A commit whose outcome is not known leaves the store unsettled: nothing is
+ * written until the back end has said what is durable, and that no late write
+ * can change it.
  */
 #include <time.h>
 
@@ -15,20 +20,27 @@
 
 #define BATCH_OPS   4096
 #define BATCH_BYTES (16u << 20)
-#define DEAD_MAX    4096 /* revisions dropped with one commit */
-#define TICK_S      5    /* how often an idle store looks at its history */
+#define DEAD_MAX    4096  /* revisions dropped with one commit */
+#define TICK_MS     5000  /* how often an idle store looks at its history */
+#define EXPIRE_MAX  256   /* objects whose time is up, per batch */
+#define AGAIN_MS    10000 /* how long a batch goes on losing to others */
 
 struct batch {
 	struct store_txn *txns, **tail; /* in order, with their results */
 	struct store_event *events;
 	struct object_bytes **objs;
 	size_t nr;
-	size_t bytes;
 	uint64_t revision; /* last one given out */
 	uint64_t *dead;
 	size_t nr_dead;
 	size_t pops; /* history events that go with @dead */
 	uint64_t compacted;
+	bool barrier; /* somebody waits for what others have written */
+	struct store_txn *expire; /* our own, EXPIRE_MAX of them */
+	struct store_op *expire_ops;
+	struct object_bytes **expired;
+	size_t nr_expired;
+	uint64_t expire_again_ms; /* not before: the last try failed */
 };
 
 uint64_t now_ms(void)
@@ -36,6 +48,14 @@ uint64_t now_ms(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static uint64_t mono_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
@@ -125,12 +145,13 @@ static int apply_op(struct store *s, struct batch *b, struct store_op *op)
 	o->deleted = op->remove;
 	o->created = cur ? cur->created : o->revision;
 	o->stored_ms = now_ms();
+	if (op->ttl_ms && !op->remove)
+		o->expires_ms = o->stored_ms + op->ttl_ms;
 	o->older = en->head;
 	en->head = o;
 	b->events[b->nr].obj = o;
 	b->events[b->nr].prev = cur;
 	b->objs[b->nr++] = o;
-	b->bytes += o->len;
 	b->revision++;
 	op->ret = object_ref(o);
 	return 0;
@@ -168,6 +189,8 @@ static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 	}
 	txn->result = r;
 	if (r < 0) {
+		/* On what its refusal rests; see fail_batch(). */
+		txn->revision = start ? b->revision : 0;
 		drop_results(txn, atomic_load(&s->revision));
 		while (b->nr > start) {
 			undo_op(s, b->objs[--b->nr]);
@@ -178,10 +201,13 @@ static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 	txn->revision = b->revision;
 }
 
-static size_t take_batch(struct store *s, struct batch *b)
+static void take_batch(struct store *s, struct batch *b)
 {
 	size_t ops = 0, bytes = 0;
 
+	b->txns = NULL;
+	b->tail = &b->txns;
+	b->barrier = false;
 	while (s->queue && ops < BATCH_OPS && bytes < BATCH_BYTES) {
 		struct store_txn *txn = s->queue;
 
@@ -194,73 +220,59 @@ static size_t take_batch(struct store *s, struct batch *b)
 		*b->tail = txn;
 		b->tail = &txn->next;
 		ops += txn->nr_ops;
+		b->barrier |= !txn->nr_ops;
 		for (size_t i = 0; i < txn->nr_ops; i++)
 			bytes += txn->ops[i].len;
 	}
-	return ops;
 }
 
-/* Which history goes now: what store_compact() asked for, what is too old,
- * and what exceeds the room. */
-static void plan_compaction(struct store *s, struct batch *b, uint64_t asked)
+/* --- objects whose time is up --- */
+
+static void expire_done(struct store_txn *txn)
 {
-	uint64_t room = s->live_bytes;
-	uint64_t old = now_ms() - (uint64_t)s->history_s * 1000;
-	uint64_t bytes = s->history.bytes;
+	struct batch *b = txn->arg;
 
-	if (room < s->history_min)
-		room = s->history_min;
-	b->compacted = s->compacted;
-	while (b->pops < s->history.nr && b->nr_dead + 2 < DEAD_MAX) {
-		const struct store_event *ev = history_at(&s->history, b->pops);
-		const struct object_bytes *o = ev->obj;
+	object_unref(txn->ops[0].ret);
+	/* Somebody was faster: what is there now has an end of its own. */
+	if (txn->result < 0 && txn->result != -ENOENT && txn->result != -ESTALE)
+		b->expire_again_ms = mono_ms() + TICK_MS;
+}
 
-		if (o->revision > asked && bytes <= room && o->stored_ms >= old)
+static void add_expired(struct store *s, struct batch *b)
+{
+	uint64_t now = now_ms();
+
+	b->nr_expired = 0;
+	if (!s->nr_ttl || s->ttl[0].expires_ms > now ||
+	    mono_ms() < b->expire_again_ms)
+		return;
+	/* Walks the heap's upper part: all of it that is due, children of what
+	 * is not due cannot be. */
+	for (size_t i = 0; i < s->nr_ttl && b->nr_expired < EXPIRE_MAX; i++) {
+		struct store_txn *txn = &b->expire[b->nr_expired];
+		struct store_op *op = &b->expire_ops[b->nr_expired];
+		struct object_bytes *o = s->ttl[i].entry->head;
+
+		if (s->ttl[i].expires_ms > now)
+			continue;
+		if (i > 64 * EXPIRE_MAX)
 			break;
-		if (ev->prev) {
-			b->dead[b->nr_dead++] = ev->prev->revision;
-			bytes -= sizeof(*ev->prev) + ev->prev->len;
-		}
-		if (o->deleted) {
-			b->dead[b->nr_dead++] = o->revision;
-			bytes -= sizeof(*o) + o->len;
-		}
-		b->compacted = o->revision;
-		b->pops++;
-	}
-	/* Being looked at costs nothing on the disk; only a change does. */
-	if (!b->nr_dead && b->compacted < asked)
-		b->compacted = asked;
-}
-
-/* Drop the versions of one event that nobody can ask for any more. */
-static void forget(struct store *s, const struct store_event *ev)
-{
-	struct entry *en = index_find(&s->index, ev->obj->key);
-	struct object_bytes *o, *older;
-
-	if (!en)
-		return;
-	for (o = en->head; o && o != ev->obj; o = o->older)
-		;
-	if (!o)
-		return;
-	older = o->older;
-	o->older = NULL;
-	while (older) {
-		struct object_bytes *next = older->older;
-
-		object_unref(older);
-		older = next;
-	}
-	if (o->deleted && en->head == o) {
-		en->head = NULL;
-		index_del(&s->index, en->key);
-		object_unref(o);
+		b->expired[b->nr_expired++] = object_ref(o);
+		*op = (struct store_op){ .key = o->key,
+					 .remove = true,
+					 .expect = STORE_MATCH,
+					 .revision = o->revision };
+		*txn = (struct store_txn){
+			.ops = op, .nr_ops = 1, .done = expire_done, .arg = b
+		};
+		*b->tail = txn;
+		b->tail = &txn->next;
 	}
 }
 
-static void count(struct store *s, const struct store_event *ev)
+/* --- a batch --- */
+
+void store_count_event(struct store *s, const struct store_event *ev)
 {
 	if (ev->prev) {
 		s->live_objects--;
@@ -270,6 +282,8 @@ static void count(struct store *s, const struct store_event *ev)
 		s->live_objects++;
 		s->live_bytes += ev->obj->len;
 	}
+	if (ev->obj->expires_ms || (ev->prev && ev->prev->expires_ms))
+		ttl_update(s, index_find(&s->index, ev->obj->key));
 }
 
 static void publish(struct store *s, struct batch *b)
@@ -278,14 +292,14 @@ static void publish(struct store *s, struct batch *b)
 	for (size_t i = 0; i < b->nr; i++) {
 		struct store_event ev = b->events[i];
 
-		count(s, &ev);
+		store_count_event(s, &ev);
 		object_ref(ev.obj);
 		object_ref(ev.prev);
 		/* Room was made in advance: it cannot fail here. */
 		(void)history_add(&s->history, ev);
 	}
 	for (size_t i = 0; i < b->pops; i++) {
-		forget(s, history_at(&s->history, 0));
+		history_forget(s, history_at(&s->history, 0));
 		history_pop(&s->history);
 	}
 	s->compacted = b->compacted;
@@ -295,15 +309,25 @@ static void publish(struct store *s, struct batch *b)
 		watch_fan_out(s, b->nr);
 }
 
-static void roll_back(struct store *s, struct batch *b, int r,
-		      const struct err *e)
+/* Take the versions of a batch out of the index again. */
+static void undo_batch(struct store *s, struct batch *b)
 {
 	pthread_rwlock_wrlock(&s->lock);
 	while (b->nr)
 		undo_op(s, b->objs[--b->nr]);
 	pthread_rwlock_unlock(&s->lock);
+}
+
+/* Nothing of the batch has been done (or nobody knows: @r is -EIO or
+ * -ETIMEDOUT): those who were to get a result get @r. */
+static void fail_batch(struct store *s, struct batch *b, int r,
+		       const struct err *e)
+{
+	undo_batch(s, b);
 	for (struct store_txn *t = b->txns; t; t = t->next) {
-		if (t->result < 0)
+		/* A refusal stands, unless it may rest on a change that has
+		 * just been undone. */
+		if (t->result < 0 && (t->result == -EINVAL || !t->revision))
 			continue;
 		for (size_t i = 0; i < t->nr_ops; i++) {
 			object_unref(t->ops[i].ret);
@@ -315,69 +339,98 @@ static void roll_back(struct store *s, struct batch *b, int r,
 	atomic_fetch_add(&s->failed_commits, 1);
 }
 
-/* The history ring must not fail to grow once the batch is durable. */
-static int reserve_history(struct store *s, size_t nr)
+/* Before anything is written: know what is there. */
+static int settle(struct store *s, bool force, struct err *e)
 {
-	struct history *h = &s->history;
-	struct store_event *v;
-	size_t size = h->size ? h->size : 1024;
+	bool happened;
+	int r = 0;
 
-	while (size < h->nr + nr)
-		size *= 2;
-	if (size == h->size)
-		return 0;
-	v = calloc(size, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	for (size_t i = 0; i < h->nr; i++)
-		v[i] = *history_at(h, i);
-	pthread_rwlock_wrlock(&s->lock);
-	free(h->v);
-	h->v = v;
-	h->size = size;
-	h->head = 0;
-	pthread_rwlock_unlock(&s->lock);
-	return 0;
+	if (s->unsettled)
+		r = s->backend->ops->settle(s->backend, &happened, e);
+	if (r == 0)
+		r = store_follow(s, force || s->unsettled, e);
+	if (r == 0)
+		s->unsettled = false;
+	return r;
 }
 
 static int make_durable(struct store *s, struct batch *b, struct err *e)
 {
 	struct store_backend *be = s->backend;
-	uint64_t durable = 0;
-	int r = reserve_history(s, b->nr);
+	bool happened = false;
+	struct err why = { 0 };
+	int r, res;
 
-	if (r < 0)
-		return err_set(e, r, "store: out of memory");
 	if (!b->nr && !b->nr_dead)
 		return 0;
+	if (history_reserve(s, b->nr) || ttl_reserve(s, b->nr))
+		return err_set(e, -ENOMEM, "store: out of memory");
 	r = be->ops->commit(be, b->objs, b->nr, b->dead, b->nr_dead,
 			    b->compacted, b->revision, e);
 	if (r != -EUNATCH)
 		return r;
-	/* The disk failed in the act: what is there now, decides. */
-	r = be->ops->recover(be, &durable, e);
-	if (r < 0)
-		return err_wrap(e, -EIO, "the disk failed");
-	if (b->nr && durable == b->revision)
+	/* It failed in the act: what is there now, decides. */
+	r = e->code == -ETIMEDOUT ? -ETIMEDOUT : -EIO;
+	res = be->ops->settle(be, &happened, &why);
+	if (res < 0) {
+		s->unsettled = true;
+		return err_wrap(e, r, "it is not known whether this was done");
+	}
+	if (happened)
 		return 0;
-	return err_set(e, -EIO, "store: the disk failed, nothing was changed");
+	/* That is certain, unlike the code's usual meaning. */
+	return err_wrap(e, r, "nothing was changed");
 }
 
-static void run_batch(struct store *s, struct batch *b, uint64_t asked)
+static int try_batch(struct store *s, struct batch *b, uint64_t asked,
+		     struct err *e)
 {
-	struct store_txn *t, *next;
-	struct err e = { 0 };
-	int r;
+	struct store_txn *t;
+	int r = settle(s, b->barrier, e);
 
+	if (r < 0) {
+		for (t = b->txns; t; t = t->next)
+			t->result = 0;
+		b->nr = 0;
+		return r;
+	}
+	b->nr = b->nr_dead = 0;
 	b->revision = atomic_load(&s->revision);
 	pthread_rwlock_wrlock(&s->lock);
 	for (t = b->txns; t; t = t->next)
 		apply_txn(s, b, t);
 	pthread_rwlock_unlock(&s->lock);
-	plan_compaction(s, b, asked);
-	r = make_durable(s, b, &e);
+	b->pops = compaction_plan(s, asked, b->dead, &b->nr_dead, DEAD_MAX,
+				  &b->compacted);
+	return make_durable(s, b, e);
+}
+
+/* Lost to another process: the same again on top of what it wrote. */
+static void again(struct store *s, struct batch *b)
+{
+	undo_batch(s, b);
+	for (struct store_txn *t = b->txns; t; t = t->next) {
+		for (size_t i = 0; i < t->nr_ops; i++) {
+			object_unref(t->ops[i].ret);
+			t->ops[i].ret = NULL;
+		}
+		t->err = (struct err){ 0 };
+	}
+}
+
+static void run_batch(struct store *s, struct batch *b, uint64_t asked)
+{
+	uint64_t until = mono_ms() + AGAIN_MS;
+	struct store_txn *t, *next;
+	struct err e = { 0 };
+	int r;
+
+	while ((r = try_batch(s, b, asked, &e)) == -EAGAIN && mono_ms() < until)
+		again(s, b);
+	if (r == -EAGAIN)
+		r = err_wrap(&e, -EBUSY, "others write all the time");
 	if (r < 0) {
-		roll_back(s, b, r, &e);
+		fail_batch(s, b, r, &e);
 	} else if (b->nr || b->compacted != s->compacted) {
 		atomic_fetch_add(&s->commits, b->nr ? 1 : 0);
 		atomic_fetch_add(&s->changes, b->nr);
@@ -385,57 +438,95 @@ static void run_batch(struct store *s, struct batch *b, uint64_t asked)
 	}
 	for (t = b->txns; t; t = next) {
 		next = t->next;
+		if (t->done == expire_done && t->result == 0)
+			atomic_fetch_add(&s->expired, 1);
 		t->done(t);
 	}
+	for (size_t i = 0; i < b->nr_expired; i++)
+		object_unref(b->expired[i]);
 }
 
-static bool wait_for_work(struct store *s)
+static uint64_t wait_ms(struct store *s, const struct batch *b)
 {
+	uint64_t now = now_ms(), wait = TICK_MS, left;
+
+	if (s->nr_ttl) {
+		left = s->ttl[0].expires_ms > now ? s->ttl[0].expires_ms - now
+						  : 0;
+		wait = left < wait ? left : wait;
+	}
+	if (b->expire_again_ms > mono_ms())
+		wait = TICK_MS;
+	return wait;
+}
+
+/* Queue lock held. False: it is time to end. */
+static bool wait_for_work(struct store *s, const struct batch *b)
+{
+	uint64_t ms = wait_ms(s, b);
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += TICK_S;
-	while (!s->queue && !s->closing && !s->compact_to)
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (!s->queue && !s->closing && !s->compact_to && !s->poked)
 		if (pthread_cond_timedwait(&s->queue_cond, &s->queue_lock,
 					   &until))
 			break;
+	s->poked = false;
 	return s->queue || !s->closing;
+}
+
+static void work(struct store *s, struct batch *b)
+{
+	uint64_t asked = s->compact_to;
+
+	b->nr = b->nr_dead = b->pops = 0;
+	take_batch(s, b);
+	pthread_mutex_unlock(&s->queue_lock);
+	add_expired(s, b);
+	run_batch(s, b, asked);
+	if (s->backend->ops->tidy &&
+	    s->backend->ops->tidy(s->backend, s->live_bytes))
+		atomic_fetch_add(&s->tidied, 1);
+	pthread_mutex_lock(&s->queue_lock);
+	if (asked && (s->compacted >= asked || !b->pops) &&
+	    s->compact_to == asked) {
+		s->compact_to = 0;
+		pthread_cond_broadcast(&s->queue_cond);
+	}
 }
 
 void *store_writer(void *arg)
 {
-	static const size_t room = BATCH_OPS + STORE_OPS_MAX;
+	static const size_t room = BATCH_OPS + STORE_OPS_MAX + EXPIRE_MAX;
 	struct store *s = arg;
 	struct batch b = { 0 };
 
 	b.events = calloc(room, sizeof(*b.events));
 	b.objs = calloc(room, sizeof(struct object_bytes *));
 	b.dead = calloc(DEAD_MAX, sizeof(*b.dead));
+	b.expire = calloc(EXPIRE_MAX, sizeof(*b.expire));
+	b.expire_ops = calloc(EXPIRE_MAX, sizeof(*b.expire_ops));
+	b.expired = calloc(EXPIRE_MAX, sizeof(struct object_bytes *));
 	pthread_mutex_lock(&s->queue_lock);
-	s->started = b.events && b.objs && b.dead;
+	s->started = b.events && b.objs && b.dead && b.expire && b.expire_ops &&
+		     b.expired;
 	pthread_cond_broadcast(&s->queue_cond);
-	while (s->started && wait_for_work(s)) {
-		uint64_t asked = s->compact_to;
-
-		b.txns = NULL;
-		b.tail = &b.txns;
-		b.nr = b.nr_dead = b.pops = 0;
-		b.bytes = 0;
-		take_batch(s, &b);
-		pthread_mutex_unlock(&s->queue_lock);
-		run_batch(s, &b, asked);
-		pthread_mutex_lock(&s->queue_lock);
-		if (asked && (s->compacted >= asked || !b.pops) &&
-		    s->compact_to == asked) {
-			s->compact_to = 0;
-			pthread_cond_broadcast(&s->queue_cond);
-		}
-	}
+	while (s->started && wait_for_work(s, &b))
+		work(s, &b);
 	s->closing = true;
 	pthread_cond_broadcast(&s->queue_cond);
 	pthread_mutex_unlock(&s->queue_lock);
 	free(b.events);
 	free(b.objs);
 	free(b.dead);
+	free(b.expire);
+	free(b.expire_ops);
+	free(b.expired);
 	return NULL;
 }

@@ -34,6 +34,8 @@ struct http_conn {
 	struct http_server *server;
 	struct http_conn *next, **link;
 	int fd;
+	SSL *ssl;      /* NULL: plain */
+	bool tls_wait; /* TLS has to write before it can read */
 	struct ucred peer;
 	struct ev_io io;
 	struct ev_timer timer;
@@ -51,7 +53,7 @@ struct http_conn {
 	bool wrote;           /* it has read something since it was set */
 };
 
-/* Serve @fd, which is taken over. */
+/* Serve @fd, which is taken over; over TLS unless @peer is known. */
 void conn_new(struct http_server *s, int fd, const struct ucred *peer);
 void conns_drop(struct http_server *s);
 

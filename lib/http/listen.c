@@ -29,6 +29,8 @@ int http_server_new(const struct http_server_opts *opts,
 	s->o = *opts;
 	if (!s->o.conns_max)
 		s->o.conns_max = CONNS_MAX;
+	if (s->o.tls)
+		SSL_CTX_up_ref(s->o.tls);
 	*ret = s;
 	return 0;
 }
@@ -49,6 +51,7 @@ void http_server_free(struct http_server *s)
 			unlink(l->path);
 		free(l->path);
 	}
+	SSL_CTX_free(s->o.tls);
 	free(s);
 }
 

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -104,6 +105,8 @@ static void conn_close(struct http_conn *c)
 	c->closed = true;
 	ev_timer_del(&c->timer);
 	ev_io_del(&c->io);
+	SSL_free(c->ssl);
+	c->ssl = NULL;
 	if (c->fd >= 0)
 		close(take_fd(&c->fd));
 	req_end(c);
@@ -135,18 +138,53 @@ static void want_events(struct http_conn *c)
 	if (c->draining ||
 	    (!c->closing && (!c->req || c->reading) && c->in.len < IN_MAX))
 		events |= EPOLLIN;
-	if (out_left(c))
+	if (out_left(c) || c->tls_wait)
 		events |= EPOLLOUT;
 	if (ev_io_set(&c->io, events) < 0)
 		conn_close(c);
+}
+
+/* recv(2) and send(2), through TLS where there is one. A goodbye is the end. */
+static ssize_t tls_result(struct http_conn *c, int n)
+{
+	int why = SSL_get_error(c->ssl, n);
+
+	c->tls_wait = why == SSL_ERROR_WANT_WRITE;
+	if (why == SSL_ERROR_ZERO_RETURN)
+		return 0;
+	errno = why == SSL_ERROR_WANT_READ || c->tls_wait ? EAGAIN : EPROTO;
+	return -1;
+}
+
+static ssize_t take_in(struct http_conn *c, void *buf, size_t size)
+{
+	int n;
+
+	if (!c->ssl)
+		return recv(c->fd, buf, size, 0);
+	ERR_clear_error();
+	c->tls_wait = false;
+	n = SSL_read(c->ssl, buf, (int)size);
+	return n > 0 ? n : tls_result(c, n);
+}
+
+static ssize_t give_out(struct http_conn *c, const void *data, size_t len)
+{
+	int n;
+
+	if (!c->ssl)
+		return send(c->fd, data, len, MSG_NOSIGNAL);
+	ERR_clear_error();
+	c->tls_wait = false;
+	n = SSL_write(c->ssl, data, len > 1 << 20 ? 1 << 20 : (int)len);
+	return n > 0 ? n : tls_result(c, n);
 }
 
 /* Write what can be written. */
 static void conn_flush(struct http_conn *c)
 {
 	while (!c->closed && out_left(c)) {
-		ssize_t n = send(c->fd, c->out.data + c->out_done, out_left(c),
-				 MSG_NOSIGNAL);
+		ssize_t n = give_out(c, c->out.data + c->out_done, out_left(c));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -318,8 +356,9 @@ void http_stream_abort(struct http_req *req)
 		conn_close(req->conn);
 }
 
-int http_take(struct http_req *req, const char *protocol, int *ret_fd,
-	      struct buf *early, struct err *e)
+int http_take_tls(struct http_req *req, const struct h1_field *fields,
+		  size_t nr_fields, int *ret_fd, SSL **ret_ssl,
+		  struct buf *early, struct err *e)
 {
 	struct http_conn *c = req->conn;
 
@@ -329,7 +368,8 @@ int http_take(struct http_req *req, const char *protocol, int *ret_fd,
 	req->answered = true;
 	h1_put_status(&c->out, 101);
 	h1_put_field(&c->out, "Connection", "Upgrade");
-	h1_put_field(&c->out, "Upgrade", protocol);
+	for (size_t i = 0; i < nr_fields; i++)
+		h1_put_field(&c->out, fields[i].name, fields[i].value);
 	h1_put_end(&c->out);
 	conn_flush(c);
 	if (c->closed || out_left(c) || buf_error(&c->out) ||
@@ -339,8 +379,32 @@ int http_take(struct http_req *req, const char *protocol, int *ret_fd,
 	}
 	ev_io_del(&c->io);
 	*ret_fd = take_fd(&c->fd);
+	*ret_ssl = take_ptr(c->ssl);
 	conn_close(c);
 	return 0;
+}
+
+int http_take(struct http_req *req, const char *protocol, int *ret_fd,
+	      struct buf *early, struct err *e)
+{
+	const struct h1_field upgrade = { "Upgrade", protocol };
+	SSL *ssl = NULL;
+
+	assert(!req->conn || !req->conn->ssl);
+	return http_take_tls(req, &upgrade, 1, ret_fd, &ssl, early, e);
+}
+
+X509 *http_req_cert(const struct http_req *req)
+{
+	SSL *ssl = req->conn ? req->conn->ssl : NULL;
+
+	/* A certificate that does not verify has ended the handshake. */
+	return ssl ? SSL_get1_peer_certificate(ssl) : NULL;
+}
+
+struct ev *http_req_loop(const struct http_req *req)
+{
+	return req->conn ? req->conn->server->o.loop : NULL;
 }
 
 /* --- reading -------------------------------------------------------------- */
@@ -418,6 +482,8 @@ static void conn_drain(struct http_conn *c)
 	if (c->draining)
 		return;
 	c->draining = true;
+	if (c->ssl)
+		(void)SSL_shutdown(c->ssl); /* goodbye, if there is room */
 	shutdown(c->fd, SHUT_WR);
 	set_timer(c, DRAIN_MS);
 	want_events(c);
@@ -478,7 +544,7 @@ static void conn_read(struct http_conn *c)
 		conn_close(c);
 		return;
 	}
-	n = recv(c->fd, to, READ_SIZE, 0);
+	n = take_in(c, to, READ_SIZE);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -510,6 +576,8 @@ static void conn_ready(void *arg, uint32_t events)
 	}
 	if (events & EPOLLOUT)
 		conn_writable(c);
+	if (c->tls_wait)
+		events |= EPOLLIN;
 	if (!c->closed && events & EPOLLIN && (!c->req || c->reading) &&
 	    !c->closing)
 		conn_read(c);
@@ -533,6 +601,16 @@ void conn_new(struct http_server *s, int fd, const struct ucred *peer)
 		      c, NULL) < 0) {
 		free(c);
 		return;
+	}
+	if (s->o.tls && !peer) {
+		c->ssl = SSL_new(s->o.tls);
+		if (!c->ssl || SSL_set_fd(c->ssl, fd) != 1) {
+			ev_io_del(&c->io);
+			SSL_free(c->ssl);
+			free(c);
+			return;
+		}
+		SSL_set_accept_state(c->ssl);
 	}
 	take_fd(&owned);
 	c->next = s->conns;

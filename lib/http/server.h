@@ -17,6 +17,7 @@
 #ifndef LIB_HTTP_SERVER_H
 #define LIB_HTTP_SERVER_H
 
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +45,7 @@ struct http_server_opts {
 	unsigned idle_ms;   /* between requests; 0: 120 s */
 	unsigned stall_ms;  /* a client that does not read; 0: 60 s */
 	const char *name;   /* of the Server field; NULL: none */
+	SSL_CTX *tls; /* of TCP listeners; NULL: plain. Shared: a reference */
 };
 
 struct http_req {
@@ -120,5 +122,19 @@ void http_stream_abort(struct http_req *req);
  */
 int http_take(struct http_req *req, const char *protocol, int *ret_fd,
 	      struct buf *early, struct err *e);
+
+/* The same, with the connection's TLS and with the caller's own fields. NULL in
+ * *@ret_ssl: it is plain. lib/http/wire.h goes on with both. */
+int http_take_tls(struct http_req *req, const struct h1_field *fields,
+		  size_t nr_fields, int *ret_fd, SSL **ret_ssl,
+		  struct buf *early, struct err *e);
+
+/* The certificate that the client has shown, verified against the context's
+ * CA; NULL: none. X509_free() it. */
+X509 *http_req_cert(const struct http_req *req);
+
+/* --- lib/http's own --- */
+
+struct ev *http_req_loop(const struct http_req *req);
 
 #endif /* LIB_HTTP_SERVER_H */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -16,15 +17,6 @@ static int failed(struct err *e, const char *what)
 	return err_set(e, -EINVAL, "tls: %s: %s", what, text);
 }
 
-static X509 *read_cert(const char *pem)
-{
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-
-	BIO_free(bio);
-	return cert;
-}
-
 static EVP_PKEY *read_key(const char *pem)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -35,26 +27,42 @@ static EVP_PKEY *read_key(const char *pem)
 	return key;
 }
 
-static int load_own(SSL_CTX *ctx, const struct tls_server_opts *opts)
+static int load_own(SSL_CTX *ctx, const char *cert_pem, const char *key_pem)
 {
-	X509 *cert = read_cert(opts->cert_pem);
-	EVP_PKEY *key = read_key(opts->key_pem);
+	BIO *bio = BIO_new_mem_buf(cert_pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	EVP_PKEY *key = read_key(key_pem);
 	int ok = cert && key && SSL_CTX_use_certificate(ctx, cert) == 1 &&
 		 SSL_CTX_use_PrivateKey(ctx, key) == 1;
 
+	/* Who signed it, up to the root, may follow. */
 	X509_free(cert);
+	while (ok && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		ok = SSL_CTX_add1_chain_cert(ctx, cert) == 1;
+		X509_free(cert);
+	}
+	ERR_clear_error();
+	BIO_free(bio);
 	EVP_PKEY_free(key);
 	return ok ? 0 : -EINVAL;
 }
 
 static int load_ca(SSL_CTX *ctx, const char *pem)
 {
-	X509 *ca = read_cert(pem);
-	int ok = ca && X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) &&
-		 SSL_CTX_add_client_CA(ctx, ca);
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	int nr = 0, ok = bio != NULL;
+	X509 *ca;
 
-	X509_free(ca);
-	return ok ? 0 : -EINVAL;
+	/* Several may stand one after the other. */
+	while (ok && (ca = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+		ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) &&
+		     SSL_CTX_add_client_CA(ctx, ca);
+		X509_free(ca);
+		nr++;
+	}
+	ERR_clear_error();
+	BIO_free(bio);
+	return ok && nr ? 0 : -EINVAL;
 }
 
 static int choose(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -73,6 +81,18 @@ static int choose(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 	return SSL_TLSEXT_ERR_OK;
 }
 
+static void harden(SSL_CTX *ctx)
+{
+	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION |
+					 SSL_OP_NO_COMPRESSION |
+					 SSL_OP_NO_TICKET);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS |
+				      SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+}
+
 int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
 		   struct err *e)
 {
@@ -82,19 +102,12 @@ int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
 
 	if (!ctx)
 		return failed(e, "new");
-	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION |
-					 SSL_OP_NO_COMPRESSION |
-					 SSL_OP_NO_TICKET);
+	harden(ctx);
 	SSL_CTX_set_num_tickets(ctx, 0);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS |
-				      SSL_MODE_ENABLE_PARTIAL_WRITE |
-				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_alpn_select_cb(ctx, choose,
 				   (void *)(opts->h2 ? &yes : &no));
-	if (load_own(ctx, opts) < 0)
+	if (load_own(ctx, opts->cert_pem, opts->key_pem) < 0)
 		r = failed(e, "the server's certificate and key");
 	else if (load_ca(ctx, opts->client_ca_pem) < 0)
 		r = failed(e, "the CA of clients");
@@ -103,5 +116,46 @@ int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
 		return r;
 	}
 	*ret = ctx;
+	return 0;
+}
+
+int tls_client_new(const struct tls_client_opts *opts, SSL_CTX **ret,
+		   struct err *e)
+{
+	static const unsigned char both[] = "\x02h2\x08http/1.1";
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	int r = 0;
+
+	if (!ctx)
+		return failed(e, "new");
+	harden(ctx);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (opts->h2)
+		(void)SSL_CTX_set_alpn_protos(ctx, both, sizeof(both) - 1);
+	if (opts->cert_pem && load_own(ctx, opts->cert_pem, opts->key_pem) < 0)
+		r = failed(e, "the client's certificate and key");
+	else if (load_ca(ctx, opts->server_ca_pem) < 0)
+		r = failed(e, "the CA of servers");
+	if (r < 0) {
+		SSL_CTX_free(ctx);
+		return r;
+	}
+	*ret = ctx;
+	return 0;
+}
+
+int tls_expect(SSL *ssl, const char *name)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+	struct in6_addr ip;
+
+	if (inet_pton(AF_INET, name, &ip) == 1 ||
+	    inet_pton(AF_INET6, name, &ip) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1
+			       ? 0
+			       : -ENOMEM;
+	if (SSL_set_tlsext_host_name(ssl, name) != 1 ||
+	    SSL_set1_host(ssl, name) != 1)
+		return -ENOMEM;
 	return 0;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TLS for servers: a context from PEM in memory, clients verified when they
- * show a certificate. */
+/* TLS: contexts from PEM in memory. */
 #ifndef LIB_HTTP_TLS_H
 #define LIB_HTTP_TLS_H
 
@@ -30,5 +29,19 @@ struct tls_server_opts {
  */
 int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
 		   struct err *e);
+
+struct tls_client_opts {
+	const char *cert_pem, *key_pem; /* the client's own; NULL: none */
+	const char *server_ca_pem;      /* who may sign servers' */
+	bool h2; /* ask for HTTP/2, or HTTP/1.1; else nothing is said */
+};
+
+/* A client's context: TLS 1.2 and 1.3, the server's certificate verified. Say
+ * whom it must be for with tls_expect(). 0 or -EINVAL. */
+int tls_client_new(const struct tls_client_opts *opts, SSL_CTX **ret,
+		   struct err *e);
+
+/* The peer must be @name, a DNS name or an IP address. 0 or -ENOMEM. */
+int tls_expect(SSL *ssl, const char *name);
 
 #endif /* LIB_HTTP_TLS_H */

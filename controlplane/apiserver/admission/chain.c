@@ -11,6 +11,9 @@
 /* Kubernetes' order; quota is last, since it counts what is let in. */
 static const struct admission_plugin *const plugins[] = {
 	&admission_namespace_lifecycle,
+	&admission_service_account,
+	&admission_node_restriction,
+	&admission_certificates,
 	&admission_crd,
 };
 

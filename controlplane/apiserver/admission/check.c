@@ -219,7 +219,8 @@ static void limit_to_part(struct write *w, yyjson_mut_doc *doc,
 			  yyjson_mut_val *obj, yyjson_mut_val *old)
 {
 	const char *sub = w->req->route.subresource;
-	bool status = sub && strcmp(sub, "status") == 0;
+	bool status = sub && (strcmp(sub, "status") == 0 ||
+			      strcmp(sub, "approval") == 0);
 	yyjson_mut_val *v;
 
 	if (status) {

@@ -4,14 +4,18 @@
  * in the same transaction, so nobody ever sees half a tenant. What is marked
  * as terminating is emptied by a thread of its own, and then removed.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/authz/policy.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
+
+#define BORN_MAX (POLICY_OBJECTS_MAX + 16) /* objects that come at once */
 
 static const char *const default_spaces[] = { "default", "kube-system",
 					      "kube-public",
@@ -30,6 +34,8 @@ static int born_add(struct api *api, struct born *b, const struct type *t,
 	struct buf *bufs = &b->bufs[b->nr * 3];
 	char uid[37], now[32];
 	int r = -ENOMEM;
+
+	assert(b->nr < BORN_MAX);
 
 	new_uid(uid);
 	now_text(now);
@@ -66,14 +72,14 @@ static int born_room(struct born *b)
 {
 	if (b->ops)
 		return 0;
-	b->ops = calloc(32, sizeof(*b->ops));
-	b->bufs = calloc(32 * 3, sizeof(*b->bufs));
+	b->ops = calloc(BORN_MAX, sizeof(*b->ops));
+	b->bufs = calloc(BORN_MAX * 3, sizeof(*b->bufs));
 	return b->ops && b->bufs ? 0 : -ENOMEM;
 }
 
 void born_clear(struct born *b)
 {
-	for (size_t i = 0; b->bufs && i < 32 * 3; i++)
+	for (size_t i = 0; b->bufs && i < BORN_MAX * 3; i++)
 		buf_clear(&b->bufs[i]);
 	free(b->bufs);
 	free(b->ops);
@@ -114,31 +120,19 @@ int born_with_namespace(struct api *api, const char *tenant, const char *ns,
 static int born_roles(struct api *api, const char *tenant, struct born *b)
 {
 	bool system = strcmp(tenant, SYSTEM) == 0;
-	const char *role = system ? "cluster-admin" : "admin-role";
 	auto_buf struct buf text = BUF_INIT;
-	int r;
+	int r = 0;
 
-	buf_printf(&text,
-		   "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":"
-		   "\"ClusterRole\",\"metadata\":{\"name\":\"%s\"},\"rules\":[{"
-		   "\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":["
-		   "\"*\"]},{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]}",
-		   role);
-	r = born_add(api, b, rbac(api, "clusterroles"), tenant, "",
-		     buf_str(&text));
-	buf_reset(&text);
-	buf_printf(&text,
-		   "{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":"
-		   "\"ClusterRoleBinding\",\"metadata\":{\"name\":\"%s%s\"},"
-		   "\"subjects\":[{\"kind\":\"%s\",\"apiGroup\":"
-		   "\"rbac.authorization.k8s.io\",\"name\":\"%s\"}],\"roleRef\""
-		   ":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
-		   "\"ClusterRole\",\"name\":\"%s\"}}",
-		   role, system ? "" : "-binding", system ? "Group" : "User",
-		   system ? "system:masters" : "admin", role);
-	if (r == 0)
+	for (size_t i = 0; r == 0 && policy_role(i, system, &text); i++) {
+		r = born_add(api, b, rbac(api, "clusterroles"), tenant, "",
+			     buf_str(&text));
+		buf_reset(&text);
+	}
+	for (size_t i = 0; r == 0 && policy_binding(i, system, &text); i++) {
 		r = born_add(api, b, rbac(api, "clusterrolebindings"), tenant,
 			     "", buf_str(&text));
+		buf_reset(&text);
+	}
 	return r;
 }
 

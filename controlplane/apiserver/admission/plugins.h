@@ -6,6 +6,9 @@
 #include "controlplane/apiserver/admission/admission.h"
 
 extern const struct admission_plugin admission_namespace_lifecycle;
+extern const struct admission_plugin admission_certificates;
+extern const struct admission_plugin admission_service_account;
+extern const struct admission_plugin admission_node_restriction;
 extern const struct admission_plugin admission_crd;
 
 #endif /* CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H */

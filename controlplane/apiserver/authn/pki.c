@@ -132,7 +132,8 @@ static X509 *new_cert(EVP_PKEY *key, const struct cert_request *req)
 	if (!X509_set_version(cert, 2) || set_serial(cert) ||
 	    !X509_gmtime_adj(X509_getm_notBefore(cert), -300) ||
 	    !X509_gmtime_adj(X509_getm_notAfter(cert),
-			     (long)req->days * 86400) ||
+			     req->seconds ? (long)req->seconds
+					  : (long)req->days * 86400) ||
 	    !X509_set_pubkey(cert, key) ||
 	    add_names(name, "O", req->organization) ||
 	    add_names(name, "O", req->organizations) ||

@@ -3,6 +3,8 @@
 #ifndef CONTROLPLANE_APISERVER_AUTHN_PKI_H
 #define CONTROLPLANE_APISERVER_AUTHN_PKI_H
 
+#include <stdint.h>
+
 #include "lib/auto.h"
 
 struct buf;
@@ -22,6 +24,7 @@ struct cert_request {
 	const char *organizations; /* further O, comma-separated */
 	const char *alt_names;     /* "DNS:a,IP:1.2.3.4"; NULL: a client's */
 	int days;
+	int64_t seconds; /* if set, instead of @days */
 };
 
 /* PEM of a fresh key and its certificate, appended. */

@@ -4,6 +4,7 @@
  * another tenant and nothing of the cluster, whatever any role says. Then
  * RBAC inside the user's own tenant.
  */
+#include "controlplane/apiserver/authz/node.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -190,6 +191,7 @@ bool access_allowed(struct api *api, const struct user *u,
 		    const struct access *a)
 {
 	bool system = strcmp(u->tenant, SYSTEM) == 0;
+	const char *node = user_node(u);
 	auto_buf struct buf prefix = BUF_INIT;
 
 	if (!system && !a->path) {
@@ -199,6 +201,8 @@ bool access_allowed(struct api *api, const struct user *u,
 			return false;
 	}
 	if (system && user_in_group(u, "system:masters"))
+		return true;
+	if (node && node_allowed(api, node, a))
 		return true;
 	if (str_starts(a->resource ? a->resource : "", "selfsubject") &&
 	    str_eq(a->verb, "create"))

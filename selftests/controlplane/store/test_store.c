@@ -11,7 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "controlplane/store/store.h"
+#include "controlplane/store/admin.h"
 #include "lib/str.h"
 #include "selftests/harness.h"
 

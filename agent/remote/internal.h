@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files of agent/remote. */
+#ifndef AGENT_REMOTE_INTERNAL_H
+#define AGENT_REMOTE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <yyjson.h>
+
+#include "agent/remote/remote.h"
+#include "agent/remote/status.h"
+#include "lib/buf.h"
+#include "lib/map.h"
+#include "lib/wq.h"
+
+struct rest;
+
+#define REMOTE_WORKERS 3
+#define KEY_MAX        640 /* TENANT/NAMESPACE/NAME */
+#define PATH_SIZE      1024
+
+/* One pod as the API has it. Guarded by remote.lock. */
+struct entry {
+	char *json; /* whole object */
+	size_t len;
+	uint64_t version;   /* resourceVersion */
+	bool seen;          /* in the present list */
+	char *applied;      /* what was given to the agent last, or NULL */
+	char *refused;      /* why it cannot be run here, or NULL */
+	char *remove_asked; /* deletionTimestamp that was passed on */
+};
+
+/* A connection, used by one thread at a time; opened anew when the credentials
+ * have changed. */
+struct link {
+	struct remote *r;
+	struct rest *rest;
+	unsigned generation;
+	bool busy;
+	struct link *next;
+};
+
+struct remote {
+	struct remote_opts o;
+	char host_ip[64];
+	char server[256];
+	struct wq *queue;
+	atomic_bool stopping;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* of whoever waits for remote_pause() */
+	struct map pods;     /* key -> struct entry */
+	bool synced;         /* all pods have been listed once */
+	atomic_bool connected;
+	struct link *links;
+	unsigned generation; /* of the credentials */
+
+	pthread_t watch_thread, node_thread, event_thread;
+	bool watch_runs, node_runs, event_runs;
+
+	struct event_queue *events;
+};
+
+/* --- remote.c --- */
+
+/* For a while; NULL: out of memory. */
+struct link *link_take(struct remote *r);
+void link_give(struct link *l);
+/* The connection, opened if need be; NULL and told in @e. */
+struct rest *link_rest(struct link *l, struct err *e);
+/* rest_call() on it. */
+int link_call(struct link *l, const char *method, const char *path,
+	      const char *body, const char *type, struct buf *answer,
+	      struct err *e);
+
+/* Sleep; false when it is time to end. */
+bool remote_pause(struct remote *r, unsigned ms);
+
+struct entry *entry_get(struct remote *r, const char *key, bool make);
+void entry_free(void *p);
+
+/* A pod's object has come; older ones than we have are ignored. Takes the
+ * lock. @gone: it is not in the API any more. */
+void pods_update(struct remote *r, const char *json, size_t len,
+		 yyjson_val *pod, bool gone);
+/* "TENANT/NAMESPACE/NAME" of an object. */
+int key_of(yyjson_val *obj, char key[KEY_MAX]);
+uint64_t version_of(yyjson_val *obj);
+
+/* "/api/v1/tenants/T/namespaces/N/@resource/NAME" of a pod's key, @tail behind
+ * it. @name: NULL for the pod's own. */
+void path_of(const char *key, const char *resource, const char *name,
+	     const char *tail, char path[PATH_SIZE]);
+
+/* --- sync.c: one key --- */
+
+void remote_sync(struct remote *r, const char *key);
+
+/* --- watch.c, node.c, events.c: a thread each --- */
+
+void *watch_run(void *arg);
+void *node_run(void *arg);
+void *events_run(void *arg);
+int events_new(struct remote *r);
+void events_free(struct remote *r);
+
+/* --- facts.c: what there is to say of this host --- */
+
+int facts_address(const struct remote *r, char *buf, size_t size);
+/* The Node as it should be; @old as the API has it, or NULL. */
+int facts_node(struct remote *r, yyjson_val *old, struct buf *out,
+	       struct err *e);
+
+#endif /* AGENT_REMOTE_INTERNAL_H */

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One pod: what the API has, what is here, and the next steps. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/remote/internal.h"
+#include "controlplane/client/rest.h"
+#include "lib/err.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/str.h"
+
+#define UNSETTLED_LOOK_MS 500
+#define STRATEGIC         "application/strategic-merge-patch+json"
+
+/* A pod while it is looked at; a snapshot of both sides. */
+struct job {
+	struct remote *r;
+	const char *key;
+	yyjson_doc *api_doc;
+	yyjson_val *api; /* NULL: the API has no such pod on this node */
+	const char *uid, *phase, *deleted;
+	int64_t grace_s;
+	bool synced;
+	bool is_here;
+	struct remote_pod here;
+	char *applied, *refused, *remove_asked;
+};
+
+static const char *text(yyjson_val *v, const char *key)
+{
+	return yyjson_get_str(yyjson_obj_get(v, key));
+}
+
+static int64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int job_open(struct job *j, struct remote *r, const char *key)
+{
+	struct entry *en;
+	char *json = NULL;
+	yyjson_val *meta;
+	size_t len = 0;
+	int ret;
+
+	*j = (struct job){ .r = r, .key = key };
+	pthread_mutex_lock(&r->lock);
+	j->synced = r->synced;
+	en = entry_get(r, key, false);
+	if (en) {
+		json = strdup(en->json);
+		len = en->len;
+		j->applied = en->applied ? strdup(en->applied) : NULL;
+		j->refused = en->refused ? strdup(en->refused) : NULL;
+		j->remove_asked =
+			en->remove_asked ? strdup(en->remove_asked) : NULL;
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (en && !json)
+		return -ENOMEM;
+	if (json) {
+		j->api_doc = yyjson_read(json, len, 0);
+		free(json);
+		if (!j->api_doc)
+			return -ENOMEM;
+		j->api = yyjson_doc_get_root(j->api_doc);
+		meta = yyjson_obj_get(j->api, "metadata");
+		j->uid = text(meta, "uid");
+		j->deleted = text(meta, "deletionTimestamp");
+		j->grace_s = yyjson_get_sint(
+			yyjson_obj_get(meta, "deletionGracePeriodSeconds"));
+		j->phase = text(yyjson_obj_get(j->api, "status"), "phase");
+	}
+	ret = r->o.ops->get(r->o.arg, key, &j->here);
+	j->is_here = ret == 0;
+	return ret == -ENOENT ? 0 : ret;
+}
+
+static void job_close(struct job *j)
+{
+	yyjson_doc_free(j->api_doc);
+	free(j->here.json);
+	free(j->applied);
+	free(j->refused);
+	free(j->remove_asked);
+}
+
+/* Remember something of the entry, if it is still of this pod. */
+static void remember(struct job *j, size_t offset, const char *value)
+{
+	struct entry *en;
+
+	pthread_mutex_lock(&j->r->lock);
+	en = entry_get(j->r, j->key, false);
+	if (en && j->uid && strstr(en->json, j->uid))
+		(void)str_set((char **)((char *)en + offset), value);
+	pthread_mutex_unlock(&j->r->lock);
+}
+
+/* --- towards the API --- */
+
+/* The pod has ended here: it may go from the API, too. */
+static int finish_delete(struct job *j, struct err *e)
+{
+	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
+	char path[PATH_SIZE];
+	int status;
+
+	path_of(j->key, "pods", NULL, "", path);
+	buf_printf(&body,
+		   "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\","
+		   "\"gracePeriodSeconds\":0,\"preconditions\":{\"uid\":\"%s\"}"
+		   "}",
+		   j->uid);
+	status = remote_request(j->r, "DELETE", path, buf_str(&body), NULL,
+				&answer, e);
+	if (status < 0)
+		return status;
+	/* Gone already, or another of the same name by now. */
+	if (status == 404 || status == 409)
+		return 0;
+	if (status >= 400)
+		return rest_check(status, &answer, e);
+	log_info("pod %s: deleted uid=%s", j->key, j->uid);
+	return 0;
+}
+
+static int send_patch(struct job *j, const struct buf *patch, struct err *e)
+{
+	auto_buf struct buf answer = BUF_INIT;
+	char path[PATH_SIZE];
+	yyjson_doc *doc;
+	int status;
+
+	path_of(j->key, "pods", NULL, "/status", path);
+	status = remote_request(j->r, "PATCH", path, buf_str(patch), STRATEGIC,
+				&answer, e);
+	if (status < 0)
+		return status;
+	/* It has gone, or is another one: the watch tells. */
+	if (status == 404 || status == 409)
+		return 0;
+	if (status >= 400)
+		return rest_check(status, &answer, e);
+	/* What the next patch is computed from: not the state before this. */
+	doc = yyjson_read(buf_str(&answer), answer.len, 0);
+	if (doc)
+		pods_update(j->r, buf_str(&answer), answer.len,
+			    yyjson_doc_get_root(doc), false);
+	yyjson_doc_free(doc);
+	return 0;
+}
+
+/* Readiness that the API knows must not be taken back only because we have just
+ * started and have not asked yet. */
+static bool must_wait(const struct job *j)
+{
+	yyjson_val *list =
+		yyjson_obj_get(yyjson_obj_get(j->api, "status"), "conditions");
+	yyjson_arr_iter it = yyjson_arr_iter_with(list);
+	yyjson_val *c;
+
+	if (j->here.unknown)
+		return true;
+	if (!j->here.unsettled || j->deleted)
+		return false;
+	while ((c = yyjson_arr_iter_next(&it)))
+		if (str_eq(text(c, "type"), "Ready"))
+			return str_eq(text(c, "status"), "True");
+	return false;
+}
+
+static int write_status(struct job *j, struct err *e)
+{
+	struct status_facts facts = { j->r->host_ip, now_us() };
+	auto_buf struct buf patch = BUF_INIT;
+	yyjson_doc *doc;
+	int ret;
+
+	if (must_wait(j)) {
+		(void)wq_add_after(j->r->queue, j->key, UNSETTLED_LOOK_MS);
+		return 0;
+	}
+	doc = yyjson_read(j->here.json, j->here.len, 0);
+	ret = doc ? status_patch(j->api, yyjson_doc_get_root(doc), &facts,
+				 &patch)
+		  : -ENOMEM;
+	yyjson_doc_free(doc);
+	return ret > 0 ? send_patch(j, &patch, e) : ret;
+}
+
+static void tell(struct job *j, const char *reason, const char *why)
+{
+	struct remote_event ev = {
+		.key = j->key,
+		.uid = j->uid,
+		.reason = reason,
+		.message = why,
+		.warning = true,
+		.first_us = now_us(),
+		.last_us = now_us(),
+		.count = 1,
+	};
+
+	remote_event(j->r, &ev);
+}
+
+static int write_refused(struct job *j, const char *reason, const char *why,
+			 struct err *e)
+{
+	struct status_facts facts = { j->r->host_ip, now_us() };
+	auto_buf struct buf patch = BUF_INIT;
+	int ret = status_patch_refused(j->api, reason, why, &facts, &patch);
+
+	if (ret <= 0)
+		return ret;
+	tell(j, reason, why);
+	return send_patch(j, &patch, e);
+}
+
+/* --- towards the agent --- */
+
+/* The object without what changes all the time and says nothing to us. */
+static char *manifest_of(yyjson_val *api)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = doc ? yyjson_val_mut_copy(doc, api) : NULL;
+	yyjson_mut_val *meta = yyjson_mut_obj_get(root, "metadata");
+	char *json = NULL;
+
+	if (root) {
+		yyjson_mut_doc_set_root(doc, root);
+		yyjson_mut_obj_remove_key(root, "status");
+		yyjson_mut_obj_remove_key(meta, "managedFields");
+		yyjson_mut_obj_remove_key(meta, "resourceVersion");
+		yyjson_mut_obj_remove_key(meta, "deletionTimestamp");
+		yyjson_mut_obj_remove_key(meta, "deletionGracePeriodSeconds");
+		json = yyjson_mut_write(doc, 0, NULL);
+	}
+	yyjson_mut_doc_free(doc);
+	return json;
+}
+
+/* 0: the agent has it. 1: it never can, the API was told. */
+static int apply(struct job *j, struct err *e)
+{
+	auto_free char *json = manifest_of(j->api);
+	struct err why = { 0 };
+	int ret;
+
+	if (!json)
+		return -ENOMEM;
+	if (str_eq(json, j->applied))
+		return j->refused ? 1 : 0;
+	ret = j->r->o.ops->apply(j->r->o.arg, json, strlen(json), &why);
+	if (ret == 0) {
+		remember(j, offsetof(struct entry, refused), NULL);
+		remember(j, offsetof(struct entry, applied), json);
+		return 0;
+	}
+	if (ret != -EINVAL && ret != -EBADMSG && ret != -E2BIG)
+		return err_set(e, ret, "%s", why.msg);
+	log_warn("pod %s: cannot be run as it is: %s", j->key, why.msg);
+	/* It runs on as it was; it cannot become what is wished now. */
+	if (j->is_here) {
+		remember(j, offsetof(struct entry, applied), json);
+		tell(j, "FailedUpdate", why.msg);
+		return 0;
+	}
+	remember(j, offsetof(struct entry, refused), why.msg);
+	remember(j, offsetof(struct entry, applied), json);
+	ret = write_refused(j, "UnsupportedPodSpec", why.msg, e);
+	return ret < 0 ? ret : 1;
+}
+
+static uint32_t grace_left(const struct job *j)
+{
+	int64_t at = status_time(j->deleted);
+	int64_t left = at < 0 ? j->grace_s : at - now_us() / 1000000;
+
+	if (left > j->grace_s)
+		left = j->grace_s;
+	return left > 0 ? (uint32_t)left : 0;
+}
+
+static void ask_remove(struct job *j)
+{
+	if (str_eq(j->deleted, j->remove_asked) && j->here.deleting)
+		return;
+	(void)j->r->o.ops->remove(j->r->o.arg, j->key, grace_left(j));
+	remember(j, offsetof(struct entry, remove_asked), j->deleted);
+}
+
+static uint32_t own_grace(const char *json, size_t len)
+{
+	yyjson_doc *doc = yyjson_read(json, len, 0);
+	yyjson_val *spec = yyjson_obj_get(yyjson_doc_get_root(doc), "spec");
+	yyjson_val *v = yyjson_obj_get(spec, "terminationGracePeriodSeconds");
+	uint32_t grace = v ? (uint32_t)yyjson_get_uint(v) : 30;
+
+	yyjson_doc_free(doc);
+	return grace;
+}
+
+/* Not, or no more, in the API: what is here of it has to go. */
+static int sync_gone(struct job *j)
+{
+	if (!j->is_here || !j->here.ours || !j->synced || j->here.deleting)
+		return 0;
+	log_info("pod %s: the API has it no more", j->key);
+	return j->r->o.ops->remove(j->r->o.arg, j->key,
+				   own_grace(j->here.json, j->here.len));
+}
+
+static int sync_absent(struct job *j, struct err *e)
+{
+	int ret;
+
+	if (j->deleted)
+		return finish_delete(j, e);
+	if (str_eq(j->phase, "Succeeded") || str_eq(j->phase, "Failed"))
+		return 0;
+	/* Given before, and gone since: it is to run again. */
+	if (!j->refused) {
+		free(j->applied);
+		j->applied = NULL;
+	}
+	ret = apply(j, e);
+	return ret < 0 ? ret : 0;
+}
+
+static int sync_other(struct job *j, struct err *e)
+{
+	if (j->here.ours) {
+		if (!j->here.deleting)
+			(void)j->r->o.ops->remove(j->r->o.arg, j->key,
+						  own_grace(j->here.json,
+							    j->here.len));
+		return 0; /* its end brings us here again */
+	}
+	if (j->deleted)
+		return finish_delete(j, e);
+	return write_refused(j, "NameTaken",
+			     "a pod of this name was started on the node "
+			     "itself; remove that one first",
+			     e);
+}
+
+static int sync_key(struct job *j, struct err *e)
+{
+	int ret = 0;
+
+	if (!j->api)
+		return sync_gone(j);
+	if (!j->is_here)
+		return sync_absent(j, e);
+	if (!str_eq(j->here.uid, j->uid))
+		return sync_other(j, e);
+	if (j->deleted)
+		ask_remove(j);
+	else
+		ret = apply(j, e);
+	if (ret < 0 && ret != -EBUSY)
+		return ret;
+	return write_status(j, e);
+}
+
+void remote_sync(struct remote *r, const char *key)
+{
+	struct err e = { 0 };
+	struct job j;
+	int ret;
+
+	if (atomic_load(&r->stopping))
+		return;
+	ret = job_open(&j, r, key);
+	if (ret == 0)
+		ret = sync_key(&j, &e);
+	job_close(&j);
+	if (ret >= 0) {
+		wq_forget(r->queue, key);
+		return;
+	}
+	if (wq_failures(r->queue, key) == 0 && atomic_load(&r->connected))
+		log_warn("pod %s: %s, retrying", key, e.msg);
+	(void)wq_backoff(r->queue, key);
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A connection's TLS and bytes, whatever is spoken over it. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+
+#include "controlplane/apiserver/authn/serving.h"
+#include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/subresource/relay.h"
+#include "lib/log.h"
+
+void peer_close(struct conn *c)
+{
+	struct loop *l = c->loop;
+
+	c->busy = true; /* nothing that is told of the end may come back */
+	relay_free(c->tunnel);
+	h2_stop(c);
+	if (c->req && c->req->write)
+		write_orphan(c->req);
+	else
+		req_free(c->req);
+	turn_del(c);
+	ev_io_del(&c->io);
+	ev_timer_del(&c->timer);
+	SSL_free(c->ssl);
+	close(c->fd);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	l->nr_conns--;
+	l->nr_greeting -= !c->handshaken;
+	atomic_fetch_sub(&l->api->nr_conns, 1);
+	user_free(c->user);
+	buf_clear(&c->in);
+	free(c->out);
+	free(c);
+	if (l->draining && !l->nr_conns)
+		ev_stop(l->ev);
+}
+
+/* --- out --- */
+
+static size_t put_list(struct req *r, struct piece *at, char *p, size_t size)
+{
+	struct listing *l = at->list;
+	size_t n = 0;
+
+	while (l->at < l->nr && n < size) {
+		struct object_bytes *o = l->v[l->at];
+		size_t left = o->len - r->out_off;
+		size_t m = left < size - n ? left : size - n;
+
+		memcpy(p + n, o->data + r->out_off, m);
+		n += m;
+		r->out_off += m;
+		if (r->out_off < o->len || (l->at + 1 < l->nr && n == size))
+			break;
+		if (l->at + 1 < l->nr)
+			p[n++] = ',';
+		object_unref(o);
+		l->at++;
+		r->out_off = 0;
+	}
+	return n;
+}
+
+static bool is_out(const struct req *r, const struct piece *at)
+{
+	return at->list ? at->list->at == at->list->nr : r->out_off == at->len;
+}
+
+size_t put_pieces(struct req *r, char *p, size_t size)
+{
+	size_t n = 0, counted = 0;
+
+	while (r->out_at < r->out_nr && n < size) {
+		struct piece *at = &r->out[r->out_at];
+		size_t m;
+
+		if (at->list) {
+			n += put_list(r, at, p + n, size - n);
+		} else {
+			m = at->len - r->out_off;
+			m = m < size - n ? m : size - n;
+			memcpy(p + n, at->data + r->out_off, m);
+			n += m;
+			counted += m;
+			r->out_off += m;
+		}
+		if (!is_out(r, at))
+			break;
+		piece_clear(r, at);
+		r->out_at++;
+		r->out_off = 0;
+	}
+	r->out_bytes -= counted;
+	return n;
+}
+
+/* What epoll is to report. */
+static void want(struct conn *c, bool blocked)
+{
+	uint32_t events = blocked ? EPOLLOUT : 0;
+
+	/* Who sends on while being answered waits. */
+	if (!c->eof && c->in.len <= HEAD_MAX &&
+	    !(c->tunnel && !relay_wants(c->tunnel)))
+		events |= EPOLLIN;
+	if (c->io.events != events && ev_io_set(&c->io, events) < 0)
+		c->dead = true;
+}
+
+int peer_write(struct conn *c, bool (*fill)(struct conn *c))
+{
+	size_t sum = 0;
+
+	for (;;) {
+		int n, why;
+
+		if (c->w_off == c->w_len) {
+			c->w_off = c->w_len = 0;
+			if (!fill(c))
+				break;
+		}
+		if (sum >= WRITE_MAX) {
+			c->more = true;
+			return 1;
+		}
+		ERR_clear_error();
+		n = SSL_write(c->ssl, c->w + c->w_off,
+			      (int)(c->w_len - c->w_off));
+		if (n > 0) {
+			c->w_off += (size_t)n;
+			sum += (size_t)n;
+			c->moved = true;
+			continue;
+		}
+		why = SSL_get_error(c->ssl, n);
+		if (why != SSL_ERROR_WANT_WRITE && why != SSL_ERROR_WANT_READ) {
+			c->dead = true;
+			return -EPIPE;
+		}
+		want(c, true);
+		return 1;
+	}
+	want(c, false);
+	return c->dead ? -EPIPE : 0;
+}
+
+/* --- in --- */
+
+void peer_handle(struct req *r)
+{
+	struct conn *c = r->conn;
+
+	r->handled = true;
+	handle(r);
+	if (r->user && r->user != c->user)
+		turn_set(c, r->user->tenant);
+}
+
+/* Read what is there, within what we are willing to keep. */
+static void conn_read(struct conn *c)
+{
+	static __thread char data[OUT_CHUNK];
+	size_t sum = 0;
+
+	c->more = false;
+	while (!c->eof && !c->dead) {
+		int n, why;
+
+		if (c->in.len > HEAD_MAX ||
+		    (c->tunnel && !relay_wants(c->tunnel)))
+			return;
+		if (sum >= READ_MAX) {
+			c->more = true;
+			return;
+		}
+		ERR_clear_error();
+		n = SSL_read(c->ssl, data, sizeof(data));
+		if (n <= 0) {
+			why = SSL_get_error(c->ssl, n);
+			if (why != SSL_ERROR_WANT_READ &&
+			    why != SSL_ERROR_WANT_WRITE)
+				c->dead = true;
+			return;
+		}
+		sum += (size_t)n;
+		if (c->h2)
+			h2_fed(c, data, (size_t)n);
+		else if (c->tunnel)
+			relay_fed(c->tunnel, data, (size_t)n);
+		else if (buf_add(&c->in, data, (size_t)n) < 0)
+			c->dead = true;
+		else
+			h1_take(c);
+	}
+}
+
+static void greeted(struct conn *c)
+{
+	X509 *cert = SSL_get1_peer_certificate(c->ssl);
+	const unsigned char *alpn;
+	unsigned int len;
+	struct err e = { 0 };
+
+	c->handshaken = true;
+	c->loop->nr_greeting--;
+	if (cert && user_from_cert(cert, &c->user, &e) < 0) {
+		log_warn("connection refused: %s", e.msg);
+		c->dead = true;
+	}
+	X509_free(cert);
+	if (c->user)
+		turn_set(c, c->user->tenant);
+	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
+	if (len == 2 && memcmp(alpn, "h2", 2) == 0 && h2_start(c) < 0)
+		c->dead = true;
+	if (c->loop->draining)
+		c->dead = true;
+}
+
+static void handshake(struct conn *c)
+{
+	int n, why;
+
+	ERR_clear_error();
+	n = SSL_accept(c->ssl);
+	if (n > 0) {
+		greeted(c);
+		return;
+	}
+	why = SSL_get_error(c->ssl, n);
+	if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ)
+		ev_io_set(&c->io,
+			  why == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
+	else
+		c->dead = true;
+}
+
+void peer_serve(struct conn *c, uint32_t events)
+{
+	bool again = c->more;
+
+	c->busy = true;
+	c->more = false;
+	if (!c->handshaken)
+		handshake(c);
+	if (c->handshaken && !c->dead && (again || events & ~EPOLLOUT))
+		conn_read(c);
+	c->busy = false;
+	if (c->dead)
+		peer_close(c);
+	else if (c->h2)
+		h2_run(c);
+	else if (c->handshaken)
+		h1_run(c);
+}
+
+static void conn_event(void *arg, uint32_t events)
+{
+	turn_add(arg, events);
+}
+
+static void conn_timeout(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->h2)
+		h2_timer(c);
+	else
+		h1_timer(c);
+}
+
+void peer_timer(struct conn *c, unsigned int ms)
+{
+	if (ev_timer_set(c->loop->ev, &c->timer, ms, conn_timeout, c) < 0)
+		c->dead = true;
+}
+
+static void set_socket(int fd)
+{
+	int one = 1, idle = 60, patience = 120000;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	/* A peer that vanished is found out, though nothing is to be said. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience,
+		   sizeof(patience));
+}
+
+void peer_new(struct loop *l, int fd)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	struct err e;
+
+	if (c)
+		c->ssl = serving_session(l->api);
+	if (!c || !c->ssl || !SSL_set_fd(c->ssl, fd)) {
+		if (c)
+			SSL_free(c->ssl);
+		free(c);
+		close(fd);
+		return;
+	}
+	set_socket(fd);
+	SSL_set_accept_state(c->ssl);
+	c->loop = l;
+	c->fd = fd;
+	c->in.max = HEAD_MAX + BODY_MAX;
+	c->todo_tail = &c->todo;
+	c->next = l->conns;
+	c->link = &l->conns;
+	if (c->next)
+		c->next->link = &c->next;
+	l->conns = c;
+	l->nr_conns++;
+	l->nr_greeting++;
+	atomic_fetch_add(&l->api->nr_conns, 1);
+	turn_set(c, "");
+	peer_timer(c, HANDSHAKE_MS);
+	if (c->dead ||
+	    ev_io_add(l->ev, &c->io, fd, EPOLLIN, conn_event, c, &e) < 0)
+		peer_close(c);
+}
+
+void req_fill(struct req *r)
+{
+	if (r->relay)
+		relay_fill(r->relay);
+	else
+		watch_fill(r);
+}
+
+void req_abort(struct req *r)
+{
+	struct conn *c = r->conn;
+
+	if (c->h2) {
+		h2_abort_req(r);
+		return;
+	}
+	c->dead = true;
+	if (!c->busy)
+		peer_close(c);
+}
+
+void req_flush(struct req *r)
+{
+	struct conn *c = r->conn;
+
+	if (!c)
+		return;
+	if (c->h2)
+		h2_flush_req(r);
+	else if (!c->busy)
+		h1_run(c);
+}

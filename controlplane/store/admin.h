@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator does with a store: where it is, copies, keys. */
+#ifndef CONTROLPLANE_STORE_ADMIN_H
+#define CONTROLPLANE_STORE_ADMIN_H
+
+#include "controlplane/store/store.h"
+
+/* Where an etcd store is; several processes may use one at a time. */
+struct store_etcd {
+	const char *endpoints; /* https://HOST:PORT or http://, by commas */
+	const char *prefix;    /* of all keys; NULL: "/arktos/" */
+	const char *ca_file, *cert_file, *key_file; /* PEM; NULL: none */
+	uint32_t timeout_ms; /* of one request; 0: 5000 */
+};
+
+/* Write a consistent copy of the store, while it runs, as a new store folder
+ * @dir (which must be empty or missing). Also of an etcd store. */
+int store_backup(struct store *s, const char *dir, struct err *e);
+
+/* Read every record of the store folder @dir. -EBADMSG: damaged. */
+int store_verify(const char *dir, const char *key_file, uint64_t *ret_objects,
+		 uint64_t *ret_revision, struct err *e);
+
+/*
+ * Make the store folder @dir (empty or missing) from the backup @from,
+ * verified. Revisions go on far beyond any that was ever given out after the
+ * backup, and the history before is gone: who holds something newer than the
+ * backup is told to start again (410) instead of being shown the past as the
+ * present.
+ */
+int store_restore(const char *from, const char *dir, const char *key_file,
+		  struct err *e);
+
+/* Read the key file again, and rewrite what is not sealed with its first key.
+ * While it runs, and while others read and write. */
+int store_reencrypt(struct store *s, uint64_t *ret_rewritten, struct err *e);
+
+#endif /* CONTROLPLANE_STORE_ADMIN_H */

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Versions that are durable already enter memory: all of them at the start, and
+ * later what other processes commit to a shared back end. */
+#include "controlplane/store/internal.h"
+
+static void drop_chain(struct object_bytes *o)
+{
+	while (o) {
+		struct object_bytes *older = o->older;
+
+		object_unref(o);
+		o = older;
+	}
+}
+
+/* Enter @o as its key's newest version. Returns the event it is. */
+static int enter(struct store *s, struct object_bytes *o,
+		 struct store_event *ret)
+{
+	struct entry *en = index_find_or_add(&s->index, o->key, o->key_len);
+
+	if (!en) {
+		object_unref(o);
+		return -ENOMEM;
+	}
+	ret->obj = o;
+	ret->prev = en->head && !en->head->deleted ? en->head : NULL;
+	o->older = en->head;
+	en->head = o;
+	return 0;
+}
+
+static void count_live(struct store *s, const struct store_event *ev)
+{
+	if (ev->prev) {
+		s->live_objects--;
+		s->live_bytes -= ev->prev->len;
+	}
+	if (!ev->obj->deleted) {
+		s->live_objects++;
+		s->live_bytes += ev->obj->len;
+	}
+}
+
+/* One record at the start, oldest first. */
+static int load_record(void *arg, struct object_bytes *o)
+{
+	struct store *s = arg;
+	struct store_event ev;
+	int r = enter(s, o, &ev);
+
+	if (r < 0)
+		return r;
+	count_live(s, &ev);
+	if (o->revision > s->compacted)
+		return history_add(&s->history,
+				   (struct store_event){ object_ref(ev.obj),
+							 object_ref(ev.prev) });
+	/* What it replaced has been compacted away; a back end that deletes
+	 * lazily may still have it. */
+	drop_chain(o->older);
+	o->older = NULL;
+	if (o->deleted) {
+		index_find(&s->index, o->key)->head = NULL;
+		index_del(&s->index, o->key);
+		object_unref(o);
+	}
+	return 0;
+}
+
+static int load_ttl(struct store *s)
+{
+	for (struct entry *en = s->index.first[0]; en; en = entry_next(en)) {
+		if (!en->head->expires_ms)
+			continue;
+		if (ttl_reserve(s, 1))
+			return -ENOMEM;
+		ttl_update(s, en);
+	}
+	return 0;
+}
+
+int store_load(struct store *s, struct err *e)
+{
+	uint64_t revision = 0, was = atomic_load(&s->revision);
+	int r;
+
+	r = s->backend->ops->load(s->backend, load_record, s, &revision,
+				  &s->compacted, e);
+	if (r == 0 && load_ttl(s))
+		r = err_set(e, -ENOMEM, "store: out of memory");
+	if (r < 0)
+		return r;
+	if (revision < was)
+		return err_set(e, -EIO,
+			       "the store went back from revision %llu to "
+			       "%llu: its data was lost or restored; restart "
+			       "to accept that",
+			       (unsigned long long)was,
+			       (unsigned long long)revision);
+	/* Revision 0 means "none" to clients: the first change is 2. */
+	atomic_store(&s->revision, revision ? revision : 1);
+	s->fanned = atomic_load(&s->revision);
+	return 0;
+}
+
+/* --- following others --- */
+
+struct news {
+	struct object_bytes **v;
+	size_t nr, size;
+};
+
+static int take_news(void *arg, struct object_bytes *o)
+{
+	struct news *n = arg;
+
+	if (n->nr == n->size) {
+		size_t size = n->size ? n->size * 2 : 64;
+		struct object_bytes **v;
+
+		v = realloc(n->v, size * sizeof(struct object_bytes *));
+		if (!v) {
+			object_unref(o);
+			return -ENOMEM;
+		}
+		n->v = v;
+		n->size = size;
+	}
+	n->v[n->nr++] = o;
+	return 0;
+}
+
+static int publish_news(struct store *s, struct news *n, uint64_t revision,
+			struct err *e)
+{
+	int r = history_reserve(s, n->nr);
+	size_t i = 0;
+
+	pthread_rwlock_wrlock(&s->lock);
+	if (r == 0)
+		r = ttl_reserve(s, n->nr);
+	for (; r == 0 && i < n->nr; i++) {
+		struct store_event ev;
+
+		r = enter(s, n->v[i], &ev);
+		if (r < 0)
+			continue;
+		store_count_event(s, &ev);
+		object_ref(ev.obj);
+		object_ref(ev.prev);
+		(void)history_add(&s->history, ev);
+		atomic_store(&s->revision, ev.obj->revision);
+	}
+	if (r == 0)
+		atomic_store(&s->revision, revision);
+	pthread_rwlock_unlock(&s->lock);
+	if (i)
+		watch_fan_out(s, i);
+	for (; i < n->nr; i++)
+		object_unref(n->v[i]);
+	return r < 0 ? err_set(e, r, "store: out of memory") : 0;
+}
+
+/* Too far behind: start again, as far as the history reaches. */
+static int reload(struct store *s, struct err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&s->hub);
+	pthread_rwlock_wrlock(&s->lock);
+	history_clear(&s->history);
+	index_clear(&s->index);
+	s->nr_ttl = 0;
+	s->live_objects = 0;
+	s->live_bytes = 0;
+	r = store_load(s, e);
+	watch_cut_all(s);
+	pthread_rwlock_unlock(&s->lock);
+	pthread_mutex_unlock(&s->hub);
+	return r;
+}
+
+int store_follow(struct store *s, bool force, struct err *e)
+{
+	struct store_backend *be = s->backend;
+	uint64_t revision = atomic_load(&s->revision);
+	struct news n = { 0 };
+	int r;
+
+	if (!be->ops->tail)
+		return 0;
+	r = be->ops->tail(be, revision, force, take_news, &n, &revision, e);
+	if (r == 0 && (n.nr || revision > atomic_load(&s->revision))) {
+		r = publish_news(s, &n, revision, e);
+		n.nr = 0;
+	}
+	for (size_t i = 0; i < n.nr; i++)
+		object_unref(n.v[i]);
+	free(n.v);
+	return r == -ESTALE ? reload(s, e) : r;
+}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# For tests of a joined node: an API server of the test's own beside the agent.
+# Source it behind lib.sh:
+#
+#	. selftests/e2e/lib.sh; . selftests/e2e/joined.sh
+#	control_start; node_join; image_web
+#	k create -f ...; ok "it runs" wait_for 20 k_is web .status.phase Running
+#	control_stop; e2e_end
+CONTROL=$PWD/$O/bin/arktos-control CTL=$PWD/$O/bin/arktosctl
+CONTROL_PID= CONTROL_PORT=0
+NAME=n1
+DATA=$E2E/control
+KUBECTLS=("$PWD/$BUILD/deps/kubectl-1.20/usr/bin/kubectl"
+	"$PWD/$BUILD/deps/kubectl-1.32/kubectl")
+[ -x "${KUBECTLS[0]}" ] && [ -x "${KUBECTLS[1]}" ] ||
+	skip_all "no kubectl 1.20 and 1.32: make deps"
+kubectl=${KUBECTLS[1]}
+export KUBECONFIG=$DATA/admin.kubeconfig
+export kubectl E2E RUN
+
+control_start() # OPTION...
+{
+	: >"$LOG/control.log"
+	"$CONTROL" run --data-dir "$DATA" \
+		--listen "127.0.0.1:$CONTROL_PORT" "$@" \
+		>>"$LOG/control.log" 2>&1 </dev/null &
+	CONTROL_PID=$!
+	disown "$CONTROL_PID"
+	wait_for 20 grep -q 'serving on port' "$LOG/control.log" || {
+		tail -20 "$LOG/control.log" | sed 's,^,# ,'
+		return 1
+	}
+	# It comes back where it was.
+	CONTROL_PORT=$(sed -n 's/.*serving on port \([0-9]*\).*/\1/p' \
+		"$LOG/control.log")
+}
+control_stop() { kill "$CONTROL_PID" && wait_for 15 gone "$CONTROL_PID"; }
+control_kill() { kill -9 "$CONTROL_PID" && wait_for 5 gone "$CONTROL_PID"; }
+
+# Nothing waits for ever.
+k() { timeout 60 "$kubectl" --cache-dir="$E2E/cache" "$@"; }
+# The same as the admin of a tenant.
+kt() # TENANT ...
+{
+	local t=$1
+	shift
+	k --kubeconfig "$E2E/$t.kubeconfig" "$@"
+}
+tenant_create() # TENANT
+{
+	"$CTL" tenant create "$1" >/dev/null &&
+		mv "$1.kubeconfig" "$E2E/$1.kubeconfig"
+}
+
+# Credentials of this node, and an agent with them.
+node_credentials()
+{
+	[ -e "$E2E/node.kubeconfig" ] && return
+	k create clusterrolebinding nodes --clusterrole=cluster-admin \
+		--group=system:nodes >/dev/null 2>&1
+	"$CTL" tenant kubeconfig system --user "system:node:$NAME" \
+		--group system:nodes --out "$E2E/node.kubeconfig"
+}
+node_join() # OPTION...
+{
+	node_credentials &&
+		agent_start --node-name "$NAME" \
+			--kubeconfig "$E2E/node.kubeconfig" "$@"
+}
+node_ready()
+{
+	k get node "$NAME" -o json | jq -e '.status.conditions[]
+		| select(.type == "Ready" and .status == "True")'
+}
+
+# A jq expression over an object of the API, raw.
+k_get() # POD EXPRESSION
+{
+	k get pod "$1" -o json 2>/dev/null | jq -r "$2"
+}
+k_is() # POD EXPRESSION VALUE
+{
+	local got
+	got=$(k_get "$1" "$2")
+	[ "$got" = "$3" ] || {
+		echo "$1: $2 is '$got', want '$3'"
+		return 1
+	}
+}
+k_ready() { k_is "$1" "$READY" True; }
+k_gone() { ! k get pod "$1" >/dev/null 2>&1; }
+
+# Manifests of lib.sh, bound to this node.
+bound() { sed "s,^spec:,&\n  nodeName: $NAME,"; }
