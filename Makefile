@@ -78,7 +78,7 @@ libs_f1	:= $(call archive,cgroups) $(call archive,qmp) $(call archive,netns) \
 libs_node := $(call archive,agent) $(call archive,cp) $(libs_f1) $(libs_f0)
 libs_cp	:= $(call archive,cp) $(libs_f0)
 yyjson	:= $(DEPS)/lib/libyyjson.a
-ext_f0	:= $(yyjson) -lyaml -lssl -lcrypto -lnghttp2
+ext_f0	:= $(yyjson) -lyaml -lssl -lcrypto -lnghttp2 -lz
 ext_node := $(ext_f0) -larchive -lbpf -lelf -lz -lnl-route-3 -lnl-3 \
 	   -lcgroup -lseccomp -lcap-ng -lutil
 ext_cp	:= $(ext_f0) -llmdb -lprotobuf-c

@@ -94,7 +94,7 @@ void stream_pause(struct stream *s, bool pause);
  * is queued is sent, then .gone comes. */
 void stream_exit(struct stream *s, int code);
 void stream_fail(struct stream *s, const char *error);
-/* At once; .gone comes from within. */
+/* At once; .gone follows, after the present batch of events. */
 void stream_abort(struct stream *s);
 
 /* --- port-forward --------------------------------------------------------- */
@@ -128,7 +128,7 @@ void forward_set_data(struct forward_conn *c, void *data);
 void *forward_data(const struct forward_conn *c);
 int forward_write(struct forward_conn *c, const void *data, size_t len);
 size_t forward_backlog(const struct forward_conn *c);
-/* No more of us; with @error (or NULL) why not. */
+/* No more of us; with @error (or NULL) why not. It may be .closed within. */
 void forward_end(struct forward_conn *c, const char *error);
 
 #endif /* LIB_HTTP_STREAM_H */

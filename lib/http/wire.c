@@ -25,7 +25,7 @@ int wire_open(struct wire *w, struct ev *loop, int fd, SSL *ssl,
 	int r;
 
 	*w = (struct wire){ .fd = fd, .ssl = ssl, .ready = ready, .arg = arg };
-	if (ssl && SSL_set_fd(ssl, fd) != 1) {
+	if (ssl && SSL_get_fd(ssl) != fd && SSL_set_fd(ssl, fd) != 1) {
 		wire_close(w);
 		return err_set(e, -ENOMEM, "out of memory");
 	}
@@ -33,6 +33,18 @@ int wire_open(struct wire *w, struct ev *loop, int fd, SSL *ssl,
 	if (r < 0)
 		wire_close(w);
 	return r;
+}
+
+int wire_take(struct wire *w, struct ev *loop, int fd, SSL *ssl,
+	      struct buf *early, struct err *e)
+{
+	int r = wire_open(w, loop, fd, ssl, NULL, NULL, e);
+
+	if (r < 0)
+		return r;
+	w->early = *early;
+	*early = (struct buf)BUF_INIT;
+	return 0;
 }
 
 static SSL *make_tls(SSL_CTX *ctx, const char *name)
@@ -134,6 +146,12 @@ ssize_t wire_read(struct wire *w, void *buf, size_t size)
 	w->read_wants_out = false;
 	if (n < 0)
 		return n;
+	if (w->early.len) {
+		n = (ssize_t)(w->early.len < size ? w->early.len : size);
+		memcpy(buf, w->early.data, (size_t)n);
+		buf_consume(&w->early, (size_t)n);
+		return n;
+	}
 	if (w->ssl) {
 		ERR_clear_error();
 		errno = 0;
@@ -192,6 +210,7 @@ void wire_want(struct wire *w, bool in, bool out)
 void wire_close(struct wire *w)
 {
 	ev_io_del(&w->io);
+	buf_clear(&w->early);
 	if (w->ssl && SSL_is_init_finished(w->ssl)) {
 		ERR_clear_error();
 		(void)SSL_shutdown(w->ssl); /* says goodbye, if there is room */

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/ev.h"
 
@@ -35,13 +36,19 @@ struct wire {
 	bool read_wants_out, write_wants_in; /* as TLS has it */
 	void (*ready)(void *arg);
 	void *arg;
-	struct err why; /* after a failure of read or write */
+	struct buf early; /* read before the wire was ours */
+	struct err why;   /* after a failure of read or write */
 };
 
 /* Serve @fd and @ssl, which are taken over, also on failure. @ssl may be NULL,
  * and is in its accept or connect state, or past its handshake. */
 int wire_open(struct wire *w, struct ev *loop, int fd, SSL *ssl,
 	      void (*ready)(void *arg), void *arg, struct err *e);
+
+/* The same, after an upgrade: @early (taken) is read first. Set w->ready and
+ * w->arg before the loop goes on. */
+int wire_take(struct wire *w, struct ev *loop, int fd, SSL *ssl,
+	      struct buf *early, struct err *e);
 
 /**
  * wire_connect() - Begin to connect; reads and writes wait for it.
