@@ -24,7 +24,8 @@ build="gcc make pkg-config clang llvm clang-format bpftool libbpf-dev libelf-dev
 run="qemu-system-x86 qemu-utils seabios ipxe-qemu skopeo iproute2 nftables
  busybox-static curl jq xz-utils zstd lz4 cpio"
 test="libclang-rt-14-dev runc iputils-ping iptables squashfs-tools
- genisoimage mtools dosfstools e2fsprogs docker-registry python3-minimal git"
+ genisoimage mtools dosfstools e2fsprogs docker-registry python3-minimal git
+ etcd-server"
 
 want=
 for set in "${@:-build}"; do

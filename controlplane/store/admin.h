@@ -13,6 +13,9 @@ struct store_etcd {
 	uint32_t timeout_ms; /* of one request; 0: 5000 */
 };
 
+/* Forget history up to @revision. -ERANGE beyond the newest. */
+int store_compact(struct store *s, uint64_t revision, struct err *e);
+
 /* Write a consistent copy of the store, while it runs, as a new store folder
  * @dir (which must be empty or missing). Also of an etcd store. */
 int store_backup(struct store *s, const char *dir, struct err *e);

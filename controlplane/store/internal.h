@@ -87,11 +87,14 @@ struct store_backend_ops {
 	/* Between two commits: keep what is occupied near @live_bytes.
 	 * Returns whether something was made smaller. */
 	bool (*tidy)(struct store_backend *b, uint64_t live_bytes);
+	/* While loading: nobody can ask for this one any more. Or NULL. */
+	void (*dead)(struct store_backend *b, uint64_t revision);
 	int (*reencrypt)(struct store_backend *b, uint64_t *ret_nr,
 			 struct err *e);
 	uint64_t (*file_bytes)(struct store_backend *b);
 	void (*close)(struct store_backend *b);
-	bool shared; /* others may write: reads need a barrier */
+	size_t batch_bytes; /* aim of one commit; 0: the writer's own */
+	bool shared;        /* others may write: reads need a barrier */
 };
 
 int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,

@@ -3,11 +3,13 @@
  * later what other processes commit to a shared back end. */
 #include "controlplane/store/internal.h"
 
-static void drop_chain(struct object_bytes *o)
+static void drop(struct store *s, struct object_bytes *o)
 {
 	while (o) {
 		struct object_bytes *older = o->older;
 
+		if (s->backend->ops->dead)
+			s->backend->ops->dead(s->backend, o->revision);
 		object_unref(o);
 		o = older;
 	}
@@ -58,12 +60,12 @@ static int load_record(void *arg, struct object_bytes *o)
 							 object_ref(ev.prev) });
 	/* What it replaced has been compacted away; a back end that deletes
 	 * lazily may still have it. */
-	drop_chain(o->older);
+	drop(s, o->older);
 	o->older = NULL;
 	if (o->deleted) {
 		index_find(&s->index, o->key)->head = NULL;
 		index_del(&s->index, o->key);
-		object_unref(o);
+		drop(s, o);
 	}
 	return 0;
 }

@@ -14,7 +14,7 @@
  * <group>/<resource>/<tenant>/<namespace>/<name>, with empty segments where a
  * scope does not apply: a tenant's part of a resource is one prefix.
  *
- * Two back ends: LMDB in a folder, and etcd. All functions may be called from
+ * Back ends: LMDB in a folder, and etcd. All functions may be called from
  * any thread.
  */
 #ifndef CONTROLPLANE_STORE_STORE_H
@@ -94,9 +94,9 @@ struct store_opts {
  * @ret:  The store, owned by the caller.
  * @e:    Filled on error.
  *
- * Return: 0, or
- *   -EBUSY    another process has the store open
- *   -EBADMSG  the files are not a store of this version, or are damaged
+ * Return: 0, -EBUSY (another process has it open), -EBADMSG (not a store of
+ * this version, or damaged), -ENOKEY (sealed with a key that is not in the
+ * file).
  */
 int store_open(const struct store_opts *opts, struct store **ret,
 	       struct err *e);
@@ -105,16 +105,12 @@ int store_open(const struct store_opts *opts, struct store **ret,
 void store_close(struct store *s);
 DEFINE_AUTO_PTR(store, store_close)
 
-/*
- * Wait until memory shows everything that any process had been told was done
- * when this was called. Needed before a read that must not be stale when
- * several processes share a store; at once in the embedded one. 0, or
- * -ETIMEDOUT, -EHOSTUNREACH: what is in memory may be old.
- */
+/* Wait until memory shows everything that any process had been told was done
+ * before: for reads of a shared store that must not be stale. -ETIMEDOUT and
+ * -EHOSTUNREACH: what is in memory may be old. */
 int store_sync(struct store *s, struct err *e);
 
-/* Several processes may write this store (etcd). */
-bool store_is_shared(const struct store *s);
+bool store_is_shared(const struct store *s); /* others may write it */
 
 /* The newest acknowledged revision, and the oldest a list may ask for. */
 uint64_t store_revision(struct store *s);
@@ -147,10 +143,8 @@ struct store_list {
  * @ret: Filled; release with store_list_clear().
  * @e:   Filled on error.
  *
- * Return: 0, or
- *   -ESTALE  the snapshot has been compacted away
- *   -ERANGE  the revision has not been reached yet
- *   -ENOMEM
+ * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (the
+ * revision has not been reached yet), -ENOMEM.
  */
 int store_list(struct store *s, const struct store_range *r,
 	       struct store_list *ret, struct err *e);
@@ -233,9 +227,7 @@ struct store_event {
  * @ret:      The watch, owned by the caller.
  * @e:        Filled on error.
  *
- * Return: 0, or
- *   -ESTALE  history since @revision has been compacted
- *   -ERANGE  @revision has not been reached yet
+ * Return: 0, -ESTALE (history since @revision has been compacted), -ERANGE.
  */
 int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
 		     void (*notify)(void *arg), void *arg,
@@ -251,9 +243,6 @@ int store_watch_read(struct store_watch *w, struct store_event *ev, int max);
 uint64_t store_watch_progress(struct store_watch *w);
 
 void store_event_clear(struct store_event *ev);
-
-/* Forget history up to @revision. -ERANGE beyond the newest. */
-int store_compact(struct store *s, uint64_t revision, struct err *e);
 
 struct store_stats {
 	uint64_t revision, compacted;

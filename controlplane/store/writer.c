@@ -203,16 +203,23 @@ static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 
 static void take_batch(struct store *s, struct batch *b)
 {
+	size_t most = s->backend->ops->batch_bytes;
 	size_t ops = 0, bytes = 0;
 
+	most = most ? most : BATCH_BYTES;
 	b->txns = NULL;
 	b->tail = &b->txns;
 	b->barrier = false;
-	while (s->queue && ops < BATCH_OPS && bytes < BATCH_BYTES) {
+	while (s->queue && ops < BATCH_OPS && bytes < most) {
 		struct store_txn *txn = s->queue;
+		size_t more = 0;
 
-		if (ops && ops + txn->nr_ops > BATCH_OPS)
+		for (size_t i = 0; i < txn->nr_ops; i++)
+			more += txn->ops[i].len + txn->ops[i].tags_len;
+		if (ops &&
+		    (ops + txn->nr_ops > BATCH_OPS || bytes + more > most))
 			break;
+		bytes += more;
 		s->queue = txn->next;
 		if (!s->queue)
 			s->queue_tail = &s->queue;
@@ -221,8 +228,6 @@ static void take_batch(struct store *s, struct batch *b)
 		b->tail = &txn->next;
 		ops += txn->nr_ops;
 		b->barrier |= !txn->nr_ops;
-		for (size_t i = 0; i < txn->nr_ops; i++)
-			bytes += txn->ops[i].len;
 	}
 }
 
@@ -434,12 +439,13 @@ static void run_batch(struct store *s, struct batch *b, uint64_t asked)
 	} else if (b->nr || b->compacted != s->compacted) {
 		atomic_fetch_add(&s->commits, b->nr ? 1 : 0);
 		atomic_fetch_add(&s->changes, b->nr);
+		for (t = b->txns; t; t = t->next)
+			if (t->done == expire_done && t->result == 0)
+				atomic_fetch_add(&s->expired, 1);
 		publish(s, b);
 	}
 	for (t = b->txns; t; t = next) {
 		next = t->next;
-		if (t->done == expire_done && t->result == 0)
-			atomic_fetch_add(&s->expired, 1);
 		t->done(t);
 	}
 	for (size_t i = 0; i < b->nr_expired; i++)

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "controlplane/store/store.h"
+#include "controlplane/store/admin.h"
 
 #define MODEL_KEYS    12
 #define MODEL_TENANTS 3

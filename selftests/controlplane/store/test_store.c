@@ -1,301 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the store promises: conditions, snapshots, gapless watches, history
- * that ends where it says, a full disk that is refused and recovered from.
+ * The embedded store: the suite of all back ends, and what only files do:
+ * damage, full disks, sizes, plaintext.
  * LANE: both
  * SECONDS: 120
  */
-#include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
+#include <poll.h>
 
-#include "controlplane/store/admin.h"
-#include "lib/str.h"
-#include "selftests/harness.h"
+#include "controlplane/store/keys.h"
+#include "selftests/controlplane/store/suite.h"
 
-static struct store *open_store(const char *dir)
+static void suite_opts(const char *name, struct store_opts *opts)
 {
-	struct store_opts opts = { .dir = dir };
-	struct store *s = NULL;
-	struct err e = { 0 };
-
-	if (store_open(&opts, &s, &e) < 0)
-		printf("# open: %s\n", e.msg);
-	return s;
-}
-
-/* One change; returns the new revision or a negative errno. */
-static int64_t change(struct store *s, struct store_op op, struct err *e)
-{
-	struct store_txn txn = { .ops = &op, .nr_ops = 1 };
-	int r = store_commit(s, &txn, e);
-
-	object_unref(op.ret);
-	return r < 0 ? r : (int64_t)txn.revision;
-}
-
-static int64_t put(struct store *s, const char *key, const char *value)
-{
-	return change(s,
-		      (struct store_op){ .key = key,
-					 .data = value,
-					 .len = strlen(value),
-					 .rv_off = STORE_NO_RV },
-		      NULL);
-}
-
-static int64_t del(struct store *s, const char *key)
-{
-	return change(s, (struct store_op){ .key = key, .remove = true }, NULL);
-}
-
-static void nothing(void *arg)
-{
-	(void)arg;
-}
-
-TEST(revisions_grow_and_values_read_back)
-{
-	auto_ptr(store) s = open_store("db");
-	auto_ptr(object_bytes) o = NULL;
-	int64_t a, b;
-
-	ASSERT_EQ(s != NULL, 1);
-	a = put(s, "core/pods/t1/ns/a", "one");
-	b = put(s, "core/pods/t1/ns/a", "two");
-	EXPECT_GE(a, 2);
-	EXPECT_EQ(b, a + 1);
-	o = store_get(s, "core/pods/t1/ns/a");
-	ASSERT_EQ(o != NULL, 1);
-	EXPECT_STREQ(o->data, "two");
-	EXPECT_EQ(o->revision, b);
-	EXPECT_EQ(o->created, a);
-	EXPECT_EQ(store_get(s, "core/pods/t1/ns/b") == NULL, 1);
-}
-
-TEST(the_revision_is_spliced_into_the_bytes)
-{
-	auto_ptr(store) s = open_store("db");
-	auto_ptr(object_bytes) o = NULL;
-	char want[64];
-	int64_t rv = change(s,
-			    (struct store_op){ .key = "k/a/b/c/d",
-					       .data = "{\"rv\":\"\"}",
-					       .len = 9,
-					       .rv_off = 7 },
-			    NULL);
-
-	o = store_get(s, "k/a/b/c/d");
-	ASSERT_EQ(o != NULL, 1);
-	snprintf(want, sizeof(want), "{\"rv\":\"%lld\"}", (long long)rv);
-	EXPECT_STREQ(o->data, want);
-	EXPECT_EQ(o->len, strlen(want));
-}
-
-TEST(conditions_are_checked)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_op op = { .key = "k/1",
-			       .data = "x",
-			       .len = 1,
-			       .rv_off = STORE_NO_RV,
-			       .expect = STORE_ABSENT };
-	struct err e = { 0 };
-	int64_t rv = change(s, op, &e);
-
-	EXPECT_GE(rv, 1);
-	EXPECT_EQ(change(s, op, &e), -EEXIST);
-	EXPECT_STREQ(e.msg, "k/1 exists");
-	op.expect = STORE_MATCH;
-	op.revision = rv + 7;
-	EXPECT_EQ(change(s, op, &e), -ESTALE);
-	op.revision = rv;
-	EXPECT_EQ(change(s, op, &e), rv + 1);
-	op.key = "k/2";
-	EXPECT_EQ(change(s, op, &e), -ENOENT);
-	EXPECT_EQ(del(s, "k/2"), -ENOENT);
-}
-
-TEST(a_transaction_is_all_or_nothing)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_op ops[3] = {
-		{ .key = "k/1", .data = "1", .len = 1, .rv_off = STORE_NO_RV },
-		{ .key = "k/2", .data = "2", .len = 1, .rv_off = STORE_NO_RV },
-		{ .key = "k/9", .remove = true },
-	};
-	struct store_txn txn = { .ops = ops, .nr_ops = 3 };
-	uint64_t before = store_revision(s);
-	struct store_list l;
-	struct store_range r = { .prefix = "k/" };
-
-	EXPECT_EQ(store_commit(s, &txn, NULL), -ENOENT);
-	EXPECT_EQ(store_revision(s), before);
-	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
-	EXPECT_EQ(l.nr, 0);
-	store_list_clear(&l);
-	txn.nr_ops = 2;
-	EXPECT_EQ(store_commit(s, &txn, NULL), 0);
-	EXPECT_EQ(store_revision(s), before + 2);
-	object_unref(ops[0].ret);
-	object_unref(ops[1].ret);
-	EXPECT_EQ(store_count(s, "k/"), 2);
-}
-
-TEST(a_check_holds_or_nothing_changes)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_op ops[2] = {
-		{ .key = "k/new",
-		  .data = "1",
-		  .len = 1,
-		  .rv_off = STORE_NO_RV },
-		{ .key = "k/ns", .check = true, .expect = STORE_MATCH },
-	};
-	struct store_txn txn = { .ops = ops, .nr_ops = 2 };
-
-	ops[1].revision = put(s, "k/ns", "x");
-	EXPECT_EQ(store_commit(s, &txn, NULL), 0);
-	object_unref(ops[0].ret);
-	EXPECT_EQ(ops[1].ret == NULL, 1);
-	put(s, "k/ns", "y");
-	ops[0].key = "k/newer";
-	EXPECT_EQ(store_commit(s, &txn, NULL), -ESTALE);
-	EXPECT_EQ(ops[0].ret == NULL, 1);
-	EXPECT_EQ(store_count(s, "k/"), 2);
-	object_unref(ops[1].ret);
-}
-
-TEST(pages_of_a_list_come_from_one_snapshot)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_range r = { .prefix = "p/t/", .limit = 3 };
-	struct store_list l;
-	auto_free char *after = NULL;
-
-	for (int i = 0; i < 8; i++) {
-		char key[32];
-
-		snprintf(key, sizeof(key), "p/t/%d", i);
-		put(s, key, "old");
-	}
-	put(s, "p/u/0", "other");
-	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
-	EXPECT_EQ(l.nr, 3);
-	EXPECT_EQ(l.remaining, 5);
-	r.revision = l.revision;
-	after = strdup(l.v[2]->key);
-	store_list_clear(&l);
-
-	del(s, "p/t/4");
-	put(s, "p/t/5", "new");
-	put(s, "p/t/55", "new");
-
-	r.after = after;
-	r.limit = 0;
-	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
-	EXPECT_EQ(l.nr, 5);
-	for (size_t i = 0; i < l.nr; i++)
-		EXPECT_STREQ(l.v[i]->data, "old");
-	store_list_clear(&l);
-	r.revision = 0;
-	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
-	EXPECT_EQ(l.nr, 5); /* 3 5 55 6 7 */
-	store_list_clear(&l);
-}
-
-TEST(a_watch_sees_every_change_once_and_in_order)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_watch *w = NULL;
-	struct store_event ev[64];
-	uint64_t start, last;
-	int total = 0, n;
-
-	put(s, "p/t/before", "x");
-	start = store_revision(s);
-	put(s, "p/t/0", "x"); /* after @start, before the watch opens */
-	ASSERT_EQ(store_watch_open(s, "p/t/", start, nothing, NULL, &w, NULL),
-		  0);
-	/* More than a watcher's queue holds, and others' changes among. */
-	for (int i = 1; i < 1000; i++) {
-		char key[32];
-
-		snprintf(key, sizeof(key), "p/%s/%d", i % 2 ? "t" : "u", i);
-		put(s, key, "x");
-	}
-	del(s, "p/t/1");
-	last = start;
-	while ((n = store_watch_read(w, ev, 64)) > 0) {
-		for (int i = 0; i < n; i++) {
-			EXPECT_GE(ev[i].obj->revision, last + 1);
-			EXPECT_EQ(strncmp(ev[i].obj->key, "p/t/", 4), 0);
-			last = ev[i].obj->revision;
-			if (ev[i].obj->deleted) {
-				EXPECT_STREQ(ev[i].obj->key, "p/t/1");
-				EXPECT_EQ(ev[i].prev != NULL, 1);
-			}
-			store_event_clear(&ev[i]);
-			total++;
-		}
-	}
-	EXPECT_EQ(n, 0);
-	EXPECT_EQ(total, 502);
-	EXPECT_EQ(store_watch_progress(w), store_revision(s));
-	store_watch_close(w);
-}
-
-TEST(history_ends_where_it_says_and_survives_a_restart)
-{
-	struct store *s = open_store("db");
-	struct store_watch *w = NULL;
-	struct store_event ev[16];
-	struct err e = { 0 };
-	int64_t a, b, c;
-
-	a = put(s, "p/t/a", "1");
-	b = put(s, "p/t/a", "2");
-	c = put(s, "p/t/a", "3");
-	del(s, "p/t/a");
-	put(s, "p/t/b", "4");
-	ASSERT_EQ(store_compact(s, b, &e), 0);
-	EXPECT_EQ(store_watch_open(s, "p/t/", a, nothing, NULL, &w, &e),
-		  -ESTALE);
-	EXPECT_EQ(strncmp(e.msg, "too old resource version: ", 26), 0);
-	store_close(s);
-
-	s = open_store("db");
-	ASSERT_EQ(s != NULL, 1);
-	EXPECT_EQ(store_revision(s), c + 2);
-	EXPECT_EQ(store_watch_open(s, "p/t/", a, nothing, NULL, &w, &e),
-		  -ESTALE);
-	ASSERT_EQ(store_watch_open(s, "p/t/", b, nothing, NULL, &w, &e), 0);
-	ASSERT_EQ(store_watch_read(w, ev, 16), 3);
-	EXPECT_EQ(ev[0].obj->revision, c);
-	EXPECT_EQ(ev[1].obj->deleted, 1);
-	EXPECT_STREQ(ev[1].obj->data, "3");
-	EXPECT_STREQ(ev[2].obj->data, "4");
-	for (int i = 0; i < 3; i++)
-		store_event_clear(&ev[i]);
-	store_watch_close(w);
-	store_close(s);
-}
-
-TEST(the_newest_revision_survives_the_compaction_of_its_record)
-{
-	struct store *s = open_store("db");
-	int64_t rv;
-
-	put(s, "p/t/a", "1");
-	rv = del(s, "p/t/a");
-	ASSERT_EQ(store_compact(s, rv, NULL), 0);
-	store_close(s);
-	s = open_store("db");
-	EXPECT_EQ(store_revision(s), rv);
-	EXPECT_EQ(put(s, "p/t/a", "1"), rv + 1);
-	store_close(s);
+	opts->dir = name;
 }
 
 TEST(history_is_bounded_by_the_live_data)
@@ -315,26 +32,6 @@ TEST(history_is_bounded_by_the_live_data)
 	EXPECT_GE((256 << 10) + 8192, st.history_bytes);
 	EXPECT_GE(2 << 20, st.file_bytes);
 	store_close(s);
-}
-
-TEST(a_stalled_watcher_is_cut_off_and_not_fed_from_nothing)
-{
-	auto_ptr(store) s = open_store("db");
-	struct store_watch *w = NULL;
-	struct store_event ev[512];
-	int n, got = 0;
-
-	ASSERT_EQ(store_watch_open(s, "p/", 0, nothing, NULL, &w, NULL), 0);
-	EXPECT_EQ(store_watch_read(w, ev, 1), 0); /* goes live */
-	for (int i = 0; i < 600; i++)
-		put(s, "p/t/a", "x");
-	ASSERT_EQ(store_compact(s, store_revision(s), NULL), 0);
-	while ((n = store_watch_read(w, ev, 512)) > 0)
-		for (int i = 0; i < n; i++, got++)
-			store_event_clear(&ev[i]);
-	EXPECT_EQ(n, -ESTALE);
-	EXPECT_EQ(got, STORE_WATCH_REFS);
-	store_watch_close(w);
 }
 
 TEST(two_processes_cannot_share_a_store)
@@ -368,62 +65,6 @@ TEST(a_damaged_record_is_found)
 	close(fd);
 	EXPECT_EQ(store_open(&opts, &s, &e), -EBADMSG);
 	EXPECT_EQ(strstr(e.msg, "is damaged; restore a backup") != NULL, 1);
-}
-
-TEST(a_backup_of_a_running_store_opens)
-{
-	struct store *s = open_store("db");
-	struct err e = { 0 };
-
-	put(s, "p/t/a", "1");
-	ASSERT_EQ(store_backup(s, "copy", &e), 0);
-	EXPECT_EQ(store_backup(s, "copy", &e), -EEXIST);
-	put(s, "p/t/b", "2");
-	store_close(s);
-	s = open_store("copy");
-	ASSERT_EQ(s != NULL, 1);
-	EXPECT_EQ(store_count(s, "p/"), 1);
-	store_close(s);
-}
-
-struct writer_arg {
-	struct store *s;
-	int id;
-	int done;
-};
-
-static void *write_many(void *p)
-{
-	struct writer_arg *a = p;
-	char key[32];
-
-	for (int i = 0; i < 300; i++) {
-		snprintf(key, sizeof(key), "p/t%d/%d", a->id, i % 20);
-		if (put(a->s, key, "x") > 0)
-			a->done++;
-	}
-	return NULL;
-}
-
-TEST(concurrent_writers_share_commits)
-{
-	auto_ptr(store) s = open_store("db");
-	struct writer_arg args[8];
-	pthread_t threads[8];
-	struct store_stats st;
-
-	for (int i = 0; i < 8; i++) {
-		args[i] = (struct writer_arg){ .s = s, .id = i };
-		pthread_create(&threads[i], NULL, write_many, &args[i]);
-	}
-	for (int i = 0; i < 8; i++) {
-		pthread_join(threads[i], NULL);
-		EXPECT_EQ(args[i].done, 300);
-	}
-	store_stats(s, &st);
-	EXPECT_EQ(st.changes, 2400);
-	EXPECT_GE(2400 / 2, st.commits);
-	EXPECT_EQ(st.live_objects, 160);
 }
 
 TEST(a_full_disk_refuses_writes_and_recovers)
@@ -473,6 +114,216 @@ TEST(a_full_disk_refuses_writes_and_recovers)
 	EXPECT_EQ(store_count(s, "p/"), acked + 1);
 	store_close(s);
 	umount("small");
+}
+
+static void fill(struct store *s, int from, int to, size_t len)
+{
+	auto_free char *value = calloc(1, len + 1);
+	char key[32];
+
+	memset(value, 'x', len);
+	for (int i = from; i < to; i++) {
+		snprintf(key, sizeof(key), "p/t/%06d", i);
+		put(s, key, value);
+	}
+}
+
+static void wait_for_file(struct store *s, uint64_t most)
+{
+	struct store_stats st;
+
+	/* The writer looks at the file every few seconds, with work to do. */
+	for (int i = 0; i < 1500; i++) {
+		store_stats(s, &st);
+		if (st.tidied && st.file_bytes <= most)
+			return;
+		put(s, "p/t/tick", "t");
+		poll(NULL, 0, 10);
+	}
+}
+
+TEST(the_file_shrinks_to_twice_of_what_is_in_it)
+{
+	struct store_opts opts = { .dir = "db", .history_bytes = 1 << 20 };
+	struct store *s = NULL;
+	struct store_stats st;
+	uint64_t before;
+
+	ASSERT_EQ(store_open(&opts, &s, NULL), 0);
+	fill(s, 0, 1500, 20000);
+	for (int i = 0; i < 1450; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "p/t/%06d", i);
+		EXPECT_GE(del(s, key), 1);
+	}
+	store_compact(s, store_revision(s), NULL);
+	store_stats(s, &st);
+	before = st.file_bytes;
+	EXPECT_GE(before, 25 << 20);
+	wait_for_file(s, 8 << 20);
+	store_stats(s, &st);
+	printf("# %llu KiB became %llu, %llu KiB live\n",
+	       (unsigned long long)before / 1024,
+	       (unsigned long long)st.file_bytes / 1024,
+	       (unsigned long long)st.live_bytes / 1024);
+	EXPECT_GE(st.live_bytes * 2 + (6 << 20), st.file_bytes);
+	fill(s, 2000, 2010, 100);
+	EXPECT_EQ(store_count(s, "p/"), 61);
+	store_close(s);
+	ASSERT_EQ(store_open(&opts, &s, NULL), 0);
+	EXPECT_EQ(store_count(s, "p/"), 61);
+	store_close(s);
+}
+
+TEST(deleting_is_possible_on_a_full_disk)
+{
+	struct store *s;
+	int acked = 0;
+	char key[32];
+	int64_t r;
+
+	if (unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP("needs root for a mount namespace");
+	mkdir("small", 0700);
+	ASSERT_EQ(mount("tmpfs", "small", "tmpfs", 0, "size=80m"), 0);
+	s = open_store("small/db");
+	ASSERT_EQ(s != NULL, 1);
+	for (; acked < 2000; acked++) {
+		auto_free char *value = calloc(1, 100001);
+
+		memset(value, 'x', 100000);
+		snprintf(key, sizeof(key), "p/t/%04d", acked);
+		r = put(s, key, value);
+		if (r < 0)
+			break;
+	}
+	EXPECT_EQ(r, -ENOSPC);
+	EXPECT_EQ(store_count(s, "p/"), acked);
+	for (int i = 0; i < 5; i++) {
+		snprintf(key, sizeof(key), "p/t/%04d", i);
+		EXPECT_GE(del(s, key), 1);
+	}
+	store_compact(s, store_revision(s), NULL);
+	EXPECT_GE(put(s, "p/t/again", "small"), 1);
+	store_close(s);
+	umount("small");
+}
+
+/* Is @text anywhere in the files of @dir? */
+static bool on_disk(const char *dir, const char *text)
+{
+	auto_free char *path = str_printf("%s/data.mdb", dir);
+	int fd = open(path, O_RDONLY);
+	struct stat st;
+	auto_free char *data = NULL;
+	bool found;
+
+	fstat(fd, &st);
+	data = malloc(st.st_size);
+	found = read(fd, data, st.st_size) == st.st_size &&
+		memmem(data, st.st_size, text, strlen(text));
+	close(fd);
+	return found;
+}
+
+static struct store *open_sealed(const char *dir, const char *keys,
+				 struct err *e)
+{
+	struct store_opts opts = { .dir = dir,
+				   .key_file = keys,
+				   .create_key_file = true };
+	struct store *s = NULL;
+
+	(void)store_open(&opts, &s, e);
+	return s;
+}
+
+TEST(nothing_is_on_the_disk_in_plaintext)
+{
+	static const char secret[] = "correct horse battery staple";
+	struct store_op op = { .key = "core/secrets/t/n/s",
+			       .data = secret,
+			       .len = sizeof(secret) - 1,
+			       .rv_off = STORE_NO_RV,
+			       .tags = "l:owner\0topsecretlabel",
+			       .tags_len = 23 };
+	struct err e = { 0 };
+	struct store *s = open_store("db");
+	auto_ptr(object_bytes) o = NULL;
+	uint64_t nr = 0, objects, revision;
+	struct stat st;
+
+	/* Begins unencrypted, as a store of before. */
+	change(s, op, NULL);
+	store_close(s);
+	EXPECT_EQ(on_disk("db", secret), 1);
+	s = open_sealed("db", "keys", &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(stat("keys", &st), 0);
+	EXPECT_EQ(st.st_mode & 0777, 0600);
+	ASSERT_EQ(store_reencrypt(s, &nr, &e), 0);
+	EXPECT_EQ(nr, 1);
+	ASSERT_EQ(store_reencrypt(s, &nr, &e), 0);
+	EXPECT_EQ(nr, 0);
+	o = store_get(s, op.key);
+	EXPECT_STREQ(o->data, secret);
+	ASSERT_EQ(store_backup(s, "copy", &e), 0);
+	EXPECT_EQ(on_disk("copy", secret), 0);
+	store_close(s);
+
+	s = open_sealed("sealed", "keys", &e);
+	change(s, op, NULL);
+	put(s, op.key, "replaced");
+	del(s, op.key);
+	store_close(s);
+	EXPECT_EQ(on_disk("sealed", secret), 0);
+	EXPECT_EQ(on_disk("sealed", "topsecretlabel"), 0);
+	EXPECT_EQ(store_verify("copy", "keys", &objects, &revision, &e), 0);
+	EXPECT_EQ(store_verify("copy", NULL, &objects, &revision, &e), -ENOKEY);
+	EXPECT_EQ(strstr(e.msg, "key that is not in the key file") != NULL, 1);
+}
+
+TEST(keys_rotate_while_the_store_runs)
+{
+	struct err e = { 0 };
+	struct store *s = open_sealed("db", "keys", &e);
+	struct store_keys *k = NULL;
+	auto_ptr(object_bytes) o = NULL;
+	char first[64], both[128] = "";
+	uint64_t nr;
+	int fd;
+
+	fill(s, 0, 50, 100);
+	ASSERT_EQ(store_keys_open("keys", false, &k, &e), 0);
+	ASSERT_EQ(store_keys_rotate(k, &e), 0);
+	store_keys_free(k);
+	ASSERT_EQ(store_reencrypt(s, &nr, &e), 0);
+	EXPECT_EQ(nr, 50);
+	fill(s, 50, 60, 100);
+	store_close(s);
+	/* The old key out: all of it opens with the new one alone. */
+	fd = open("keys", O_RDWR);
+	EXPECT_EQ(read(fd, both, sizeof(both) - 1), 90);
+	snprintf(first, sizeof(first), "%.45s", both);
+	EXPECT_EQ(pwrite(fd, first, 45, 0), 45);
+	EXPECT_EQ(ftruncate(fd, 45), 0);
+	s = open_sealed("db", "keys", &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(store_count(s, "p/"), 60);
+	o = store_get(s, "p/t/000049");
+	EXPECT_EQ(o->len, 100);
+	store_close(s);
+	/* The other one alone: refused, and said why. */
+	EXPECT_EQ(pwrite(fd, both + 45, 45, 0), 45);
+	close(fd);
+	EXPECT_EQ(open_sealed("db", "keys", &e) == NULL, 1);
+	EXPECT_EQ(e.code, -ENOKEY);
+	chmod("keys", 0644);
+	EXPECT_EQ(open_sealed("db", "keys", &e) == NULL, 1);
+	EXPECT_EQ(strstr(e.msg, "may be read by others: chmod 0600") != NULL,
+		  1);
 }
 
 TEST_MAIN()
