@@ -94,6 +94,20 @@ static uint64_t labels_hash(yyjson_val *labels)
 	return sum;
 }
 
+static void read_job(yyjson_val *obj, struct pod_facts *f)
+{
+	const char *index =
+		obj_annotation(obj, "batch.kubernetes.io/job-completion-index");
+	yyjson_val *v;
+	size_t i, max;
+	int n;
+
+	f->index = index && str_to_int(index, &n) == 0 ? n : -1;
+	yyjson_arr_foreach(obj_at(obj, "metadata.finalizers"), i, max, v)
+		f->job_tracked |=
+		str_eq(yyjson_get_str(v), "batch.kubernetes.io/job-tracking");
+}
+
 void pod_read_facts(yyjson_val *obj, void *facts)
 {
 	yyjson_val *status = yyjson_obj_get(obj, "status"), *c;
@@ -116,9 +130,16 @@ void pod_read_facts(yyjson_val *obj, void *facts)
 	if (cost && str_to_int(cost, &n) == 0)
 		f->deletion_cost = n;
 	f->labels = labels_hash(obj_at(obj, "metadata.labels"));
+	read_job(obj, f);
 	yyjson_arr_foreach(yyjson_obj_get(status, "containerStatuses"), i, max,
-			   c) f->restarts +=
-		(int32_t)obj_int(c, "restartCount", 0);
+			   c)
+	{
+		int64_t at = obj_time(c, "state.terminated.finishedAt");
+
+		f->restarts += (int32_t)obj_int(c, "restartCount", 0);
+		if (at > f->finished_s)
+			f->finished_s = at;
+	}
 }
 
 /* --- informers --- */
@@ -161,6 +182,8 @@ struct informer *shared_informer(struct shared *s, enum kind k)
 		opts.facts_size = sizeof(struct pod_facts);
 		opts.facts = pod_read_facts;
 	}
+	/* Of a lease, that it has changed says all. */
+	opts.drop_data = k == KIND_LEASE;
 	if (buf_error(&path) ||
 	    informer_new(s->client, &opts, &s->informers[k], NULL) < 0)
 		return NULL;

@@ -71,7 +71,10 @@ struct pod_facts {
 	int32_t restarts;
 	int32_t deletion_cost; /* controller.kubernetes.io/pod-deletion-cost */
 	int64_t created_s, ready_s; /* since when it is ready */
-	uint64_t labels;            /* hash of all labels, in any order */
+	int64_t finished_s;         /* when its last container ended */
+	bool job_tracked; /* finalizer batch.kubernetes.io/job-tracking */
+	int32_t index;    /* job-completion-index; -1: none */
+	uint64_t labels;  /* hash of all labels, in any order */
 };
 
 static inline const struct pod_facts *pod_facts(const struct informer_object *o)

@@ -2,9 +2,7 @@
 #include "controlplane/controllers/controllers.h"
 
 const struct controller *const all_controllers[] = {
-	&gc_controller,
-	&deployment_controller,
-	&replicaset_controller,
-	&rc_controller,
-	NULL,
+	&gc_controller,    &deployment_controller, &replicaset_controller,
+	&rc_controller,    &job_controller,        &nodelifecycle_controller,
+	&podgc_controller, &vmpower_controller,    NULL,
 };

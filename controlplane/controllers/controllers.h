@@ -8,7 +8,13 @@
 /* NULL-terminated. */
 extern const struct controller *const all_controllers[];
 
-extern const struct controller replicaset_controller, rc_controller,
-	deployment_controller, gc_controller;
+extern const struct controller gc_controller;
+extern const struct controller deployment_controller;
+extern const struct controller replicaset_controller;
+extern const struct controller rc_controller;
+extern const struct controller job_controller;
+extern const struct controller nodelifecycle_controller;
+extern const struct controller podgc_controller;
+extern const struct controller vmpower_controller;
 
 #endif /* CONTROLPLANE_CONTROLLERS_CONTROLLERS_H */

@@ -148,8 +148,10 @@ struct template_of {
 	const char *name;     /* NULL: generateName from the owner's name */
 	/* Further labels and annotations: name, value, ..., NULL. */
 	const char *const *labels, *const *annotations;
-	const char *hostname; /* spec.hostname; NULL: the template's */
-	const char *node;     /* required by affinity (daemons); NULL: any */
+	const char *hostname;  /* spec.hostname; NULL: the template's */
+	const char *finalizer; /* one more; NULL: none */
+	const char *index_env; /* JOB_COMPLETION_INDEX; NULL: none */
+	const char *node;      /* required by affinity (daemons); NULL: any */
 };
 
 void ctl_pod_body(const struct template_of *t, struct buf *b);

@@ -83,6 +83,48 @@ static void put_daemon_tolerations(struct json_out *o, yyjson_val *own)
 	json_put_end(o);
 }
 
+static void put_finalizers(struct json_out *o, yyjson_val *list,
+			   const char *more)
+{
+	yyjson_val *v;
+	size_t i, max;
+
+	json_put_array(o, "finalizers");
+	yyjson_arr_foreach(list, i, max, v) json_put_val(o, NULL, v);
+	if (more)
+		json_put_str(o, NULL, more);
+	json_put_end(o);
+}
+
+/* Containers of an indexed job know their index. */
+static void put_containers(struct json_out *o, yyjson_val *list,
+			   const char *index)
+{
+	yyjson_val *c, *key, *val;
+	size_t i, max, j, n;
+
+	json_put_array(o, "containers");
+	yyjson_arr_foreach(list, i, max, c)
+	{
+		json_put_object(o, NULL);
+		yyjson_obj_foreach(c, j, n, key,
+				   val) if (!str_eq(yyjson_get_str(key), "env"))
+			json_put_val(o, yyjson_get_str(key), val);
+		json_put_array(o, "env");
+		yyjson_arr_foreach(obj_at(c, "env"), j, n,
+				   val) if (!str_eq(obj_str(val, "name"),
+						    "JOB_COMPLETION_INDEX"))
+			json_put_val(o, NULL, val);
+		json_put_object(o, NULL);
+		json_put_str(o, "name", "JOB_COMPLETION_INDEX");
+		json_put_str(o, "value", index);
+		json_put_end(o);
+		json_put_end(o);
+		json_put_end(o);
+	}
+	json_put_end(o);
+}
+
 static void put_spec(struct json_out *o, const struct template_of *t)
 {
 	yyjson_val *spec = obj_at(t->template, "spec"), *key, *val;
@@ -97,7 +139,10 @@ static void put_spec(struct json_out *o, const struct template_of *t)
 		    (t->node && (strcmp(k, "tolerations") == 0 ||
 				 strcmp(k, "affinity") == 0)))
 			continue;
-		json_put_val(o, k, val);
+		if (t->index_env && strcmp(k, "containers") == 0)
+			put_containers(o, val, t->index_env);
+		else
+			json_put_val(o, k, val);
 	}
 	if (t->hostname)
 		json_put_str(o, "hostname", t->hostname);
@@ -126,8 +171,8 @@ void ctl_pod_body(const struct template_of *t, struct buf *b)
 		json_put_fmt(&o, "generateName", "%s-", t->owner->name);
 	put_map(&o, "labels", obj_at(meta, "labels"), t->labels);
 	put_map(&o, "annotations", obj_at(meta, "annotations"), t->annotations);
-	if (finalizers)
-		json_put_val(&o, "finalizers", finalizers);
+	if (finalizers || t->finalizer)
+		put_finalizers(&o, finalizers, t->finalizer);
 	json_put_array(&o, "ownerReferences");
 	json_put_raw(&o, NULL, buf_str(&owner), owner.len);
 	json_put_end(&o);

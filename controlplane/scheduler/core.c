@@ -166,7 +166,8 @@ static void wake_for(struct core *c, uint32_t i)
 	while (map_next(&c->classes, &it)) {
 		struct sclass *k = it.value;
 
-		if (!k->waiting || !class_fits(k, &c->columns, i))
+		if (!k->waiting || class_fit_rows(k, &c->columns) < 0 ||
+		    !class_fits(k, &c->columns, i))
 			continue;
 		while (k->waiting)
 			if (make_ready(c, k->waiting) < 0)

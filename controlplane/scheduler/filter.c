@@ -332,7 +332,7 @@ void class_explain(const struct sclass *k, const struct columns *c,
 		free(t);
 		return;
 	}
-	for (uint32_t i = 0; i < c->nr; i++) {
+	for (uint32_t i = 0; i < c->nr && i < k->room; i++) {
 		if (!c->live[i])
 			continue;
 		if (k->verdict[i] == REASON_TAINT)

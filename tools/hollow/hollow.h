@@ -8,6 +8,7 @@
 #define TOOLS_HOLLOW_HOLLOW_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "lib/auto.h"
 
@@ -31,6 +32,9 @@ struct hollow_opts {
 	unsigned workers;  /* requests at once */
 	const char *zones; /* number of zones, labels topology zone; NULL: 1 */
 };
+
+int hollow_usage(FILE *to); /* the exit code */
+bool hollow_parse(int argc, char **argv, struct hollow_opts *o);
 
 /* Returns once all nodes are Ready. */
 int hollow_start(const struct hollow_opts *opts, struct hollow **ret,
