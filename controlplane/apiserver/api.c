@@ -6,15 +6,18 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 #include "lib/fs.h"
 #include "lib/str.h"
 
 #define ADMIN_DAYS 3650
+#define ISSUER     "https://kubernetes.default.svc.cluster.local"
 
 int api_kubeconfig(struct api *api, const char *tenant, const char *user,
 		   const char *groups, struct buf *b, struct err *e)
@@ -88,6 +91,14 @@ static int set_address(struct api *api, const struct api_opts *opts)
 	return api->advertise ? 0 : -ENOMEM;
 }
 
+static int open_keyring(struct api *api, struct err *e)
+{
+	auto_free char *dir = str_printf("%s/sa-keys", api->data_dir);
+
+	return dir ? keyring_open(dir, &api->keyring, e)
+		   : err_set(e, -ENOMEM, "out of memory");
+}
+
 static int start(struct api *api, const struct api_opts *opts, struct err *e)
 {
 	auto_free char *db = str_printf("%s/store", api->data_dir);
@@ -108,9 +119,13 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = ca_open(api->data_dir, &api->ca, e);
 	if (r == 0)
+		r = open_keyring(api, e);
+	if (r == 0)
 		r = set_token(api, e);
 	if (r == 0)
 		r = lifecycle_bootstrap(api, e);
+	if (r == 0)
+		r = rbac_open(api, e);
 	if (r == 0)
 		r = server_listen(api, e);
 	if (r == 0)
@@ -144,7 +159,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	api->listen_fd = -EBADF;
 	api->data_dir = strdup(opts->data_dir);
 	api->address = strdup(opts->listen);
-	if (!api->data_dir || !api->address)
+	api->issuer = strdup(opts->issuer ? opts->issuer : ISSUER);
+	if (!api->data_dir || !api->address || !api->issuer)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else if (!strrchr(api->address, ':'))
 		r = err_set(e, -EINVAL, "listen '%s': want ADDRESS:PORT",
@@ -167,6 +183,7 @@ void api_stop(struct api *api)
 	keeper_stop(api);
 	crds_stop(api);
 	server_stop(api);
+	rbac_close(api);
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);
 	server_free(api);
@@ -175,6 +192,8 @@ void api_stop(struct api *api)
 		close(api->listen_fd);
 	serving_close(api);
 	ca_free(api->ca);
+	keyring_free(api->keyring);
+	free(api->issuer);
 	pthread_mutex_destroy(&api->doc_lock);
 	buf_clear(&api->doc_v2);
 	buf_clear(&api->doc_v2_pb);

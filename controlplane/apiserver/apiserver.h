@@ -28,6 +28,7 @@ struct api_opts {
 	const char
 		*advertise;   /* host or address in kubeconfigs; NULL: listen */
 	unsigned int threads; /* that serve; 0: one a CPU, at most 8 */
+	const char *issuer; /* of service accounts' tokens; NULL: Kubernetes' */
 };
 
 /**

@@ -46,6 +46,7 @@ struct req {
 	struct api *api;
 	struct user *user; /* borrowed from the connection, or own_user */
 	struct user *own_user;
+	char *impersonator;       /* NULL: nobody acts as @user */
 	struct h2_stream *stream; /* of HTTP/2 */
 	struct req *next, **link; /* of its connection: all of HTTP/2, */
 	struct req *todo_next;    /* and those to be answered */
@@ -120,6 +121,9 @@ struct api {
 	uint16_t port;
 	struct serving *serving; /* the certificate, the CAs it believes */
 	struct keeper *keeper;
+	struct rbac *rbac;
+	struct keyring *keyring; /* signs service accounts' tokens */
+	char *issuer;            /* of them, for the tenant system */
 	struct ca *ca;
 	struct store *store;
 	struct type_set *types;

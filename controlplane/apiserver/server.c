@@ -42,6 +42,7 @@ void req_free(struct req *r)
 	free(r->own_type);
 	free(r->upgrade);
 	user_free(r->own_user);
+	free(r->impersonator);
 	free(r->method);
 	free(r->path);
 	free(r->own_path);

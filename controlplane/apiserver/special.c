@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/authn/service_account.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -269,6 +270,8 @@ void special_path(struct req *r)
 		reply_openapi_v2(r);
 	} else if (str_starts(p, "/openapi/v3")) {
 		reply_openapi_v3(r, p + strlen("/openapi/v3"));
+	} else if (account_discovery(r)) {
+		return;
 	} else if (str_starts(p, "/api")) {
 		reply_discovery(r);
 	} else {
@@ -353,6 +356,10 @@ bool special_subresource(struct req *r)
 			special_scale(r, o);
 		else
 			reply_not_found(r);
+		return true;
+	}
+	if (strcmp(sub, "token") == 0 && post) {
+		account_token_request(r);
 		return true;
 	}
 	if (strcmp(sub, "binding") == 0 || strcmp(sub, "eviction") == 0) {

@@ -12,9 +12,11 @@
 static const struct admission_plugin *const plugins[] = {
 	&admission_namespace_lifecycle,
 	&admission_service_account,
+	&admission_secrets,
 	&admission_node_restriction,
 	&admission_certificates,
 	&admission_crd,
+	&admission_rbac,
 };
 
 bool admission_is(const struct admission *a, const char *group,

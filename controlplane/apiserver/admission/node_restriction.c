@@ -242,6 +242,26 @@ static int check_event(struct admission *a, const char *node)
 				node);
 }
 
+/* For a pod bound to it, and for as long as that very pod is there. */
+static int check_token(struct admission *a, const char *node)
+{
+	yyjson_mut_val *ref = mut_get(a->obj, "spec.boundObjectRef");
+	const char *kind = mut_str(ref, "kind"), *name = mut_str(ref, "name");
+	const char *uid = mut_str(ref, "uid");
+	auto_ptr(object_bytes) pod = NULL;
+
+	if (!str_eq(kind, "Pod") || !name || !uid || !*uid)
+		return admission_forbid(a,
+					"node requested token not bound to a "
+					"pod, with its name and its UID");
+	pod = node_pod(a->api, node, a->tenant, a->namespace, name);
+	if (!pod)
+		return admission_forbid(a,
+					"node requested token bound to a pod "
+					"scheduled on a different node");
+	return 0;
+}
+
 static int validate(struct admission *a)
 {
 	const char *node = user_node(a->user);
@@ -259,6 +279,8 @@ static int validate(struct admission *a)
 	}
 	if (admission_is(a, "", "pods"))
 		return check_pod(a, node);
+	if (admission_is(a, "", "serviceaccounts"))
+		return check_token(a, node);
 	if (admission_is(a, "", "nodes"))
 		return check_node(a, node);
 	if (admission_is(a, "coordination.k8s.io", "leases") ||

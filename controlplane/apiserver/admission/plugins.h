@@ -7,6 +7,8 @@
 
 extern const struct admission_plugin admission_namespace_lifecycle;
 extern const struct admission_plugin admission_certificates;
+extern const struct admission_plugin admission_rbac;
+extern const struct admission_plugin admission_secrets;
 extern const struct admission_plugin admission_service_account;
 extern const struct admission_plugin admission_node_restriction;
 extern const struct admission_plugin admission_crd;

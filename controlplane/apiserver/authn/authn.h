@@ -22,6 +22,9 @@ struct req;
  * NULL: nobody, who may look at the server's health. */
 bool authn_request(struct req *r);
 
+/* Become whom the Impersonate-* headers name. False: it has answered. */
+bool authn_impersonate(struct req *r);
+
 /**
  * authn_token() - Whose token is it?
  * @token:     As behind "Bearer ".

@@ -7,21 +7,25 @@
 
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/authn/csr.h"
+#include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/authz/access.h"
+#include "controlplane/apiserver/authz/aggregate.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/base64.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
 #define CSRS         "certificates.k8s.io/certificatesigningrequests/"
+#define ROLES        "rbac.authorization.k8s.io/clusterroles/"
 #define TOKENS       "core/secrets/" SYSTEM "/kube-system/"
 #define CERT_S       (365 * 86400)
 #define DECIDED_S    3600  /* a decided request stays this long */
 #define UNDECIDED_S  86400 /* one that nobody decided */
-#define LOOK_S       10    /* between looks at files */
-#define LOOK_WAITS_S 2     /* the same while a request waits for a node */
+#define KEY_S        (90 * 86400)
+#define LOOK_S       10 /* between looks at files */
+#define LOOK_WAITS_S 2  /* the same while a request waits for a node */
 
 struct keeper {
 	struct api *api;
@@ -346,6 +350,23 @@ static void clean_tokens(struct api *api, int64_t now_s)
 	store_list_clear(&list);
 }
 
+/* Keys are new every quarter; the old ones go on being believed until somebody
+ * removes their files. */
+static void rotate_keys(struct api *api, int64_t now_s)
+{
+	struct err e = { 0 };
+	int r = keyring_refresh(api->keyring, &e);
+
+	if (r > 0)
+		log_info("service accounts: the keys have changed");
+	if (r >= 0 && keyring_age_s(api->keyring, now_s) > KEY_S)
+		r = keyring_rotate(api->keyring, &e);
+	if (r < 0)
+		log_error("service accounts: %s, going on with the keys that "
+			  "were loaded",
+			  e.msg);
+}
+
 /* --- the thread --- */
 
 static void wake(void *arg)
@@ -386,33 +407,62 @@ static void drain(struct store_watch *w)
 			store_event_clear(&ev[i]);
 }
 
+/* Tenants in which a role has changed. */
+static void follow_roles(struct api *api, struct store_watch *w)
+{
+	struct map tenants = MAP_INIT;
+	struct map_iter it = MAP_ITER_INIT;
+	struct store_event ev[32];
+	struct err e = { 0 };
+	int n;
+
+	while (w && (n = store_watch_read(w, ev, 32)) > 0)
+		for (int i = 0; i < n; i++) {
+			const char *t = ev[i].obj->key + strlen(ROLES);
+			auto_free char *name = strndup(t, strcspn(t, "/"));
+
+			if (name)
+				map_set(&tenants, name, api, NULL);
+			store_event_clear(&ev[i]);
+		}
+	while (map_next(&tenants, &it))
+		if (aggregate_roles(api, it.key, &e) < 0)
+			log_debug("roles of tenant %s: %s", it.key, e.msg);
+	map_clear(&tenants, NULL);
+}
+
 static void *keeper_run(void *arg)
 {
 	struct keeper *k = arg;
 	struct api *api = k->api;
-	struct store_watch *csrs = NULL;
+	struct store_watch *csrs = NULL, *roles = NULL;
 	int64_t cleaned = 0;
 	bool work = true, waits = false;
 	struct err e = { 0 };
 
 	if (store_watch_open(api->store, CSRS, 0, wake, k, &csrs, &e) < 0)
 		log_error("certificates: %s", e.msg);
+	if (store_watch_open(api->store, ROLES, 0, wake, k, &roles, &e) < 0)
+		log_error("roles: %s", e.msg);
 	while (!k->stop) {
 		int64_t now = time(NULL);
 
 		drain(csrs);
+		follow_roles(api, roles);
 		if (work || waits || now - cleaned >= 300)
 			waits = settle_all(api);
 		if (now - cleaned >= 60) {
 			clean_tokens(api, now);
 			cleaned = now;
 		}
+		rotate_keys(api, now);
 		if (serving_refresh(api, now, &e) < 0)
 			log_error("TLS: %s, going on with what was loaded",
 				  e.msg);
 		work = wait_for_work(k, waits ? LOOK_WAITS_S : LOOK_S);
 	}
 	store_watch_close(csrs);
+	store_watch_close(roles);
 	return NULL;
 }
 

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * What a user may do. First the wall: a tenant's user reaches nothing of
- * another tenant and nothing of the cluster, whatever any role says. Then
- * RBAC inside the user's own tenant.
- */
-#include "controlplane/apiserver/authz/node.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdatomic.h>
+
+#include "controlplane/apiserver/authz/access.h"
+#include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"
+
+#define TENANTS_MAX 512 /* compiled at one time */
+#define GROUP       "rbac.authorization.k8s.io/"
+
+/* --- one rule --- */
 
 static bool list_has(yyjson_val *list, const char *want)
 {
@@ -69,7 +74,7 @@ static bool path_matches(yyjson_val *list, const char *path)
 	return false;
 }
 
-static bool rule_allows(yyjson_val *rule, const struct access *a)
+bool rbac_rule_allows(yyjson_val *rule, const struct access *a)
 {
 	yyjson_val *names = yyjson_obj_get(rule, "resourceNames");
 
@@ -84,137 +89,459 @@ static bool rule_allows(yyjson_val *rule, const struct access *a)
 		(a->name && list_has(names, a->name)));
 }
 
-static bool role_allows(struct api *api, const char *key,
-			const struct access *a)
-{
-	auto_ptr(object_bytes) o = store_get(api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
-	yyjson_arr_iter it = yyjson_arr_iter_with(
-		yyjson_obj_get(yyjson_doc_get_root(doc), "rules"));
-	bool allowed = false;
-	yyjson_val *rule;
+/* --- a tenant's rules --- */
 
-	while (!allowed && (rule = yyjson_arr_iter_next(&it)))
-		allowed = rule_allows(rule, a);
-	yyjson_doc_free(doc);
-	return allowed;
+/* Rules that hold in one namespace, or (NULL) in all of the tenant. */
+struct grant {
+	char *ns;
+	yyjson_val *rules;
+	struct grant *next; /* of the same subject */
+};
+
+struct policy {
+	atomic_uint refs;
+	struct map docs;     /* key of a role -> yyjson_doc */
+	struct map subjects; /* "U:name", "G:name" -> struct grant */
+	yyjson_doc **held;
+	size_t nr_held;
+};
+
+struct rbac {
+	pthread_rwlock_t lock;
+	struct map tenants; /* -> struct policy */
+	struct store_watch *watches[4];
+	atomic_uint_fast64_t seq; /* counts what the watches tell */
+	atomic_uint_fast64_t applied;
+};
+
+static const char *const prefixes[] = {
+	GROUP "clusterroles/",
+	GROUP "clusterrolebindings/",
+	GROUP "roles/",
+	GROUP "rolebindings/",
+};
+
+static void grant_free(void *arg)
+{
+	struct grant *g = arg, *next;
+
+	for (; g; g = next) {
+		next = g->next;
+		free(g->ns);
+		free(g);
+	}
 }
 
-static bool subject_is(yyjson_val *s, const char *ns, const struct user *u)
+static void policy_unref(void *arg)
+{
+	struct policy *p = arg;
+
+	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+		return;
+	map_clear(&p->subjects, grant_free);
+	map_clear(&p->docs, NULL);
+	for (size_t i = 0; i < p->nr_held; i++)
+		yyjson_doc_free(p->held[i]);
+	free(p->held);
+	free(p);
+}
+
+/* Parsed once, and held for as long as the policy. */
+static yyjson_val *hold(struct policy *p, const struct object_bytes *o)
+{
+	yyjson_doc *doc = map_get(&p->docs, o->key);
+	yyjson_doc **v;
+
+	if (doc)
+		return yyjson_doc_get_root(doc);
+	doc = yyjson_read(o->data, o->len, 0);
+	if (!doc)
+		return NULL;
+	v = realloc(p->held, (p->nr_held + 1) * sizeof(*v));
+	if (!v || map_set(&p->docs, o->key, doc, NULL)) {
+		p->held = v ? v : p->held;
+		yyjson_doc_free(doc);
+		return NULL;
+	}
+	p->held = v;
+	p->held[p->nr_held++] = doc;
+	return yyjson_doc_get_root(doc);
+}
+
+static int grant(struct policy *p, const char *subject, const char *ns,
+		 yyjson_val *rules)
+{
+	struct grant *g, *first = map_get(&p->subjects, subject);
+
+	if (!yyjson_arr_size(rules))
+		return 0;
+	g = calloc(1, sizeof(*g));
+	if (!g || (ns && str_set(&g->ns, ns))) {
+		free(g);
+		return -ENOMEM;
+	}
+	g->rules = rules;
+	if (first) {
+		g->next = first->next;
+		first->next = g;
+		return 0;
+	}
+	if (map_set(&p->subjects, subject, g, NULL)) {
+		grant_free(g);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* --- aggregation --- */
+
+static bool values_have(yyjson_val *values, const char *s)
+{
+	yyjson_val *v;
+	size_t i, max;
+
+	yyjson_arr_foreach(values, i, max, v)
+	{
+		if (s && yyjson_equals_str(v, s))
+			return true;
+	}
+	return false;
+}
+
+static bool expression_fits(yyjson_val *x, yyjson_val *labels)
+{
+	const char *op = yyjson_get_str(yyjson_obj_get(x, "operator"));
+	const char *key = yyjson_get_str(yyjson_obj_get(x, "key"));
+	const char *have =
+		key ? yyjson_get_str(yyjson_obj_get(labels, key)) : NULL;
+	yyjson_val *values = yyjson_obj_get(x, "values");
+
+	if (str_eq(op, "In"))
+		return have && values_have(values, have);
+	if (str_eq(op, "NotIn"))
+		return !have || !values_have(values, have);
+	if (str_eq(op, "Exists"))
+		return have;
+	return str_eq(op, "DoesNotExist") && !have;
+}
+
+bool rbac_selects(yyjson_val *selector, yyjson_val *labels)
+{
+	yyjson_val *want = yyjson_obj_get(selector, "matchLabels"), *k, *v;
+	size_t i, max;
+
+	yyjson_obj_foreach(want, i, max, k, v)
+	{
+		if (!str_eq(yyjson_get_str(v),
+			    yyjson_get_str(
+				    yyjson_obj_get(labels, yyjson_get_str(k)))))
+			return false;
+	}
+	yyjson_arr_foreach(yyjson_obj_get(selector, "matchExpressions"), i, max,
+			   v)
+	{
+		if (!expression_fits(v, labels))
+			return false;
+	}
+	return true;
+}
+
+static int grant_role(struct api *api, struct policy *p, const char *tenant,
+		      const char *subject, const char *ns, yyjson_val *role,
+		      int depth);
+
+/* A role that is made of others has their rules, whatever it says itself. */
+static int grant_parts(struct api *api, struct policy *p, const char *tenant,
+		       const char *subject, const char *ns, yyjson_val *role,
+		       int depth)
+{
+	yyjson_val *selectors =
+		yyjson_ptr_get(role, "/aggregationRule/clusterRoleSelectors");
+	auto_free char *prefix = str_printf(GROUP "clusterroles/%s/", tenant);
+	struct store_range range = { .prefix = prefix };
+	struct store_list list;
+	int r = 0;
+
+	if (!prefix || depth > 8 ||
+	    store_list(api->store, &range, &list, NULL) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < list.nr && r == 0; i++) {
+		yyjson_val *part = hold(p, list.v[i]), *sel;
+		yyjson_val *labels = yyjson_ptr_get(part, "/metadata/labels");
+		bool fits = false;
+		size_t j, max;
+
+		yyjson_arr_foreach(selectors, j, max, sel)
+		{
+			fits |= rbac_selects(sel, labels);
+		}
+		if (fits && part != role)
+			r = grant_role(api, p, tenant, subject, ns, part,
+				       depth + 1);
+	}
+	store_list_clear(&list);
+	return r;
+}
+
+static int grant_role(struct api *api, struct policy *p, const char *tenant,
+		      const char *subject, const char *ns, yyjson_val *role,
+		      int depth)
+{
+	if (yyjson_obj_get(role, "aggregationRule"))
+		return grant_parts(api, p, tenant, subject, ns, role, depth);
+	return grant(p, subject, ns, yyjson_obj_get(role, "rules"));
+}
+
+/* --- bindings --- */
+
+static char *subject_key(yyjson_val *s, const char *ns)
 {
 	const char *kind = yyjson_get_str(yyjson_obj_get(s, "kind"));
 	const char *name = yyjson_get_str(yyjson_obj_get(s, "name"));
 	const char *space = yyjson_get_str(yyjson_obj_get(s, "namespace"));
 
 	if (!kind || !name)
-		return false;
+		return NULL;
 	if (strcmp(kind, "User") == 0)
-		return strcmp(u->name, name) == 0;
+		return str_printf("U:%s", name);
 	if (strcmp(kind, "Group") == 0)
-		return user_in_group(u, name);
-	if (strcmp(kind, "ServiceAccount") == 0) {
-		auto_free char *full = str_printf("system:serviceaccount:%s:%s",
-						  space ? space : ns, name);
+		return str_printf("G:%s", name);
+	if (strcmp(kind, "ServiceAccount") == 0)
+		return str_printf("U:" SA_USER "%s:%s",
+				  space ? space
+				  : ns  ? ns
+					: "",
+				  name);
+	return NULL;
+}
 
-		return full && strcmp(u->name, full) == 0;
+static int add_binding(struct api *api, struct policy *p, const char *tenant,
+		       const struct object_bytes *o, bool cluster)
+{
+	yyjson_doc *doc = yyjson_read(o->data, o->len, 0);
+	yyjson_val *root = yyjson_doc_get_root(doc), *s, *role = NULL;
+	yyjson_val *ref = yyjson_obj_get(root, "roleRef");
+	const char *kind = yyjson_get_str(yyjson_obj_get(ref, "kind"));
+	const char *name = yyjson_get_str(yyjson_obj_get(ref, "name"));
+	const char *ns =
+		cluster ? NULL
+			: yyjson_get_str(
+				  yyjson_ptr_get(root, "/metadata/namespace"));
+	auto_free char *key = NULL;
+	auto_ptr(object_bytes) stored = NULL;
+	size_t i, max;
+	int r = 0;
+
+	/* Roles are of the binding's tenant, always. */
+	if (name && str_eq(kind, "ClusterRole"))
+		key = str_printf(GROUP "clusterroles/%s//%s", tenant, name);
+	else if (name && str_eq(kind, "Role") && ns)
+		key = str_printf(GROUP "roles/%s/%s/%s", tenant, ns, name);
+	stored = key ? store_get(api->store, key) : NULL;
+	if (stored)
+		role = hold(p, stored);
+	yyjson_arr_foreach(yyjson_obj_get(root, "subjects"), i, max, s)
+	{
+		auto_free char *subject = role ? subject_key(s, ns) : NULL;
+
+		if (subject && r == 0)
+			r = grant_role(api, p, tenant, subject, ns, role, 0);
+	}
+	yyjson_doc_free(doc);
+	return r;
+}
+
+static int add_bindings(struct api *api, struct policy *p, const char *tenant,
+			bool cluster)
+{
+	auto_free char *prefix =
+		str_printf(GROUP "%s/%s/",
+			   cluster ? "clusterrolebindings" : "rolebindings",
+			   tenant);
+	struct store_range range = { .prefix = prefix };
+	struct store_list list;
+	int r = prefix ? store_list(api->store, &range, &list, NULL) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list.nr && r == 0; i++)
+		r = add_binding(api, p, tenant, list.v[i], cluster);
+	store_list_clear(&list);
+	return r;
+}
+
+static struct policy *compile(struct api *api, const char *tenant)
+{
+	struct policy *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	atomic_init(&p->refs, 1);
+	if (add_bindings(api, p, tenant, true) ||
+	    add_bindings(api, p, tenant, false)) {
+		policy_unref(p);
+		return NULL;
+	}
+	return p;
+}
+
+/* --- all tenants --- */
+
+static void on_change(void *arg)
+{
+	struct rbac *x = arg;
+
+	atomic_fetch_add(&x->seq, 1);
+}
+
+/* Forget the policies of the tenants in which something has changed. */
+static void forget(struct rbac *x, const char *key)
+{
+	const char *tenant = strchr(strchr(key, '/') + 1, '/') + 1;
+	char name[64];
+	size_t n = strcspn(tenant, "/");
+
+	if (n >= sizeof(name))
+		return;
+	memcpy(name, tenant, n);
+	name[n] = '\0';
+	policy_unref(map_del(&x->tenants, name));
+}
+
+/* With the lock held for writing. */
+static void catch_up(struct rbac *x)
+{
+	uint64_t seq = atomic_load(&x->seq);
+	struct store_event ev[64];
+	int n;
+
+	for (size_t w = 0; w < ARRAY_LEN(x->watches); w++) {
+		while ((n = store_watch_read(x->watches[w], ev, 64)) > 0)
+			for (int i = 0; i < n; i++) {
+				forget(x, ev[i].obj->key);
+				store_event_clear(&ev[i]);
+			}
+		/* It fell behind: nothing that is known is sure. */
+		if (n < 0)
+			map_clear(&x->tenants, policy_unref);
+	}
+	atomic_store(&x->applied, seq);
+}
+
+static struct policy *policy_get(struct api *api, const char *tenant)
+{
+	struct rbac *x = api->rbac;
+	struct policy *p = NULL;
+
+	pthread_rwlock_rdlock(&x->lock);
+	if (atomic_load(&x->applied) == atomic_load(&x->seq))
+		p = map_get(&x->tenants, tenant);
+	if (p)
+		atomic_fetch_add(&p->refs, 1);
+	pthread_rwlock_unlock(&x->lock);
+	if (p)
+		return p;
+	pthread_rwlock_wrlock(&x->lock);
+	catch_up(x);
+	p = map_get(&x->tenants, tenant);
+	if (!p) {
+		if (map_len(&x->tenants) >= TENANTS_MAX)
+			map_clear(&x->tenants, policy_unref);
+		/* Compiled with the lock held: what changes while it is being
+		 * made is told later, and undoes it. */
+		p = compile(api, tenant);
+		if (p && map_set(&x->tenants, tenant, p, NULL)) {
+			policy_unref(p);
+			p = NULL;
+		}
+	}
+	if (p)
+		atomic_fetch_add(&p->refs, 1);
+	pthread_rwlock_unlock(&x->lock);
+	return p;
+}
+
+int rbac_open(struct api *api, struct err *e)
+{
+	struct rbac *x = calloc(1, sizeof(*x));
+	int r = 0;
+
+	if (!x)
+		return err_set(e, -ENOMEM, "out of memory");
+	api->rbac = x;
+	pthread_rwlock_init(&x->lock, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(prefixes) && r == 0; i++)
+		r = store_watch_open(api->store, prefixes[i], 0, on_change, x,
+				     &x->watches[i], e);
+	/* Read once, so that they tell. */
+	if (r == 0)
+		catch_up(x);
+	return r;
+}
+
+void rbac_close(struct api *api)
+{
+	struct rbac *x = api->rbac;
+
+	if (!x)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(x->watches); i++)
+		if (x->watches[i])
+			store_watch_close(x->watches[i]);
+	map_clear(&x->tenants, policy_unref);
+	pthread_rwlock_destroy(&x->lock);
+	free(x);
+	api->rbac = NULL;
+}
+
+/* --- questions --- */
+
+static bool visit_subject(struct policy *p, char kind, const char *name,
+			  const char *ns,
+			  bool (*fn)(yyjson_val *rule, void *arg), void *arg)
+{
+	char key[320];
+	struct grant *g;
+	yyjson_val *rule;
+	size_t i, max;
+
+	if (strlen(name) > sizeof(key) - 3)
+		return false;
+	snprintf(key, sizeof(key), "%c:%s", kind, name);
+	for (g = map_get(&p->subjects, key); g; g = g->next) {
+		if (g->ns && !str_eq(g->ns, ns))
+			continue;
+		yyjson_arr_foreach(g->rules, i, max, rule)
+		{
+			if (fn(rule, arg))
+				return true;
+		}
 	}
 	return false;
 }
 
-static bool binding_allows(struct api *api, const struct object_bytes *o,
-			   const char *ns, const struct user *u,
-			   const struct access *a)
+bool rbac_visit(struct api *api, const struct user *u, const char *ns,
+		bool (*fn)(yyjson_val *rule, void *arg), void *arg)
 {
-	yyjson_doc *doc = yyjson_read((char *)o->data, o->len, 0);
-	yyjson_val *root = yyjson_doc_get_root(doc), *s;
-	yyjson_val *ref = yyjson_obj_get(root, "roleRef");
-	const char *kind = yyjson_get_str(yyjson_obj_get(ref, "kind"));
-	const char *name = yyjson_get_str(yyjson_obj_get(ref, "name"));
-	yyjson_arr_iter it =
-		yyjson_arr_iter_with(yyjson_obj_get(root, "subjects"));
-	auto_buf struct buf key = BUF_INIT;
-	bool bound = false;
+	struct policy *p = policy_get(api, u->tenant);
+	bool found;
 
-	while (!bound && (s = yyjson_arr_iter_next(&it)))
-		bound = subject_is(s, ns, u);
-	if (bound && kind && name) {
-		/* Roles are the user's own tenant's, like the bindings. */
-		if (strcmp(kind, "ClusterRole") == 0)
-			buf_printf(&key,
-				   "rbac.authorization.k8s.io/clusterroles/%s//"
-				   "%s",
-				   u->tenant, name);
-		else
-			buf_printf(&key,
-				   "rbac.authorization.k8s.io/roles/%s/%s/%s",
-				   u->tenant, ns, name);
-		bound = role_allows(api, buf_str(&key), a);
-	} else {
-		bound = false;
-	}
-	yyjson_doc_free(doc);
-	return bound;
-}
-
-static bool bindings_allow(struct api *api, const char *prefix, const char *ns,
-			   const struct user *u, const struct access *a)
-{
-	struct store_range range = { .prefix = prefix };
-	struct store_list list;
-	bool allowed = false;
-
-	if (store_list(api->store, &range, &list, NULL) < 0)
+	if (!p)
 		return false;
-	for (size_t i = 0; i < list.nr && !allowed; i++)
-		allowed = binding_allows(api, list.v[i], ns, u, a);
-	store_list_clear(&list);
-	return allowed;
+	found = visit_subject(p, 'U', u->name, ns, fn, arg);
+	for (size_t i = 0; i < u->nr_groups && !found; i++)
+		found = visit_subject(p, 'G', u->groups[i], ns, fn, arg);
+	policy_unref(p);
+	return found;
 }
 
-/* What a tenant's user may do outside of the tenant: look, at little. */
-static bool beyond_tenant(const struct user *u, const struct access *a)
+static bool allows(yyjson_val *rule, void *arg)
 {
-	bool reads = str_eq(a->verb, "get") || str_eq(a->verb, "list") ||
-		     str_eq(a->verb, "watch");
-
-	if (str_eq(a->group, "scheduling.k8s.io"))
-		return reads;
-	if (str_eq(a->group, "authorization.k8s.io") ||
-	    str_eq(a->group, "authentication.k8s.io"))
-		return str_starts(a->resource, "selfsubject") &&
-		       str_eq(a->verb, "create");
-	return str_eq(a->resource, "tenants") && str_eq(a->verb, "get") &&
-	       !a->subresource && str_eq(a->name, u->tenant);
+	return rbac_rule_allows(rule, arg);
 }
 
-bool access_allowed(struct api *api, const struct user *u,
-		    const struct access *a)
+bool rbac_allows(struct api *api, const struct user *u, const struct access *a)
 {
-	bool system = strcmp(u->tenant, SYSTEM) == 0;
-	const char *node = user_node(u);
-	auto_buf struct buf prefix = BUF_INIT;
-
-	if (!system && !a->path) {
-		if (a->cluster)
-			return beyond_tenant(u, a);
-		if (!str_eq(a->tenant, u->tenant))
-			return false;
-	}
-	if (system && user_in_group(u, "system:masters"))
-		return true;
-	if (node && node_allowed(api, node, a))
-		return true;
-	if (str_starts(a->resource ? a->resource : "", "selfsubject") &&
-	    str_eq(a->verb, "create"))
-		return true;
-	buf_printf(&prefix, "rbac.authorization.k8s.io/clusterrolebindings/%s/",
-		   u->tenant);
-	if (bindings_allow(api, buf_str(&prefix), "", u, a))
-		return true;
-	if (a->path || !a->namespace)
-		return false;
-	buf_reset(&prefix);
-	buf_printf(&prefix, "rbac.authorization.k8s.io/rolebindings/%s/%s/",
-		   u->tenant, a->namespace);
-	return bindings_allow(api, buf_str(&prefix), a->namespace, u, a);
+	return rbac_visit(api, u, a->path ? NULL : a->namespace, allows,
+			  (void *)a);
 }

@@ -2,6 +2,9 @@
 /* Types that are answered and not stored: who am I, may I, and certificates. */
 #include <stdio.h>
 
+#include "controlplane/apiserver/authn/authn.h"
+#include "controlplane/apiserver/authz/access.h"
+#include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -50,7 +53,42 @@ static void reply_tree(struct req *r, yyjson_mut_doc *doc)
 	reply_json(r, 201, &b);
 }
 
-static bool ask(struct req *r, const struct user *u, yyjson_mut_val *spec)
+/* @u as a UserInfo below @path. */
+static void put_user(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *path,
+		     const struct user *u)
+{
+	yyjson_mut_val *info = yyjson_mut_obj(doc), *extra = NULL;
+	yyjson_mut_val *groups = yyjson_mut_arr(doc);
+
+	mut_set_str(doc, info, "username", u->name);
+	if (u->uid)
+		mut_set_str(doc, info, "uid", u->uid);
+	mut_set_str(doc, info, "tenant", u->tenant);
+	for (size_t i = 0; i < u->nr_groups; i++)
+		yyjson_mut_arr_add_strcpy(doc, groups, u->groups[i]);
+	mut_set(doc, info, "groups", groups);
+	for (size_t i = 0; i < u->nr_extra; i++) {
+		const char *key = u->extra[i].key;
+		yyjson_mut_val *list;
+
+		if (!extra)
+			extra = yyjson_mut_obj(doc);
+		list = yyjson_mut_obj_get(extra, key);
+		if (!list) {
+			list = yyjson_mut_arr(doc);
+			mut_put(doc, extra, key, list);
+		}
+		yyjson_mut_arr_add_strcpy(doc, list, u->extra[i].value);
+	}
+	if (extra)
+		mut_set(doc, info, "extra", extra);
+	mut_set(doc, obj, path, info);
+}
+
+/* --- may they? --- */
+
+static bool ask(struct req *r, const struct user *u, yyjson_mut_val *spec,
+		const char *only_ns)
 {
 	yyjson_mut_val *res = mut_get(spec, "resourceAttributes");
 	const char *tenant = mut_str(res, "tenant");
@@ -60,15 +98,15 @@ static bool ask(struct req *r, const struct user *u, yyjson_mut_val *spec)
 		.resource = mut_str(res, "resource"),
 		.subresource = mut_str(res, "subresource"),
 		.name = mut_str(res, "name"),
-		.namespace = mut_str(res, "namespace"),
+		.namespace = only_ns ? only_ns : mut_str(res, "namespace"),
 		.tenant = tenant && *tenant ? tenant : u->tenant,
 	};
 	const struct type *t;
 
 	if (!res) {
 		res = mut_get(spec, "nonResourceAttributes");
-		a.path = mut_str(res, "path");
-		a.verb = mut_str(res, "verb");
+		a = (struct access){ .path = mut_str(res, "path"),
+				     .verb = mut_str(res, "verb") };
 		return a.path && a.verb && access_allowed(r->api, u, &a);
 	}
 	if (!a.verb || !a.resource)
@@ -79,91 +117,196 @@ static bool ask(struct req *r, const struct user *u, yyjson_mut_val *spec)
 		a.subresource = NULL;
 	if (a.namespace && !*a.namespace)
 		a.namespace = NULL;
+	if (a.name && !*a.name)
+		a.name = NULL;
 	t = type_find(r->api->types, a.group, NULL, a.resource);
 	a.cluster = t && t->scope == SCOPE_CLUSTER;
 	return access_allowed(r->api, u, &a);
 }
 
+/* The user the question is about; NULL: it has replied. Only the system may
+ * ask about another tenant's users. */
+static struct user *subject(struct req *r, yyjson_mut_val *spec)
+{
+	const char *name = mut_str(spec, "user");
+	const char *tenant = mut_str(spec, "tenant");
+	struct user *u;
+	yyjson_mut_val *g;
+	size_t i, max;
+
+	if (!tenant || !*tenant)
+		tenant = r->user->tenant;
+	if (strcmp(tenant, r->user->tenant) && !user_is_system(r->user)) {
+		reply_error(r, 403, "Forbidden",
+			    "users of other tenants cannot be asked about");
+		return NULL;
+	}
+	u = user_new(name ? name : "", tenant);
+	yyjson_mut_arr_foreach(mut_get(spec, "groups"), i, max, g)
+	{
+		if (u && user_add_group(u, yyjson_mut_get_str(g))) {
+			user_free(u);
+			u = NULL;
+		}
+	}
+	if (!u)
+		reply_error(r, 422, "Invalid", "spec.groups: at most %d",
+			    GROUPS_MAX);
+	return u;
+}
+
 static void access_review(struct req *r, bool self)
 {
 	yyjson_mut_doc *doc = body_tree(r);
-	yyjson_mut_val *obj, *spec, *g;
-	struct user other = { .nr_groups = 0 };
-	const struct user *u = r->user;
-	size_t i, max;
+	yyjson_mut_val *obj, *spec;
+	auto_ptr(user) other = NULL;
+	const char *only_ns = r->route.namespace, *ns;
+	bool allowed;
 
 	if (!doc)
 		return;
 	obj = yyjson_mut_doc_get_root(doc);
 	spec = mut_get(obj, "spec");
-	if (!self) {
-		const char *tenant = mut_str(spec, "tenant");
-
-		/* Only the system may ask about another tenant's users. */
-		if (!tenant || !*tenant || strcmp(r->user->tenant, SYSTEM))
-			tenant = r->user->tenant;
-		other.name = (char *)mut_str(spec, "user");
-		other.tenant = (char *)tenant;
-		if (!other.name)
-			other.name = (char *)"";
-		yyjson_mut_arr_foreach(mut_get(spec, "groups"), i, max,
-				       g) if (other.nr_groups < GROUPS_MAX)
-			other.groups[other.nr_groups++] =
-			(char *)yyjson_mut_get_str(g);
-		u = &other;
+	ns = mut_str(spec, "resourceAttributes.namespace");
+	if (only_ns && ns && *ns && strcmp(ns, only_ns) != 0) {
+		reply_error(r, 422, "Invalid",
+			    "spec.resourceAttributes.namespace: Invalid value: "
+			    "\"%s\": must match metadata.namespace",
+			    ns);
+		goto out;
 	}
-	mut_set(doc, obj, "status.allowed",
-		yyjson_mut_bool(doc, ask(r, u, spec)));
+	if (!self) {
+		other = subject(r, spec);
+		if (!other)
+			goto out;
+	}
+	allowed = ask(r, self ? r->user : other, spec, only_ns);
+	mut_set(doc, obj, "status.allowed", yyjson_mut_bool(doc, allowed));
 	reply_tree(r, doc);
+out:
 	yyjson_mut_doc_free(doc);
 }
 
 static void who_am_i(struct req *r)
 {
 	yyjson_mut_doc *doc = body_tree(r);
-	yyjson_mut_val *obj, *groups;
 
 	if (!doc)
 		return;
-	obj = yyjson_mut_doc_get_root(doc);
-	groups = yyjson_mut_arr(doc);
-	for (size_t i = 0; i < r->user->nr_groups; i++)
-		yyjson_mut_arr_add_strcpy(doc, groups, r->user->groups[i]);
-	mut_set_str(doc, obj, "status.userInfo.username", r->user->name);
-	mut_set_str(doc, obj, "status.userInfo.tenant", r->user->tenant);
-	mut_set(doc, obj, "status.userInfo.groups", groups);
+	put_user(doc, yyjson_mut_doc_get_root(doc), "status.userInfo", r->user);
 	reply_tree(r, doc);
 	yyjson_mut_doc_free(doc);
 }
 
-/* All rules of the user's bindings would be long; those who may do everything
- * are told so, others get what they may do to themselves. */
-static void my_rules(struct req *r)
+/* --- whose token is it? --- */
+
+static void token_review(struct req *r)
 {
-	static const char all[] =
-		"{\"resourceRules\":[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],"
-		"\"resources\":[\"*\"]}],\"nonResourceRules\":[{\"verbs\":["
-		"\"*\"],\"nonResourceURLs\":[\"*\"]}],\"incomplete\":false}";
-	static const char some[] =
-		"{\"resourceRules\":[{\"verbs\":[\"create\"],\"apiGroups\":["
-		"\"authorization.k8s.io\"],\"resources\":["
-		"\"selfsubjectaccessreviews\",\"selfsubjectrulesreviews\"]}],"
-		"\"nonResourceRules\":[],\"incomplete\":true}";
-	struct access a = { .verb = "*",
-			    .group = "*",
-			    .resource = "*",
-			    .tenant = r->user->tenant };
 	yyjson_mut_doc *doc = body_tree(r);
-	const char *text;
-	yyjson_doc *status;
+	yyjson_mut_val *obj, *list, *v;
+	const char *audiences[16], *token, *found = NULL;
+	auto_ptr(user) u = NULL;
+	struct err e = { 0 };
+	size_t nr = 0, i, max;
+	bool good;
 
 	if (!doc)
 		return;
-	text = access_allowed(r->api, r->user, &a) ? all : some;
-	status = yyjson_read(text, strlen(text), 0);
-	mut_set(doc, yyjson_mut_doc_get_root(doc), "status",
-		yyjson_val_mut_copy(doc, yyjson_doc_get_root(status)));
-	yyjson_doc_free(status);
+	obj = yyjson_mut_doc_get_root(doc);
+	token = mut_str(obj, "spec.token");
+	list = mut_get(obj, "spec.audiences");
+	yyjson_mut_arr_foreach(list, i, max, v)
+	{
+		if (nr < ARRAY_LEN(audiences))
+			audiences[nr++] = yyjson_mut_get_str(v);
+	}
+	good = token && *token &&
+	       authn_token(r->api, token, nr ? audiences : NULL, nr, &found, &u,
+			   &e) == 0 &&
+	       /* To a tenant, tokens of others are nobody's. */
+	       (user_is_system(r->user) ||
+		strcmp(u->tenant, r->user->tenant) == 0);
+	mut_set(doc, obj, "status", yyjson_mut_obj(doc));
+	if (good) {
+		list = yyjson_mut_arr(doc);
+		yyjson_mut_arr_add_strcpy(doc, list,
+					  found ? found : r->api->issuer);
+		mut_set(doc, obj, "status.authenticated", yyjson_mut_true(doc));
+		mut_set(doc, obj, "status.audiences", list);
+		put_user(doc, obj, "status.user", u);
+	} else {
+		mut_set_str(doc, obj, "status.error",
+			    "the token is not valid, or not for this audience");
+	}
+	/* The token has been shown once: that is enough. */
+	mut_set_str(doc, obj, "spec.token", "");
+	reply_tree(r, doc);
+	yyjson_mut_doc_free(doc);
+}
+
+/* --- what may I? --- */
+
+struct my_rules {
+	yyjson_mut_doc *doc;
+	yyjson_mut_val *resources, *paths;
+};
+
+static bool add_rule(yyjson_val *rule, void *arg)
+{
+	struct my_rules *m = arg;
+
+	yyjson_mut_arr_append(yyjson_obj_get(rule, "nonResourceURLs")
+				      ? m->paths
+				      : m->resources,
+			      yyjson_val_mut_copy(m->doc, rule));
+	return false;
+}
+
+static void add_text(struct my_rules *m, const char *text)
+{
+	yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
+
+	(void)add_rule(yyjson_doc_get_root(doc), m);
+	yyjson_doc_free(doc);
+}
+
+static void my_rules(struct req *r)
+{
+	static const char self[] =
+		"{\"verbs\":[\"create\"],\"apiGroups\":["
+		"\"authorization.k8s.io\"],\"resources\":["
+		"\"selfsubjectaccessreviews\",\"selfsubjectrulesreviews\"]}";
+	yyjson_mut_doc *doc = body_tree(r);
+	struct my_rules m = { .doc = doc };
+	yyjson_mut_val *obj;
+	const char *ns;
+
+	if (!doc)
+		return;
+	obj = yyjson_mut_doc_get_root(doc);
+	ns = mut_str(obj, "spec.namespace");
+	if (!ns || !*ns) {
+		reply_error(r, 400, "BadRequest",
+			    "no namespace on request: spec.namespace");
+		yyjson_mut_doc_free(doc);
+		return;
+	}
+	m.resources = yyjson_mut_arr(doc);
+	m.paths = yyjson_mut_arr(doc);
+	add_text(&m, self);
+	if (user_is_system(r->user) &&
+	    user_in_group(r->user, "system:masters")) {
+		add_text(&m, "{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],"
+			     "\"resources\":[\"*\"]}");
+		add_text(&m, "{\"verbs\":[\"*\"],\"nonResourceURLs\":["
+			     "\"*\"]}");
+	}
+	rbac_visit(r->api, r->user, ns, add_rule, &m);
+	mut_set(doc, obj, "status.resourceRules", m.resources);
+	mut_set(doc, obj, "status.nonResourceRules", m.paths);
+	/* What the node authorizer allows is no list of rules. */
+	mut_set(doc, obj, "status.incomplete",
+		yyjson_mut_bool(doc, user_node(r->user) != NULL));
 	reply_tree(r, doc);
 	yyjson_mut_doc_free(doc);
 }
@@ -238,6 +381,7 @@ void special_review(struct req *r)
 		void (*fn)(struct req *r);
 	} simple[] = {
 		{ "selfsubjectreviews", who_am_i },
+		{ "tokenreviews", token_review },
 		{ "selfsubjectrulesreviews", my_rules },
 		{ "clientcertificates", client_certificate },
 	};
