@@ -156,6 +156,7 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	signal(SIGPIPE, SIG_IGN);
 	clock_gettime(CLOCK_MONOTONIC, &api->started);
 	pthread_mutex_init(&api->doc_lock, NULL);
+	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
 	api->data_dir = strdup(opts->data_dir);
 	api->address = strdup(opts->listen);
@@ -195,6 +196,8 @@ void api_stop(struct api *api)
 	keyring_free(api->keyring);
 	free(api->issuer);
 	pthread_mutex_destroy(&api->doc_lock);
+	pthread_mutex_destroy(&api->reserve_lock);
+	map_clear(&api->reserved, NULL);
 	buf_clear(&api->doc_v2);
 	buf_clear(&api->doc_v2_pb);
 	free(api->data_dir);

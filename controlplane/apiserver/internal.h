@@ -144,6 +144,8 @@ struct api {
 	atomic_uint_fast64_t requests[600]; /* by status code */
 	atomic_uint_fast64_t nr_watches;
 	atomic_size_t nr_listed;  /* objects held by lists under way */
+	pthread_mutex_t reserve_lock;
+	struct map reserved;      /* admission/service.c */
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
 	struct timespec started;

@@ -80,6 +80,30 @@ int object_as(const struct type *t, struct object_bytes **slot)
 	return 0;
 }
 
+/* What controllers that share work by ranges select by: the object's own hash
+ * and those of its owners. */
+static void pack_hashes(yyjson_mut_val *obj, struct buf *tags)
+{
+	yyjson_mut_val *owner;
+	size_t i, max;
+
+	put_field_tag(tags, "metadata.hashkey",
+		      mut_get(obj, "metadata.hashKey"));
+	yyjson_mut_arr_foreach(mut_get(obj, "metadata.ownerReferences"), i, max,
+			       owner)
+	{
+		yyjson_mut_val *hash = mut_get(owner, "hashKey");
+		const char *kind = mut_str(owner, "kind");
+		char name[160];
+
+		if (!hash || !kind || strlen(kind) > 100)
+			continue;
+		snprintf(name, sizeof(name),
+			 "metadata.ownerReferences.hashkey.%s", kind);
+		put_field_tag(tags, name, hash);
+	}
+}
+
 static int pack_tags(const struct type *t, yyjson_mut_val *obj,
 		     struct buf *tags)
 {
@@ -90,6 +114,7 @@ static int pack_tags(const struct type *t, yyjson_mut_val *obj,
 			       val) if (yyjson_mut_is_str(val))
 		put_tag(tags, "l:", yyjson_mut_get_str(key),
 			yyjson_mut_get_str(val));
+	pack_hashes(obj, tags);
 	for (i = 0; t->selectable[i]; i++)
 		put_field_tag(tags, t->selectable[i],
 			      mut_get(obj, t->selectable[i]));

@@ -72,6 +72,7 @@ static char *parse_term(struct selector *s, char *p, const char *kind,
 	char *key, *end, *op;
 
 	memset(t, 0, sizeof(*t));
+	t->group = *kind == 'f' ? s->groups : -1;
 	p = skip(p);
 	if (*p == '!') {
 		not = true;
@@ -108,11 +109,12 @@ static char *parse_term(struct selector *s, char *p, const char *kind,
 		return NULL;
 	}
 	/* A value: up to the comma. Field values may hold most characters. */
-	end = *kind == 'f' ? p + strcspn(p, ",") : word_end(p);
+	end = *kind == 'f' ? p + strcspn(p, ",;") : word_end(p);
 	if (add_value(t, p))
 		return NULL;
 	p = *kind == 'f' ? end : skip(end);
-	if (*p == ',') {
+	if (*p == ',' || (*p == ';' && *kind == 'f')) {
+		s->groups += *p == ';';
 		*end = '\0';
 		if (end != p)
 			*p = '\0';
@@ -162,6 +164,36 @@ int selector_parse_labels(struct selector *s, const char *text, struct err *e)
 	return parse(s, text, "l:", &s->text[0], e);
 }
 
+static bool is_hash(const char *field)
+{
+	return strcmp(field, "metadata.hashkey") == 0 ||
+	       str_starts(field, "metadata.ownerReferences.hashkey.");
+}
+
+/* "gt:5" and the like. Plain numbers are compared as text. */
+static int parse_range(struct selector_term *t)
+{
+	static const struct {
+		const char *head;
+		enum selector_op op;
+	} all[] = {
+		{ "gte:", SEL_GTE },
+		{ "lte:", SEL_LTE },
+		{ "gt:", SEL_GT },
+		{ "lt:", SEL_LT },
+	};
+	int64_t n;
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		if (t->op != SEL_IN || !str_starts(t->values[0], all[i].head))
+			continue;
+		t->op = all[i].op;
+		t->values[0] += strlen(all[i].head);
+		return str_to_i64(t->values[0], &n);
+	}
+	return 0;
+}
+
 /* The tag that @tag, of a field, is stored as; NULL: not selectable. */
 static const char *stored_tag(const struct type *t, const char *tag)
 {
@@ -169,7 +201,7 @@ static const char *stored_tag(const struct type *t, const char *tag)
 
 	if (strcmp(field, "metadata.name") == 0 ||
 	    strcmp(field, "metadata.tenant") == 0 ||
-	    strcmp(field, "metadata.namespace") == 0)
+	    strcmp(field, "metadata.namespace") == 0 || is_hash(field))
 		return tag;
 	for (size_t i = 0; t->selectable[i]; i++)
 		if (strcmp(t->selectable[i], field) == 0)
@@ -189,6 +221,8 @@ int selector_parse_fields(struct selector *s, const struct type *t,
 		const char *tag = stored_tag(t, s->terms[i].tag);
 		const char *field = s->terms[i].tag + 2;
 
+		if (s->groups)
+			s->name = NULL;
 		if (!tag)
 			return err_set(e, -EINVAL,
 				       "field label not supported: %s", field);
@@ -198,7 +232,12 @@ int selector_parse_fields(struct selector *s, const struct type *t,
 				       "understand '%s'",
 				       text, field);
 		s->terms[i].tag = tag;
-		if (strcmp(field, "metadata.name") == 0 &&
+		if (is_hash(field) && parse_range(&s->terms[i]))
+			return err_set(e, -EINVAL,
+				       "invalid selector: '%s'; want a number "
+				       "behind lt:, lte:, gt:, gte:",
+				       text);
+		if (strcmp(field, "metadata.name") == 0 && !s->groups &&
 		    s->terms[i].op == SEL_IN)
 			s->name = s->terms[i].values[0];
 	}
@@ -258,16 +297,39 @@ static bool term_holds(const struct selector_term *t,
 		    str_to_i64(t->values[0], &b))
 			return false;
 		return t->op == SEL_GT ? a > b : a < b;
+	case SEL_GTE:
+	case SEL_LTE:
+		if (!value || str_to_i64(value, &a) ||
+		    str_to_i64(t->values[0], &b))
+			return false;
+		return t->op == SEL_GTE ? a >= b : a <= b;
 	}
 	return false;
 }
 
 bool selector_match(const struct selector *s, const struct object_bytes *o)
 {
+	bool all = true;
+
+	if (!s->groups) {
+		for (size_t i = 0; i < s->nr; i++)
+			if (!term_holds(&s->terms[i], o))
+				return false;
+		return true;
+	}
 	for (size_t i = 0; i < s->nr; i++)
-		if (!term_holds(&s->terms[i], o))
+		if (s->terms[i].group < 0 && !term_holds(&s->terms[i], o))
 			return false;
-	return true;
+	/* The terms of a group follow each other. */
+	for (int g = 0, i = 0; g <= s->groups; g++) {
+		while (i < (int)s->nr && s->terms[i].group < g)
+			i++;
+		for (all = true; i < (int)s->nr && s->terms[i].group == g; i++)
+			all = all && term_holds(&s->terms[i], o);
+		if (all)
+			return true;
+	}
+	return false;
 }
 
 void selector_clear(struct selector *s)

@@ -20,25 +20,33 @@ enum selector_op {
 	SEL_EXISTS,
 	SEL_NOT_EXISTS,
 	SEL_GT,
-	SEL_LT
+	SEL_LT,
+	SEL_GTE,
+	SEL_LTE
 };
 
 struct selector_term {
 	enum selector_op op;
+	int group;       /* of fields, divided by ';'; -1: a label */
 	const char *tag; /* "l:app", "f:status.phase"; in selector.text */
 	const char **values;
 	size_t nr_values;
 };
 
-/* All terms must hold. Owns its strings. */
+/* All terms must hold; of fields, all terms of any one group. Owns its
+ * strings. */
 struct selector {
 	struct selector_term terms[SELECTOR_TERMS_MAX];
 	size_t nr;
+	int groups;
 	char *text[2];
 	const char *name; /* metadata.name=..., else NULL */
 };
 
-/* "app=web,tier in (a,b),!old" and "status.phase!=Running". */
+/* "app=web,tier in (a,b),!old" and "status.phase!=Running". Fields know
+ * alternatives (a=1;b=2) and, for metadata.hashkey and
+ * metadata.ownerReferences. hashkey.KIND, ranges:
+ * "metadata.hashkey=gt:5,metadata.hashkey=lte:9". */
 int selector_parse_labels(struct selector *s, const char *text, struct err *e);
 int selector_parse_fields(struct selector *s, const struct type *t,
 			  const char *text, struct err *e);

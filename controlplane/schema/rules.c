@@ -78,6 +78,8 @@ static void workload_validate(yyjson_mut_val *obj, struct field_errors *errs)
 	const char *restart = mut_str(spec, "restartPolicy");
 
 	check_selector(obj, errs);
+	if (str_eq(mut_str(obj, "kind"), "Deployment"))
+		rule_check_strategy(obj, errs);
 	if (!spec)
 		return;
 	rule_check_pod_spec(spec, "spec.template.spec", errs);
@@ -95,6 +97,10 @@ static void workload_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 
 	if (str_eq(mut_str(obj, "kind"), "ReplicationController"))
 		return;
+	if (str_eq(mut_str(obj, "kind"), "StatefulSet")) {
+		rule_statefulset_update(obj, old, errs);
+		return;
+	}
 	if (!mut_equal(now, mut_get(old, "spec.selector")))
 		field_error_add(errs, FIELD_INVALID, "spec.selector", now,
 				"field is immutable");
@@ -263,6 +269,8 @@ static void config_validate(yyjson_mut_val *obj, struct field_errors *errs)
 	yyjson_mut_val *key, *val;
 	size_t i, max;
 
+	if (str_eq(mut_str(obj, "kind"), "Secret"))
+		rule_check_secret_type(obj, errs);
 	for (size_t f = 0; f < ARRAY_LEN(fields); f++)
 		yyjson_mut_obj_foreach(mut_get(obj, fields[f]), i, max, key,
 				       val)
@@ -335,6 +343,37 @@ static void service_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 							mut_get(old, kept[i])));
 }
 
+static void check_service_port(yyjson_mut_val *ports, yyjson_mut_val *p,
+			       size_t index, bool cluster_ip, struct path *at,
+			       struct field_errors *errs)
+{
+	yyjson_mut_val *v = mut_get(p, "targetPort"), *other;
+	const char *name = mut_str(p, "name");
+	size_t i, max, cut = path_field(at, "name");
+
+	if (yyjson_mut_arr_size(ports) > 1 && (!name || !*name))
+		field_error_add(errs, FIELD_REQUIRED, at->text, NULL, "%s", "");
+	yyjson_mut_arr_foreach(ports, i, max, other)
+	{
+		if (i < index && name && *name &&
+		    str_eq(name, mut_str(other, "name")))
+			field_error_add(errs, FIELD_DUPLICATE, at->text,
+					mut_get(p, "name"), "%s", "");
+	}
+	path_cut(at, cut);
+	cut = path_field(at, "targetPort");
+	if (yyjson_mut_is_int(v) &&
+	    (yyjson_mut_get_sint(v) < 1 || yyjson_mut_get_sint(v) > 65535))
+		field_error_add(errs, FIELD_INVALID, at->text, v,
+				"must be between 1 and 65535, inclusive");
+	path_cut(at, cut);
+	cut = path_field(at, "nodePort");
+	if (cluster_ip && mut_int(p, "nodePort", 0))
+		field_error_add(errs, FIELD_FORBIDDEN, at->text, NULL,
+				"may not be used when `type` is 'ClusterIP'");
+	path_cut(at, cut);
+}
+
 static void service_validate(yyjson_mut_val *obj, struct field_errors *errs)
 {
 	yyjson_mut_val *ports = mut_get(obj, "spec.ports"), *p;
@@ -351,18 +390,14 @@ static void service_validate(yyjson_mut_val *obj, struct field_errors *errs)
 	    !str_eq(mut_str(obj, "spec.clusterIP"), "None"))
 		field_error_add(errs, FIELD_REQUIRED, "spec.ports", NULL, "%s",
 				"");
-	if (yyjson_mut_arr_size(ports) < 2)
-		return;
 	yyjson_mut_arr_foreach(ports, i, max, p)
 	{
 		struct path at = { .len = 0 };
 
 		path_field(&at, "spec.ports");
 		path_index(&at, i);
-		path_field(&at, "name");
-		if (!mut_str(p, "name"))
-			field_error_add(errs, FIELD_REQUIRED, at.text, NULL,
-					"%s", "");
+		check_service_port(ports, p, i, str_eq(type, "ClusterIP"), &at,
+				   errs);
 	}
 }
 
@@ -395,7 +430,7 @@ const struct type_hooks *type_hooks_find(const char *name)
 		      rule_pod_validate_update),
 		HOOKS("workload", workload_prepare, workload_validate,
 		      workload_validate_update),
-		HOOKS("job", job_prepare, job_validate, NULL),
+		HOOKS("job", job_prepare, job_validate, rule_job_update),
 		HOOKS("namespace", namespace_prepare, NULL, NULL),
 		HOOKS("tenant", tenant_prepare, tenant_validate, NULL),
 		HOOKS("configmap", NULL, config_validate,

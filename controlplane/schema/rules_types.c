@@ -283,5 +283,5 @@ const struct type_hooks *type_hooks_find_more(const char *name)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (strcmp(all[i].name, name) == 0)
 			return &all[i];
-	return NULL;
+	return type_hooks_find_app(name);
 }

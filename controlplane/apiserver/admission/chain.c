@@ -17,6 +17,7 @@ static const struct admission_plugin *const plugins[] = {
 	&admission_certificates,
 	&admission_crd,
 	&admission_rbac,
+	&admission_service,
 };
 
 bool admission_is(const struct admission *a, const char *group,

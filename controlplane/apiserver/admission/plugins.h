@@ -12,5 +12,6 @@ extern const struct admission_plugin admission_secrets;
 extern const struct admission_plugin admission_service_account;
 extern const struct admission_plugin admission_node_restriction;
 extern const struct admission_plugin admission_crd;
+extern const struct admission_plugin admission_service;
 
 #endif /* CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H */
