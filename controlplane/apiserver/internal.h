@@ -143,7 +143,7 @@ struct api {
 	bool lifecycle_run, lifecycle_wake, stopping;
 	atomic_uint_fast64_t requests[600]; /* by status code */
 	atomic_uint_fast64_t nr_watches;
-	atomic_size_t nr_listed;  /* objects held by lists under way */
+	atomic_size_t nr_listed; /* objects held by lists under way */
 	pthread_mutex_t reserve_lock;
 	struct map reserved;      /* admission/service.c */
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
