@@ -29,6 +29,7 @@ struct agent_opts {
 	size_t nr_networks;
 	const char *default_cidr; /* NULL: NETWORK_CIDR */
 	const char *kubeconfig;   /* of this node; NULL: alone */
+	const char *admin;        /* kubeconfig of the host's CLI, or NULL */
 	const char *node_ip;      /* NULL: of the default route's interface */
 	bool default_snat;
 	uint64_t reserved_cpu_milli; /* kept from pods */

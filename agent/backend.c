@@ -192,11 +192,9 @@ static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
 	if (!pod)
 		return -ENOENT;
 	if (pod->remote) {
+		r = backend_remote_delete(pod, grace_s, e);
 		pod_unref(pod);
-		return err_set(e, -EBUSY,
-			       "pod %s belongs to the API server; delete it "
-			       "there, with kubectl",
-			       id->name);
+		return r;
 	}
 	pthread_mutex_lock(&pod->lock);
 	grace = pod->spec->grace_s;
@@ -343,7 +341,9 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	ret->by_guest = pod->spec->vm != NULL;
 	pthread_mutex_unlock(&pod->lock);
 	get_actual(pod, ret->container, &ret->before);
-	r = agent_resize(arg, pod->key, rs->container, &rs->want, &seq, e);
+	r = pod->remote ? backend_remote_resize(pod, rs, &seq, e)
+			: agent_resize(arg, pod->key, rs->container, &rs->want,
+				       &seq, e);
 	if (r == 0)
 		r = wait_saved(pod, e);
 	if (r == 0) {

@@ -19,6 +19,11 @@ struct pod *backend_pod(struct agent *a, const struct api_pod_id *id,
 
 /* backend_remote.c: join the API server, if there is a kubeconfig */
 int backend_join(struct agent *a, struct err *e);
+/* What the host's CLI wants of a pod of the API server is done there, as the
+ * admin whose kubeconfig is on this host. */
+int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e);
+int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
+			  uint64_t *ret_seq, struct err *e);
 
 /* backend_exec.c: commands in containers and VMs, consoles, logs */
 int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The agent behind agent/remote: pods of the API server. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/backend.h"
 #include "agent/internal.h"
 #include "agent/remote/remote.h"
+#include "controlplane/client/rest.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/str.h"
+
+#define WISH_WAIT_MS 2000 /* nothing to do, if it is not here by then */
+#define WISH_LOOK_MS 5
 
 static int apply(void *arg, const char *json, size_t len, struct err *e)
 {
@@ -77,6 +83,81 @@ const struct remote_ops backend_remote_ops = {
 	.each = each,
 	.node = backend_node,
 };
+
+/* --- what the host's CLI wants of pods of the API server --- */
+
+static int admin_request(struct pod *pod, const char *method, const char *sub,
+			 const char *body, const char *type, struct err *e)
+{
+	const char *admin = pod->agent->opts.admin;
+	const char *ns = strchr(pod->key, '/') + 1;
+	const char *name = strchr(ns, '/') + 1;
+	auto_buf struct buf answer = BUF_INIT;
+	auto_ptr(rest) c = NULL;
+	auto_free char *path =
+		str_printf("/api/v1/tenants/%.*s/namespaces/%.*s/pods/%s%s",
+			   (int)(ns - 1 - pod->key), pod->key,
+			   (int)(name - 1 - ns), ns, name, sub);
+	int r;
+
+	if (!admin || access(admin, R_OK) < 0)
+		return err_set(e, -EBUSY,
+			       "pod %s belongs to the API server; change it "
+			       "there with kubectl, or give the agent "
+			       "--admin-kubeconfig",
+			       pod->key);
+	r = path ? rest_open(admin, &c, e) : -ENOMEM;
+	if (r == 0)
+		r = rest_call(c, method, path, body, type, &answer, e);
+	return r < 0 ? r : rest_check(r, &answer, e);
+}
+
+int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e)
+{
+	auto_buf struct buf body = BUF_INIT;
+
+	buf_puts(&body, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",");
+	if (grace_s >= 0)
+		buf_printf(&body, "\"gracePeriodSeconds\":%lld,",
+			   (long long)grace_s);
+	buf_printf(&body, "\"preconditions\":{\"uid\":\"%s\"}}", pod->uid);
+	return admin_request(pod, "DELETE", "", buf_str(&body), NULL, e);
+}
+
+/* The wish comes back by the watch: wait until it is here. */
+static uint64_t wait_wish(struct pod *pod, uint64_t before,
+			  const struct api_resize *rs)
+{
+	uint64_t end = ev_clock_ms() + WISH_WAIT_MS, seq;
+
+	do {
+		pthread_mutex_lock(&pod->lock);
+		seq = pod->resize_seq;
+		pthread_mutex_unlock(&pod->lock);
+		if (seq != before || (rs->cancel && atomic_load(rs->cancel)))
+			break;
+		(void)poll(NULL, 0, WISH_LOOK_MS);
+	} while (ev_clock_ms() < end);
+	return seq;
+}
+
+int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
+			  uint64_t *ret_seq, struct err *e)
+{
+	auto_buf struct buf patch = BUF_INIT;
+	uint64_t before;
+	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, e);
+
+	pthread_mutex_lock(&pod->lock);
+	before = pod->resize_seq;
+	pthread_mutex_unlock(&pod->lock);
+	if (r == 0)
+		r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
+				  "application/strategic-merge-patch+json", e);
+	if (r == 0)
+		*ret_seq = wait_wish(pod, before, rs);
+	return r;
+}
 
 int backend_join(struct agent *a, struct err *e)
 {

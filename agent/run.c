@@ -15,7 +15,7 @@
 struct run_args {
 	const char *node_name, *state_dir, *run_dir, *log_dir, *manifests;
 	const char *libexec, *cgroup_parent, *cgroup_name, *qemu, *accel;
-	const char *default_cidr, *log_level, *kubeconfig, *node_ip;
+	const char *default_cidr, *log_level, *kubeconfig, *node_ip, *admin;
 	struct cli_strs networks;
 	bool snat, purge;
 	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
@@ -42,6 +42,9 @@ const struct cli_option run_options[] = {
 	OPT("node-name", CLI_STR, node_name, "NAME", "(the host's name)"),
 	OPT("kubeconfig", CLI_STR, kubeconfig, "FILE",
 	    "join that API server as this node (work alone)"),
+	OPT("admin-kubeconfig", CLI_STR, admin, "FILE",
+	    "as whom this CLI changes pods of the API server "
+	    "(/etc/arktos/admin.kubeconfig)"),
 	OPT("node-ip", CLI_STR, node_ip, "ADDRESS",
 	    "of this node (of the default route's interface)"),
 	OPT("manifests", CLI_STR, manifests, "DIR",
@@ -105,6 +108,7 @@ static struct agent_opts to_opts(const struct run_args *a)
 		.default_cidr = a->default_cidr,
 		.default_snat = a->snat,
 		.kubeconfig = a->kubeconfig,
+		.admin = a->admin ? a->admin : "/etc/arktos/admin.kubeconfig",
 		.node_ip = a->node_ip,
 		.reserved_cpu_milli = a->reserved_cpu,
 		.reserved_mem_bytes = a->reserved_mem,

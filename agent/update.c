@@ -465,6 +465,54 @@ static int with_resources(const char *json, size_t len, const char *name,
 	return r < 0 ? err_wrap(e, r, "change the manifest") : 0;
 }
 
+static void put_set(struct json_out *o, const char *key,
+		    const struct quantity_set *q)
+{
+	char text[QUANTITY_TEXT_SIZE];
+
+	json_put_object(o, key);
+	if (q->has_cpu)
+		json_put_str(o, "cpu", quantity_format_cpu(q->cpu_milli, text));
+	if (q->has_mem)
+		json_put_str(o, "memory",
+			     quantity_format_mem(q->mem_bytes, text));
+	json_put_end(o);
+}
+
+int pod_resize_patch(struct pod *pod, const char *container,
+		     const struct resources *want, struct buf *out,
+		     struct err *e)
+{
+	struct json_out o = JSON_OUT(out);
+	struct pod_spec *spec = NULL;
+	const struct resources *now;
+	struct resources to;
+	int r;
+
+	pthread_mutex_lock(&pod->lock);
+	r = pod_spec_parse(pod->wish, pod->wish_len, &spec, e);
+	pthread_mutex_unlock(&pod->lock);
+	now = r == 0 ? workload_resources(spec, &container, e) : NULL;
+	if (!now) {
+		pod_spec_free(spec);
+		return r < 0 ? r : e && e->code ? e->code : -EINVAL;
+	}
+	to = merged(now, want);
+	json_put_object(&o, NULL);
+	json_put_object(&o, "spec");
+	if (!spec->vm)
+		json_put_array(&o, "containers");
+	json_put_object(&o, spec->vm ? "virtualMachine" : NULL);
+	json_put_str(&o, "name", container);
+	json_put_object(&o, "resources");
+	put_set(&o, "requests", &to.requests);
+	put_set(&o, "limits", &to.limits);
+	for (int i = 0; i < (spec->vm ? 4 : 5); i++)
+		json_put_end(&o);
+	pod_spec_free(spec);
+	return buf_error(out);
+}
+
 static int resize_pod(struct pod *pod, const char *container,
 		      const struct resources *want, uint64_t *ret_seq,
 		      struct err *e)

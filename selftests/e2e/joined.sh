@@ -60,13 +60,14 @@ node_credentials()
 	k create clusterrolebinding nodes --clusterrole=cluster-admin \
 		--group=system:nodes >/dev/null 2>&1
 	"$CTL" tenant kubeconfig system --user "system:node:$NAME" \
-		--group system:nodes --out "$E2E/node.kubeconfig"
+		--group system:nodes --out "$E2E/node.kubeconfig" >/dev/null
 }
 node_join() # OPTION...
 {
 	node_credentials &&
 		agent_start --node-name "$NAME" \
-			--kubeconfig "$E2E/node.kubeconfig" "$@"
+			--kubeconfig "$E2E/node.kubeconfig" \
+			--admin-kubeconfig "$KUBECONFIG" "$@"
 }
 node_ready()
 {

@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 240
+# Resize through the API: in the container's cgroup, in the VM's guest; VM pods
+# and their power through the API; two tenants with the same names on one node.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/joined.sh"
+
+control_start && node_join && image_web && image_vm || exit 1
+web_manifest web | bound | k create -f - >/dev/null
+vm_manifest vm | bound | k create -f - >/dev/null
+ok "a container pod runs" wait_for 30 k_ready web
+
+resize() # POD JSON
+{
+	k patch pod "$1" --subresource resize --type strategic -p "$2"
+}
+container()
+{
+	printf '{"spec":{"containers":[{"name":"web","resources":{"limits":{"cpu":"%s","memory":"%s"}}}]}}' "$1" "$2"
+}
+inside_is() # POD SIZE
+{
+	prints "^$2\$" container_size "$1"
+}
+resized() # POD CPU MEMORY
+{
+	k_is "$1" '.status.containerStatuses[0].resources.limits
+		| "\(.cpu) \(.memory)"' "$2 $3"
+}
+settled() # POD
+{
+	k_is "$1" '[.status.conditions[].type
+		| select(startswith("PodResize"))] | length' 0
+}
+began=$(k_get web '.status.containerStatuses[0].state.running.startedAt')
+ok "kubectl patch --subresource resize" resize web "$(container 700m 96Mi)"
+ok "the container has it" wait_for 10 inside_is web '700m 96'
+ok "its status says so" wait_for 10 resized web 700m 96Mi
+ok "the node has allocated it" k_is web \
+	'.status.containerStatuses[0].allocatedResources | "\(.cpu) \(.memory)"' \
+	"50m 32Mi"
+ok "no condition is left" wait_for 5 settled web
+ok "nothing was restarted" k_is web \
+	'.status.containerStatuses[0] | "\(.restartCount) \(.state.running.startedAt)"' \
+	"0 $began"
+ok "arktos-node resize goes through the API" node resize web --cpu 300m
+ok "the API has the wish" k_is web '.spec.containers[0].resources.limits.cpu' 300m
+ok "and the container" wait_for 10 inside_is web '300m 96'
+ok "and the status" wait_for 10 resized web 300m 96Mi
+refused()
+{
+	! node resize web --cpu 10m >"$E2E/out" 2>&1 && cat "$E2E/out"
+}
+ok "what the API refuses is refused" prints 'less than or equal' refused
+pending()
+{
+	k_is "$1" '[.status.conditions[] | select(.type == "PodResizePending")
+		| .reason][0]' "$2"
+}
+ok "too much for this node" resize web "$(container 300m 4Ti |
+	sed 's,"limits",&,; s,}}]}},\,"requests":{"memory":"4Ti"}}}]}},')"
+ok "is infeasible, and the status says so" wait_for 10 pending web Infeasible
+ok "with the reason" k_is web '[.status.conditions[]
+	| select(.type == "PodResizePending") | .message | test("memory|Mi|Gi")][0]' true
+ok "the container keeps what it had" inside_is web '300m 96'
+ok "and back" resize web "$(container 300m 96Mi |
+	sed 's,}}]}},\,"requests":{"memory":"32Mi"}}}]}},')"
+ok "the condition goes" wait_for 10 settled web
+
+for what in delete; do
+	ok "arktos-node delete goes through the API" node delete web
+	ok "and it is gone in both" wait_for 20 k_gone web
+done
+
+# --- a virtual machine -----------------------------------------------------------
+ok "a VM pod runs" wait_for 90 k_ready vm
+ok "its state is Arktos'" k_is vm '.status.virtualMachineStatus
+	| "\(.state) \(.powerState) \(.ready) \(.restartCount)"' \
+	"active running true 0"
+ok "its conditions, too" k_is vm '[.status.conditions[]
+	| select(.status == "True") | .type] | sort | join(" ")' \
+	"PodScheduled Ready VirtualMachineReady"
+ok "get pods shows it" prints '^vm +1/1 +Running' k get pods
+k patch pod vm --subresource resize --type merge -p '{"spec":{"virtualMachine":
+	{"resources":{"limits":{"cpu":"2","memory":"384Mi"}}}}}' >/dev/null
+two_cpus() { prints '^2$' vm_cpus vm; }
+vm_resized()
+{
+	k_is vm '.status.virtualMachineStatus.resources.limits
+		| "\(.cpu) \(.memory)"' "2 384Mi"
+}
+ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
+ok "and its status says so" wait_for 30 vm_resized
+
+# --- two tenants -------------------------------------------------------------------
+for t in acme zeta; do
+	ok "tenant $t" tenant_create $t
+	web_manifest same | bound | kt $t create -f - >/dev/null
+	cat >>"$E2E/$t.why" <<<"$(kt $t get pod same -o wide 2>&1)"
+done
+t_ready() { kt "$1" get pod same -o json | jq -e "$READY == \"True\""; }
+t_ip() { kt "$1" get pod same -o json | jq -r .status.podIP; }
+for t in acme zeta; do
+	ok "the pod of $t runs" wait_for 30 t_ready $t
+done
+ok "both have the same address, each in its own network" \
+	[ "$(t_ip acme)" = "$(t_ip zeta)" ]
+ok "one is deleted" kt acme delete pod same
+ok "the other one does not care" t_ready zeta
+ok "a tenant's deletion waits for its pods on the node" \
+	"$CTL" tenant delete zeta
+ok "and they are gone" pod_gone same
+
+control_stop
+e2e_end
