@@ -14,6 +14,7 @@
 #include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/volume/payload.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/warm.h"
@@ -187,8 +188,28 @@ static int step_volumes(struct pod *pod, struct err *e)
 	r = volume_setup(&dirs, pod->spec, &pod->volumes, e);
 	if (r < 0)
 		return r;
+	if (pod->content)
+		r = volume_fill(pod->volumes, pod->content, e);
+	if (r < 0)
+		return r;
+	if (!volume_is_filled(pod->volumes)) {
+		volume_close(take_ptr(pod->volumes));
+		return 0; /* its content comes from the API server */
+	}
 	pod->volumes_up = true;
 	return 1;
+}
+
+/* The containers see the new files from now on. */
+static void take_content(struct pod *pod, struct payload_set *content)
+{
+	struct err e = { 0 };
+
+	payload_set_free(pod->content);
+	pod->content = content;
+	if (pod->volumes_up && pod->volumes &&
+	    volume_fill(pod->volumes, content, &e) < 0)
+		event_add(pod, true, VOLUME_REASON_MOUNT, "%s", e.msg);
 }
 
 static int step_volumes_down(struct pod *pod, struct err *e)
@@ -451,6 +472,8 @@ static void take_inbox(struct pod *pod)
 
 	if (in.spec)
 		take_spec(pod, &in);
+	if (in.content)
+		take_content(pod, in.content);
 	if (in.remove)
 		take_remove(pod, in.grace_s);
 	if (in.wish_seq) {

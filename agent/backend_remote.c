@@ -10,6 +10,7 @@
 #include "agent/backend.h"
 #include "agent/internal.h"
 #include "agent/remote/remote.h"
+#include "agent/volume/payload.h"
 #include "controlplane/client/rest.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -62,6 +63,24 @@ static int get(void *arg, const char *key, struct remote_pod *ret)
 	return r;
 }
 
+static void content(void *arg, const char *key, const char *uid,
+		    struct payload_set *set)
+{
+	struct pod *pod = pods_find(arg, key);
+
+	if (!pod || !str_eq(pod->uid, uid)) {
+		payload_set_free(set);
+		pod_unref(pod);
+		return;
+	}
+	pthread_mutex_lock(&pod->lock);
+	payload_set_free(pod->inbox.content);
+	pod->inbox.content = set;
+	pthread_mutex_unlock(&pod->lock);
+	pod_poke(pod);
+	pod_unref(pod);
+}
+
 static int each(void *arg, void (*fn)(void *to, const char *key, bool ours),
 		void *to)
 {
@@ -80,6 +99,7 @@ const struct remote_ops backend_remote_ops = {
 	.apply = apply,
 	.remove = remove_pod,
 	.get = get,
+	.content = content,
 	.each = each,
 	.node = backend_node,
 };

@@ -15,15 +15,19 @@
 #include "agent/internal.h"
 #include "agent/payload.h"
 #include "agent/pod_files.h"
+#include "agent/spec_fields.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
 #include "lib/auto.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
+
+#define ENV_FILE_MAX (4 * 1024 * 1024)
 
 /* Everything a container's spec borrows while it is built and started. */
 struct start {
@@ -36,6 +40,7 @@ struct start {
 	size_t nr_procs;
 	char ip[INET_ADDRSTRLEN];
 	char *rw_dir, *log_path;
+	struct key_values env_from, env_values; /* of the API server */
 };
 
 static void start_clear(struct start *s)
@@ -48,6 +53,8 @@ static void start_clear(struct start *s)
 	free(s->layers);
 	free(s->rw_dir);
 	free(s->log_path);
+	spec_key_values_clear(&s->env_from);
+	spec_key_values_clear(&s->env_values);
 }
 
 /* Whether a container runs under our filter, and the capabilities that one is
@@ -204,6 +211,67 @@ static int fill_image(struct start *s, const struct image *img, struct err *e)
 	return 0;
 }
 
+static int copy_pair(struct key_values *to, const char *key, const char *value)
+{
+	struct key_value *v = realloc(to->v, (to->nr + 1) * sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	to->v = v;
+	v[to->nr] = (struct key_value){ strdup(key), strdup(value) };
+	to->nr++; /* half of one is released as well */
+	return v[to->nr - 1].key && v[to->nr - 1].value ? 0 : -ENOMEM;
+}
+
+/* {"from":[["NAME","value"],...],"env":{"NAME":"value"}}, as agent/remote has
+ * written it. */
+static int take_env(struct start *s, yyjson_val *root)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(yyjson_obj_get(root, "from"));
+	yyjson_val *pair, *key, *val;
+	size_t i, max;
+	int r = 0;
+
+	while (r == 0 && (pair = yyjson_arr_iter_next(&it)))
+		r = copy_pair(&s->env_from,
+			      yyjson_get_str(yyjson_arr_get(pair, 0)),
+			      yyjson_get_str(yyjson_arr_get(pair, 1)));
+	yyjson_obj_foreach(yyjson_obj_get(root, "env"), i, max, key, val)
+	{
+		if (r == 0)
+			r = copy_pair(&s->env_values, yyjson_get_str(key),
+				      yyjson_get_str(val));
+	}
+	return r;
+}
+
+static int fill_env(struct start *s, const struct pod *pod, const struct ctr *c,
+		    struct err *e)
+{
+	auto_free char *path = NULL;
+	auto_buf struct buf b = BUF_INIT;
+	yyjson_doc *doc;
+	int r;
+
+	if (!c->spec->env_from_api)
+		return 0;
+	path = str_printf("%s/volumes/" SPEC_ENV_VOLUME "/..data/%s",
+			  pod->run_dir, c->name);
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = fs_read(AT_FDCWD, path, ENV_FILE_MAX, &b, e);
+	if (r < 0)
+		return r;
+	doc = yyjson_read(buf_str(&b), b.len, 0);
+	r = doc ? take_env(s, yyjson_doc_get_root(doc)) : -EBADMSG;
+	yyjson_doc_free(doc);
+	if (r < 0)
+		return err_set(e, r, "%s: cannot be read", path);
+	s->in.env_from = &s->env_from;
+	s->in.env_values = &s->env_values;
+	return 0;
+}
+
 static void fill_input(struct start *s, const struct pod *pod,
 		       const struct ctr *c)
 {
@@ -257,7 +325,7 @@ static int start_fill(struct start *s, struct pod *pod, struct ctr *c,
 	if (r < 0)
 		return r;
 	fill_input(s, pod, c);
-	return 0;
+	return fill_env(s, pod, c, e);
 }
 
 /* The writable layer of the attempt before is of no use any more. */
@@ -493,6 +561,9 @@ int pod_exec_spec(struct pod *pod, const char *container,
 	if (r == 0) {
 		fill_input(s, pod, c);
 		s->in.seccomp_fd = filter;
+		r = fill_env(s, pod, c, e);
+	}
+	if (r == 0) {
 		r = exec_build(&s->in, argv, ret, ret_fail, e);
 	}
 	pthread_mutex_unlock(&pod->lock);

@@ -24,6 +24,7 @@ struct buf;
 struct cg;
 struct image;
 struct payload_ops;
+struct payload_set;
 struct pod_watch;
 struct sandbox;
 struct vm;
@@ -120,6 +121,7 @@ struct pod_inbox {
 	bool resized;          /* it differs in resources */
 	uint64_t resize_seq;   /* the wish's number */
 	uint64_t resize_began_ms;
+	struct payload_set *content; /* of its volumes; owned */
 	bool remove;
 	uint32_t grace_s;
 	bool reboot;
@@ -190,7 +192,8 @@ struct pod {
 	struct cg *supervisor_cg;
 	struct endpoint endpoint;
 	struct volume_set *volumes;
-	uint64_t volumes_due_ms; /* their limits are looked at again */
+	struct payload_set *content; /* newest; what is written may be older */
+	uint64_t volumes_due_ms;     /* their limits are looked at again */
 	enum sandbox_state sandbox_state;
 	struct sandbox *sandbox;
 	struct vm *vm;

@@ -18,6 +18,7 @@ struct err;
 
 #define SPEC_CONTAINERS_MAX 64
 #define SPEC_MANIFEST_MAX   (1024 * 1024) /* bytes of one manifest */
+#define SPEC_ENV_VOLUME     ".env"        /* see VOLUME_PAYLOAD */
 #define SPEC_TEXT_MAX       (64 * 1024)   /* bytes of one string in it */
 
 /* A list of strings; NULL-terminated when v is not NULL. */
@@ -97,6 +98,7 @@ struct env_var {
 	char *value;      /* $(VAR) still unexpanded */
 	char *field_path; /* valueFrom.fieldRef: metadata.name, status.podIP */
 	char *resource;   /* valueFrom.resourceFieldRef: limits.cpu, ... */
+	bool from_api;    /* a key of a ConfigMap or Secret */
 };
 
 struct port_spec {
@@ -122,6 +124,7 @@ struct container_spec {
 	char *working_dir;
 	struct env_var *env;
 	size_t nr_env;
+	bool env_from_api; /* envFrom, or some of env */
 	struct mount_spec *mounts;
 	size_t nr_mounts;
 	struct port_spec *ports;
@@ -160,7 +163,13 @@ struct vm_spec {
 	struct probe_spec liveness, readiness, startup;
 };
 
-enum volume_kind { VOLUME_EMPTY_DIR, VOLUME_HOST_PATH };
+enum volume_kind {
+	VOLUME_EMPTY_DIR,
+	VOLUME_HOST_PATH,
+	/* Of the API server: configMap, secret, downwardAPI, projected, and
+	 * the environment from there. agent/remote fills it. */
+	VOLUME_PAYLOAD,
+};
 enum host_path_type {
 	HOST_PATH_ANY,
 	HOST_PATH_DIRECTORY_OR_CREATE,
@@ -208,6 +217,7 @@ struct pod_spec {
 	struct container_spec *containers; /* empty for a VM pod */
 	size_t nr_containers;
 	struct vm_spec *vm; /* NULL for a container pod */
+	bool needs_api;     /* something of it comes from the API server */
 	char *json;         /* the manifest it came from, defaulted */
 	size_t json_len;
 };

@@ -89,15 +89,33 @@ static int field_ref(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
 }
 
+static int divisor(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "0", "1" };
+	int i;
+
+	(void)out;
+	return spec_choice(c, v, words, ARRAY_LEN(words), &i);
+}
+
 static int resource_ref(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
 		SPEC_FIELD(struct env_var, "resource", spec_str, resource),
 		SPEC_IGNORED("containerName"),
-		SPEC_UNSUPPORTED("divisor"),
+		{ "divisor", divisor, 0 },
 	};
 
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+/* agent/remote looks it up. */
+static int key_ref(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_get_str(yyjson_obj_get(v, "key")))
+		return spec_fail_at(c, "key", "is required");
+	((struct env_var *)out)->from_api = true;
+	return 0;
 }
 
 static int value_from(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -105,8 +123,8 @@ static int value_from(struct spec_ctx *c, yyjson_val *v, void *out)
 	static const struct spec_field fields[] = {
 		{ "fieldRef", field_ref, 0 },
 		{ "resourceFieldRef", resource_ref, 0 },
-		SPEC_UNSUPPORTED("configMapKeyRef"),
-		SPEC_UNSUPPORTED("secretKeyRef"),
+		{ "configMapKeyRef", key_ref, 0 },
+		{ "secretKeyRef", key_ref, 0 },
 	};
 
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
@@ -128,7 +146,8 @@ static int env_var(struct spec_ctx *c, yyjson_val *v, void *out)
 		return spec_fail_at(c, "name", "is required");
 	if (strchr(var->name, '='))
 		return spec_fail_at(c, "name", "must not contain '='");
-	if (var->value && var->value[0] && (var->field_path || var->resource))
+	if (var->value && var->value[0] &&
+	    (var->field_path || var->resource || var->from_api))
 		return spec_fail(c, -EINVAL,
 				 "has both value and valueFrom; keep one");
 	return 0;
@@ -240,9 +259,20 @@ int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
 static int env_list(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	struct container_spec *ctr = out;
+	int r = spec_read_array(c, v, sizeof(*ctr->env), ENV_MAX, env_var,
+				&ctr->env, &ctr->nr_env);
 
-	return spec_read_array(c, v, sizeof(*ctr->env), ENV_MAX, env_var,
-			       &ctr->env, &ctr->nr_env);
+	for (size_t i = 0; i < ctr->nr_env; i++)
+		ctr->env_from_api |= ctr->env[i].from_api;
+	return r;
+}
+
+static int env_from(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_is_arr(v) || yyjson_arr_size(v) > ENV_MAX)
+		return spec_fail(c, -EINVAL, "must be a list");
+	((struct container_spec *)out)->env_from_api |= yyjson_arr_size(v) > 0;
+	return 0;
 }
 
 static int port_list(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -340,7 +370,7 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 		  termination_fallback_to_logs),
 		SPEC_IGNORED("securityContext"), /* read below */
 		SPEC_IGNORED("resourcesAllocated"),
-		SPEC_UNSUPPORTED("envFrom"),
+		F("envFrom", env_from, name) /* the whole struct */,
 		SPEC_UNSUPPORTED("lifecycle"),
 		SPEC_UNSUPPORTED("volumeDevices"),
 		SPEC_UNSUPPORTED("restartPolicy"),

@@ -78,16 +78,25 @@ static int host_path(struct spec_ctx *c, yyjson_val *v, void *out)
 	return 0;
 }
 
+/* What is in it is agent/remote's business. */
+static int payload(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_is_obj(v))
+		return spec_fail(c, -EINVAL, "must be an object");
+	((struct volume_spec *)out)->kind = VOLUME_PAYLOAD;
+	return 0;
+}
+
 static int volume(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
 		SPEC_FIELD(struct volume_spec, "name", spec_str, name),
 		{ "emptyDir", empty_dir, 0 },
 		{ "hostPath", host_path, 0 },
-		SPEC_UNSUPPORTED("configMap"),
-		SPEC_UNSUPPORTED("secret"),
-		SPEC_UNSUPPORTED("projected"),
-		SPEC_UNSUPPORTED("downwardAPI"),
+		{ "configMap", payload, 0 },
+		{ "secret", payload, 0 },
+		{ "projected", payload, 0 },
+		{ "downwardAPI", payload, 0 },
 		SPEC_UNSUPPORTED("persistentVolumeClaim"),
 		SPEC_UNSUPPORTED("ephemeral"),
 		SPEC_UNSUPPORTED("csi"),
@@ -102,9 +111,10 @@ static int volume(struct spec_ctx *c, yyjson_val *v, void *out)
 		return r;
 	if (!vol->name || !str_is_dns_label(vol->name))
 		return spec_fail_at(c, "name", "must be a DNS label");
-	if (!yyjson_obj_get(v, "emptyDir") == !yyjson_obj_get(v, "hostPath"))
+	if (yyjson_obj_size(v) != 2)
 		return spec_fail(c, -EINVAL,
-				 "needs exactly one of emptyDir, hostPath");
+				 "needs exactly one of emptyDir, hostPath, "
+				 "configMap, secret, downwardAPI, projected");
 	return 0;
 }
 
@@ -417,6 +427,34 @@ static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
 }
 
+/* A volume of our own for the environment that comes from the API server. */
+static int add_env_volume(struct spec_ctx *c, struct pod_spec *pod)
+{
+	struct volume_spec *v;
+	bool wanted = false;
+
+	for (size_t i = 0; i < pod->nr_volumes; i++)
+		pod->needs_api |= pod->volumes[i].kind == VOLUME_PAYLOAD;
+	for (size_t i = 0; i < pod->nr_init; i++)
+		wanted |= pod->init[i].env_from_api;
+	for (size_t i = 0; i < pod->nr_containers; i++)
+		wanted |= pod->containers[i].env_from_api;
+	if (!wanted)
+		return 0;
+	pod->needs_api = true;
+	v = realloc(pod->volumes, (pod->nr_volumes + 1) * sizeof(*v));
+	if (!v)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	pod->volumes = v;
+	v += pod->nr_volumes;
+	*v = (struct volume_spec){ .kind = VOLUME_PAYLOAD,
+				   .name = strdup(SPEC_ENV_VOLUME) };
+	if (!v->name)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	pod->nr_volumes++;
+	return 0;
+}
+
 static int check_names(struct spec_ctx *c, const struct pod_spec *pod)
 {
 	size_t mark = spec_push(c, "metadata");
@@ -644,8 +682,13 @@ static int read_pod(struct spec_ctx *c, yyjson_val *root, struct pod_spec *pod)
 		r = check_names(c, pod);
 	if (r < 0)
 		return r;
-	(void)spec_push(c, "spec");
-	return check_workload(c, pod);
+	mark = spec_push(c, "spec");
+	r = check_workload(c, pod);
+	if (r < 0)
+		return r;
+	spec_pop(c, mark);
+	/* After the check: no mount can name it. */
+	return add_env_volume(c, pod);
 }
 
 int pod_spec_parse(const char *json, size_t len, struct pod_spec **ret,

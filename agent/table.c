@@ -9,6 +9,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/volume/payload.h"
 #include "cgroups/cgroup.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -155,6 +156,8 @@ static void pod_free(struct pod *pod)
 	if (pod->published)
 		buf_clear(pod->published);
 	free(pod->published);
+	payload_set_free(pod->inbox.content);
+	payload_set_free(pod->content);
 	pod_spec_free(pod->inbox.spec);
 	pod_spec_free(pod->spec);
 	free(pod->wish);

@@ -282,6 +282,14 @@ static int apply(struct agent *a, const char *json, size_t len, bool remote,
 	r = pod_spec_parse(json, len, &spec, e);
 	if (r < 0)
 		return r;
+	if (spec->needs_api && !remote) {
+		pod_spec_free(spec);
+		return err_set(e, -EINVAL,
+			       "configMap, secret, downwardAPI and projected "
+			       "volumes, and env from ConfigMaps and Secrets, "
+			       "are for pods of the API server; create it "
+			       "there, with kubectl");
+	}
 	key = str_printf("%s/%s/%s", spec->tenant, spec->namespace, spec->name);
 	if (!key) {
 		pod_spec_free(spec);

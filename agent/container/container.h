@@ -52,6 +52,8 @@ struct container_input {
 	const struct resources *resources; /* allocated; NULL: @ctr's */
 	const char *rw_dir;   /* <state>/pods/<uid>/containers/<name>/<n> */
 	const char *log_path; /* <log>/pods/.../<container>/<attempt>.log */
+	/* What agent/remote has found: of envFrom, in order, and of env. */
+	const struct key_values *env_from, *env_values;
 	const struct container_mount *mounts; /* volumes, /etc/hosts, ... */
 	size_t nr_mounts;
 	const int *cgroup_procs; /* one open cgroup.procs per hierarchy */

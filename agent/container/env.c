@@ -192,12 +192,27 @@ static int resource_value(const struct container_input *in, const char *name,
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
+static const char *api_value(const struct container_input *in, const char *name)
+{
+	for (size_t i = 0; in->env_values && i < in->env_values->nr; i++)
+		if (str_eq(in->env_values->v[i].key, name))
+			return in->env_values->v[i].value;
+	return NULL;
+}
+
 static int var_value(const struct container_input *in, const struct env_var *v,
 		     const struct strings *before, char **ret, struct err *e)
 {
 	const char *field = NULL;
 	int r;
 
+	if (v->from_api) {
+		field = api_value(in, v->name);
+		if (!field) /* optional, and not there */
+			return 0;
+		*ret = strdup(field);
+		return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+	}
 	if (v->resource)
 		return resource_value(in, v->resource, ret, e);
 	if (v->field_path) {
@@ -225,6 +240,12 @@ int env_build(const struct container_input *in, struct strings *ret,
 		env_set(ret, "HOSTNAME", in->pod->hostname);
 	if (ctr->tty)
 		env_set(ret, "TERM", "xterm");
+	for (size_t i = 0; in->env_from && i < in->env_from->nr; i++) {
+		const struct key_value *kv = &in->env_from->v[i];
+
+		env_set(ret_own, kv->key, kv->value);
+		env_set(ret, kv->key, kv->value);
+	}
 	for (size_t i = 0; i < ctr->nr_env; i++) {
 		const struct env_var *v = &ctr->env[i];
 		auto_free char *value = NULL;
@@ -232,6 +253,8 @@ int env_build(const struct container_input *in, struct strings *ret,
 		r = var_value(in, v, ret_own, &value, e);
 		if (r < 0)
 			return err_wrap(e, r, "env '%s'", v->name);
+		if (!value)
+			continue;
 		env_set(ret_own, v->name, value);
 		env_set(ret, v->name, value);
 	}

@@ -27,6 +27,8 @@ struct entry {
 	bool seen;          /* in the present list */
 	char *applied;      /* what was given to the agent last, or NULL */
 	char *refused;      /* why it cannot be run here, or NULL */
+	uint64_t content;   /* hash of the content given last; 0: none */
+	char *content_why;  /* why there is none; told already */
 	char *remove_asked; /* deletionTimestamp that was passed on */
 };
 
@@ -50,6 +52,7 @@ struct remote {
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* of whoever waits for remote_pause() */
 	struct map pods;     /* key -> struct entry */
+	struct map objects;  /* objects.c */
 	bool synced;         /* all pods have been listed once */
 	atomic_bool connected;
 	struct link *links;
@@ -95,6 +98,20 @@ void path_of(const char *key, const char *resource, const char *name,
 /* --- sync.c: one key --- */
 
 void remote_sync(struct remote *r, const char *key);
+
+/* --- objects.c, content.c: ConfigMaps, Secrets, tokens --- */
+
+/* -ENOENT: there is none. The document is the caller's. */
+int object_get(struct remote *r, const char *path, yyjson_doc **ret,
+	       struct err *e);
+int object_token(struct remote *r, const char *key, const char *uid,
+		 const char *account, const char *audience, int64_t seconds,
+		 char **ret, struct err *e);
+void object_free(void *p);
+/* *@ret is NULL when the pod wants nothing of the kind. */
+int content_build(struct remote *r, const char *key, yyjson_val *pod,
+		  struct payload_set **ret, struct err *e);
+uint64_t content_hash(const struct payload_set *set);
 
 /* --- watch.c, node.c, events.c: a thread each --- */
 

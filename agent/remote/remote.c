@@ -196,6 +196,7 @@ void entry_free(void *p)
 	free(en->applied);
 	free(en->refused);
 	free(en->remove_asked);
+	free(en->content_why);
 	free(en);
 }
 
@@ -226,6 +227,7 @@ static void forget(struct entry *en)
 	free(en->refused);
 	free(en->remove_asked);
 	en->applied = en->refused = en->remove_asked = NULL;
+	en->content = 0;
 }
 
 void pods_update(struct remote *r, const char *json, size_t len,
@@ -399,6 +401,7 @@ void remote_stop(struct remote *r)
 		free(l);
 	}
 	map_clear(&r->pods, entry_free);
+	map_clear(&r->objects, object_free);
 	events_free(r);
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);

@@ -17,6 +17,7 @@
 
 struct buf;
 struct err;
+struct payload_set;
 struct remote;
 
 /* A pod on this node, as it is at this moment. */
@@ -40,6 +41,9 @@ struct remote_ops {
 	int (*remove)(void *arg, const char *key, uint32_t grace_s);
 	/* -ENOENT: no such pod here. */
 	int (*get)(void *arg, const char *key, struct remote_pod *ret);
+	/* The content of its volumes, and of its environment; @set is taken. */
+	void (*content)(void *arg, const char *key, const char *uid,
+			struct payload_set *set);
 	/* Call @fn with every key there is here. */
 	int (*each)(void *arg, void (*fn)(void *to, const char *key, bool ours),
 		    void *to);

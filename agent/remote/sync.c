@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "agent/remote/internal.h"
+#include "agent/volume/payload.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
 #include "lib/json.h"
@@ -14,6 +15,8 @@
 #include "lib/str.h"
 
 #define UNSETTLED_LOOK_MS 500
+#define CONTENT_LOOK_MS   10000
+#define CONTENT_RETRY_MS  1000
 #define STRATEGIC         "application/strategic-merge-patch+json"
 
 /* A pod while it is looked at; a snapshot of both sides. */
@@ -27,7 +30,8 @@ struct job {
 	bool synced;
 	bool is_here;
 	struct remote_pod here;
-	char *applied, *refused, *remove_asked;
+	uint64_t content;
+	char *applied, *refused, *remove_asked, *content_why;
 };
 
 static const char *text(yyjson_val *v, const char *key)
@@ -58,6 +62,9 @@ static int job_open(struct job *j, struct remote *r, const char *key)
 	if (en) {
 		json = strdup(en->json);
 		len = en->len;
+		j->content = en->content;
+		j->content_why =
+			en->content_why ? strdup(en->content_why) : NULL;
 		j->applied = en->applied ? strdup(en->applied) : NULL;
 		j->refused = en->refused ? strdup(en->refused) : NULL;
 		j->remove_asked =
@@ -91,6 +98,7 @@ static void job_close(struct job *j)
 	free(j->applied);
 	free(j->refused);
 	free(j->remove_asked);
+	free(j->content_why);
 }
 
 /* Remember something of the entry, if it is still of this pod. */
@@ -281,6 +289,49 @@ static int apply(struct job *j, struct err *e)
 	return ret < 0 ? ret : 1;
 }
 
+static void set_content(struct job *j, uint64_t hash)
+{
+	struct entry *en;
+
+	pthread_mutex_lock(&j->r->lock);
+	en = entry_get(j->r, j->key, false);
+	if (en && j->uid && strstr(en->json, j->uid))
+		en->content = hash;
+	pthread_mutex_unlock(&j->r->lock);
+}
+
+/* What its volumes hold, when it is another than before. Comes again, for what
+ * changes in the API. */
+static void give_content(struct job *j)
+{
+	struct payload_set *set = NULL;
+	struct err e = { 0 };
+	uint64_t hash;
+	int ret;
+
+	if (j->refused)
+		return;
+	ret = content_build(j->r, j->key, j->api, &set, &e);
+	if (ret < 0) {
+		if (!str_eq(e.msg, j->content_why))
+			tell(j, "FailedMount", e.msg);
+		remember(j, offsetof(struct entry, content_why), e.msg);
+		(void)wq_add_after(j->r->queue, j->key, CONTENT_RETRY_MS);
+		return;
+	}
+	if (!set)
+		return;
+	hash = content_hash(set);
+	(void)wq_add_after(j->r->queue, j->key, CONTENT_LOOK_MS);
+	if (hash == j->content) {
+		payload_set_free(set);
+		return;
+	}
+	j->r->o.ops->content(j->r->o.arg, j->key, j->uid, set);
+	remember(j, offsetof(struct entry, content_why), NULL);
+	set_content(j, hash);
+}
+
 static uint32_t grace_left(const struct job *j)
 {
 	int64_t at = status_time(j->deleted);
@@ -333,7 +384,10 @@ static int sync_absent(struct job *j, struct err *e)
 		free(j->applied);
 		j->applied = NULL;
 	}
+	j->content = 0;
 	ret = apply(j, e);
+	if (ret == 0)
+		give_content(j);
 	return ret < 0 ? ret : 0;
 }
 
@@ -368,6 +422,8 @@ static int sync_key(struct job *j, struct err *e)
 		ask_remove(j);
 	else
 		ret = apply(j, e);
+	if (ret == 0 && !j->deleted)
+		give_content(j);
 	if (ret < 0 && ret != -EBUSY)
 		return ret;
 	return write_status(j, e);

@@ -82,29 +82,27 @@ static uint64_t tmpfs_bytes(const struct volume_set *set,
 	return total.limits.has_mem ? total.limits.mem_bytes : 0;
 }
 
-static int make_tmpfs(const struct volume_set *set, struct volume *v,
-		      struct err *e)
+int volume_tmpfs(const struct volume_set *set, const char *path, mode_t mode,
+		 uint64_t bytes, struct err *e)
 {
 	gid_t gid = set->pod->has_fs_group ? set->pod->fs_group : 0;
-	uint64_t bytes = tmpfs_bytes(set, v->spec);
 	char options[128];
 	int at, r;
 
-	r = fs_mkdirs(v->path, 0700, e);
+	r = fs_mkdirs(path, 0700, e);
 	if (r < 0)
 		return r;
-	r = is_mounted(set, v->path, e);
+	r = is_mounted(set, path, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	at = snprintf(options, sizeof(options), "mode=%o,uid=0,gid=%" PRIu32,
-		      (unsigned int)mode_of(set), (uint32_t)gid);
+		      (unsigned int)mode, (uint32_t)gid);
 	if (bytes)
 		(void)snprintf(options + at, sizeof(options) - (size_t)at,
 			       ",size=%" PRIu64, bytes);
-	if (mount("arktos-volume", v->path, "tmpfs", MS_NOSUID | MS_NODEV,
+	if (mount("arktos-volume", path, "tmpfs", MS_NOSUID | MS_NODEV,
 		  options) < 0)
-		return err_sys(e, "mount a tmpfs (%s) on '%s'", options,
-			       v->path);
+		return err_sys(e, "mount a tmpfs (%s) on '%s'", options, path);
 	return 0;
 }
 
@@ -114,7 +112,8 @@ static int setup(struct volume_set *set, struct volume *v, struct err *e)
 			     v->spec->name);
 	if (!v->path)
 		return err_set(e, -ENOMEM, "out of memory");
-	return v->spec->memory ? make_tmpfs(set, v, e)
+	return v->spec->memory ? volume_tmpfs(set, v->path, mode_of(set),
+					      tmpfs_bytes(set, v->spec), e)
 			       : make_on_disk(set, v, e);
 }
 

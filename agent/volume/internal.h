@@ -3,6 +3,8 @@
 #ifndef AGENT_VOLUME_INTERNAL_H
 #define AGENT_VOLUME_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "agent/volume/volume.h"
 
 struct volume {
@@ -31,6 +33,11 @@ struct volume_kind_ops {
 
 extern const struct volume_kind_ops empty_dir_ops;
 extern const struct volume_kind_ops host_path_ops;
+extern const struct volume_kind_ops payload_ops;
+
+/* A tmpfs at @path, unless there is one; @bytes 0: without a limit. */
+int volume_tmpfs(const struct volume_set *set, const char *path, mode_t mode,
+		 uint64_t bytes, struct err *e);
 
 int volume_unmount_all(const char *run, struct err *e);
 

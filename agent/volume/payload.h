@@ -45,4 +45,23 @@ struct payload_file {
 int payload_write(int dir, const struct payload_file *files, size_t nr,
 		  gid_t gid, bool *ret_changed, struct err *e);
 
+/* The files of several volumes of a pod. Everything is owned. */
+struct payload_volume {
+	char *name;
+	struct payload_file *files; /* paths and data are owned here */
+	size_t nr;
+};
+struct payload_set {
+	struct payload_volume *v;
+	size_t nr;
+};
+
+void payload_set_free(struct payload_set *set);
+/* NULL: out of memory. Valid until the next one is added. */
+struct payload_volume *payload_set_add(struct payload_set *set,
+				       const char *name);
+/* 0, -ENOMEM, -E2BIG. Everything is copied. */
+int payload_volume_add(struct payload_volume *v, const char *path,
+		       const void *data, size_t len, mode_t mode);
+
 #endif /* AGENT_VOLUME_PAYLOAD_H */

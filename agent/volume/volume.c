@@ -12,6 +12,7 @@
 static const struct volume_kind_ops *const kinds[] = {
 	[VOLUME_EMPTY_DIR] = &empty_dir_ops,
 	[VOLUME_HOST_PATH] = &host_path_ops,
+	[VOLUME_PAYLOAD] = &payload_ops,
 };
 
 /* The uid becomes part of paths. */

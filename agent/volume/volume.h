@@ -10,6 +10,7 @@
  *
  *	emptyDir		<state>/pods/<uid>/volumes/<name>
  *	emptyDir, Memory	<run>/pods/<uid>/volumes/<name>, a tmpfs
+ *	configMap, secret, downwardAPI, projected	the same, filled by us
  *	hostPath		where it is
  *
  * Containers may do what they like inside a volume, now and while we look: no
@@ -61,6 +62,14 @@ struct volume_dirs {
 int volume_setup(const struct volume_dirs *dirs, const struct pod_spec *pod,
 		 struct volume_set **ret, struct err *e);
 void volume_close(struct volume_set *set);
+
+/* Write the content of configMap, secret, downwardAPI and projected volumes:
+ * atomically each; what is the same stays as it is. */
+struct payload_set;
+int volume_fill(const struct volume_set *set, const struct payload_set *content,
+		struct err *e);
+/* Has every such volume had its content once? */
+bool volume_is_filled(const struct volume_set *set);
 
 /**
  * volume_open() - Get what one volumeMount shall show.

@@ -1,0 +1,118 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 150
+# What pods get from the API: configMap, secret, downwardAPI and projected
+# volumes that follow their objects, tokens, environment.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/joined.sh"
+
+control_start && node_join && image_web || exit 1
+k create configmap conf --from-literal=color=red --from-literal=size=10 >/dev/null
+k create secret generic key --from-literal=word=xyzzy >/dev/null
+cat >"$E2E/pod.yaml" <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: all, labels: {app: a1}, annotations: {note: hi}}
+	spec:
+	  nodeName: $NAME
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: web
+	    image: web
+	    imagePullPolicy: Never
+	    resources: {limits: {cpu: 500m, memory: 64Mi}}
+	    env:
+	    - {name: COLOR, valueFrom: {configMapKeyRef: {name: conf, key: color}}}
+	    - {name: WORD, valueFrom: {secretKeyRef: {name: key, key: word}}}
+	    - {name: NONE, valueFrom: {configMapKeyRef: {name: nothing, key: x, optional: true}}}
+	    - {name: BOTH, value: "\$(COLOR)-\$(WORD)-\$(C_size)"}
+	    envFrom: [{prefix: C_, configMapRef: {name: conf}}]
+	    volumeMounts:
+	    - {name: conf, mountPath: /conf}
+	    - {name: key, mountPath: /key, readOnly: true}
+	    - {name: down, mountPath: /down}
+	    - {name: all, mountPath: /all}
+	  volumes:
+	  - {name: conf, configMap: {name: conf}}
+	  - {name: key, secret: {secretName: key, defaultMode: 0400, items: [{key: word, path: sub/word}]}}
+	  - name: down
+	    downwardAPI:
+	      items:
+	      - {path: labels, fieldRef: {fieldPath: metadata.labels}}
+	      - {path: cpu, resourceFieldRef: {containerName: web, resource: limits.cpu, divisor: 1m}}
+	  - name: all
+	    projected:
+	      sources:
+	      - configMap: {name: conf, items: [{key: color, path: c}]}
+	      - secret: {name: key}
+	      - downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}
+	      - serviceAccountToken: {path: token, audience: tests, expirationSeconds: 600}
+END
+k create -f "$E2E/pod.yaml" >/dev/null
+ok "a pod with all of it runs" wait_for 30 k_ready all
+cat_() { node exec all -- /bin/sh -c "cat $1"; }
+is() { prints "^$1\$" cat_ "$2"; }
+ok "configMap" is red /conf/color
+ok "secret, with a path and a mode" is xyzzy /key/sub/word
+mode() { node exec all -- stat -L -c %a "$1"; }
+ok "its mode" prints '^400$' mode /key/sub/word
+ok "labels" is 'app="a1"' /down/labels
+ok "limits, divided" is 500 /down/cpu
+ok "projected: all sources" prints '^redxyzzyall$' cat_ "/all/c /all/word /all/name"
+ok "a token of the service account" prints '^eyJ.*\..*\..' cat_ /all/token
+SA=/var/run/secrets/kubernetes.io/serviceaccount
+ok "what every pod gets: the CA" prints 'BEGIN CERTIFICATE' cat_ $SA/ca.crt
+ok "the namespace" is default $SA/namespace
+works() # the token is who it says it is
+{
+	curl -sS --cacert <(cat_ $SA/ca.crt) -H "Authorization: Bearer $(cat_ $SA/token)" \
+		-X POST -H 'Content-Type: application/json' \
+		"https://127.0.0.1:$CONTROL_PORT/apis/authentication.k8s.io/v1/selfsubjectreviews" \
+		-d '{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
+}
+ok "and its token is good" prints 'system:serviceaccount:default:default' works
+env_() { node exec all -- /bin/sh -c 'echo "$COLOR $WORD ${NONE-unset} $BOTH $C_size"'; }
+ok "environment" prints '^red xyzzy unset red-xyzzy-10 10$' env_
+on_disk() { ! grep -rqs xyzzy "$STATE/pods"; }
+ok "the secret is nowhere on disk" on_disk
+
+# --- they follow ------------------------------------------------------------------
+k patch configmap conf -p '{"data":{"color":"blue"}}' >/dev/null
+k label pod all app=a2 --overwrite >/dev/null
+ok "a changed ConfigMap is seen" wait_for 40 is blue /conf/color
+ok "everywhere" wait_for 20 is blue /all/c
+ok "a changed label is" wait_for 20 is 'app="a2"' /down/labels
+ok "nothing was restarted" k_is all '.status.containerStatuses[0].restartCount' 0
+agent_kill
+control_kill
+node_join
+ok "without the API server the files stay" is blue /conf/color
+ok "and the environment" prints '^red xyzzy' env_
+control_start
+
+# --- what is not there --------------------------------------------------------------
+sed 's/name: all,/name: lacks,/; s/name: conf}}$/name: later}}/' "$E2E/pod.yaml" |
+	k create -f - >/dev/null
+ok "a missing ConfigMap is told" wait_for 20 prints \
+	'FailedMount.*configmap "later" not found' k describe pod lacks
+ok "the pod waits" k_is lacks .status.phase Pending
+k create configmap later --from-literal=color=green >/dev/null
+ok "and runs when it is there" wait_for 30 k_ready lacks
+
+# --- a tenant's pod ------------------------------------------------------------------
+tenant_create acme
+kt acme create configmap conf --from-literal=color=acme --from-literal=size=1 >/dev/null
+kt acme create secret generic key --from-literal=word=acme >/dev/null
+kt acme create -f "$E2E/pod.yaml" >/dev/null
+t_ready() { kt acme get pod all -o json | jq -e "$READY == \"True\""; }
+ok "a tenant's pod of the same names runs" wait_for 30 t_ready
+t_cat() { node exec --tenant acme all -- /bin/sh -c "cat $1"; }
+ok "with its own" prints '^acmeacme$' t_cat "/conf/color /all/word"
+ok "and so does the other" is blue /conf/color
+
+for p in all lacks; do k delete pod $p --wait=false >/dev/null; done
+kt acme delete pod all >/dev/null
+ok "they go" wait_for 20 pod_gone all
+control_stop
+e2e_end
