@@ -342,6 +342,9 @@ static int add_token(struct build *b, yyjson_val *src, struct err *e)
 	r = object_token(b->r, b->key, uid, account ? account : "default",
 			 text(src, "audience"),
 			 s ? yyjson_get_sint(s) : TOKEN_SECONDS, &token, e);
+	/* The pod is better off without it than not at all. */
+	if (r == -EOPNOTSUPP)
+		return 0;
 	if (r < 0)
 		return err_wrap(e, r, "token of service account '%s'",
 				account ? account : "default");

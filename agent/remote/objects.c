@@ -154,6 +154,9 @@ int object_token(struct remote *r, const char *key, const char *uid,
 	path_of(key, "serviceaccounts", account, "/token", path);
 	status = remote_request(r, "POST", path, buf_str(&body), NULL, &answer,
 				e);
+	if (status == 405) /* it makes none */
+		return err_set(e, -EOPNOTSUPP,
+			       "the API server makes no tokens");
 	if (status < 0 || status >= 400) {
 		if (*ret) /* the old one is good for some time yet */
 			return 0;
