@@ -13,6 +13,7 @@
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
+#include "controlplane/apiserver/subresource/node.h"
 #include "lib/fs.h"
 #include "lib/str.h"
 
@@ -192,6 +193,7 @@ void api_stop(struct api *api)
 	if (api->listen_fd >= 0)
 		close(api->listen_fd);
 	serving_close(api);
+	node_tls_free(api);
 	ca_free(api->ca);
 	keyring_free(api->keyring);
 	free(api->issuer);

@@ -24,6 +24,20 @@
 #define BODIES_MAX   ((size_t)4 * BODY_MAX)
 #define GREETING_MAX 4096 /* connections in handshake, a loop */
 
+/* What decides where a request's body ends. */
+struct framing {
+	bool chunked, has_length;
+	int64_t length;
+};
+
+enum { CHUNK_SIZE, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_CR, CHUNK_LF };
+
+struct chunks {
+	int state, digits;
+	uint64_t left;
+	bool last;
+};
+
 struct h2;
 
 struct conn {
@@ -79,6 +93,22 @@ void peer_close(struct conn *c);
 void peer_serve(struct conn *c, uint32_t events);
 /* No new requests; close once those under way are answered. */
 void peer_drain(struct conn *c);
+
+/* --- http1.c --- */
+
+/* Parse one request's head at the start of @data. Returns its length, 0 when
+ * more is needed, -EBADMSG or -E2BIG. Fills @r and the length of the body:
+ * -1 for chunked. */
+ssize_t http1_head(const char *data, size_t len, struct req *r,
+		   int64_t *ret_body, struct err *e);
+/* Take more of a chunked body. Returns bytes consumed; *ret_end on the last
+ * chunk. -EBADMSG, -E2BIG. */
+ssize_t http1_chunks(const char *data, size_t len, struct chunks *ch,
+		     struct buf *body, bool *ret_end);
+/* Parts of a request, whatever it came by. */
+int req_target(struct req *r, const char *method, const char *target);
+int req_field(struct req *r, const char *name, size_t n, const char *val,
+	      size_t len, struct framing *f, struct err *e);
 
 /* --- conn_h1.c --- */
 

@@ -6,7 +6,7 @@
  */
 #include <strings.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/conn.h"
 #include "lib/http/h1.h"
 #include "lib/str.h"
 

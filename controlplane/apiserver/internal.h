@@ -30,9 +30,10 @@ struct route {
 	bool resource; /* else: @path is no API object's */
 	const char *group, *version, *plural, *name, *subresource;
 	const char *tenant, *namespace; /* NULL: not given in the URL */
-	bool watch_path;                /* the old /watch/ form */
-	const char *verb;               /* "get", "list", ... */
-	const struct type *type;        /* NULL: no such resource */
+	const char *rest;        /* of a proxy: what follows, as it was sent */
+	bool watch_path;         /* the old /watch/ form */
+	const char *verb;        /* "get", "list", ... */
+	const struct type *type; /* NULL: no such resource */
 };
 
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
@@ -145,7 +146,9 @@ struct api {
 	atomic_uint_fast64_t nr_watches;
 	atomic_size_t nr_listed; /* objects held by lists under way */
 	pthread_mutex_t reserve_lock;
-	struct map reserved;      /* admission/service.c */
+	struct map reserved; /* admission/service.c */
+	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
+	int64_t node_tls_s;
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
 	struct timespec started;
@@ -166,34 +169,6 @@ void loop_wake(struct loop *l);
 
 struct req *req_new(struct conn *c, struct loop *l);
 void req_free(struct req *r);
-
-/* What decides where a request's body ends. */
-struct framing {
-	bool chunked, has_length;
-	int64_t length;
-};
-
-enum { CHUNK_SIZE, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_CR, CHUNK_LF };
-
-struct chunks {
-	int state, digits;
-	uint64_t left;
-	bool last;
-};
-
-/* Parse one request's head at the start of @data. Returns its length, 0 when
- * more is needed, -EBADMSG or -E2BIG. Fills @r and the length of the body:
- * -1 for chunked. */
-ssize_t http1_head(const char *data, size_t len, struct req *r,
-		   int64_t *ret_body, struct err *e);
-/* Take more of a chunked body. Returns bytes consumed; *ret_end on the last
- * chunk. -EBADMSG, -E2BIG. */
-ssize_t http1_chunks(const char *data, size_t len, struct chunks *ch,
-		     struct buf *body, bool *ret_end);
-/* Parts of a request, whatever it came by. */
-int req_target(struct req *r, const char *method, const char *target);
-int req_field(struct req *r, const char *name, size_t n, const char *val,
-	      size_t len, struct framing *f, struct err *e);
 
 /* --- route.c --- */
 

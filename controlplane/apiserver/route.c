@@ -5,9 +5,10 @@
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/subresource/node.h"
 #include "lib/str.h"
 
-#define SEGMENTS_MAX 16
+#define SEGMENTS_MAX 32
 
 static int hex(char c)
 {
@@ -99,8 +100,18 @@ static bool is_space_sub(const char *s)
 	return strcmp(s, "status") == 0 || strcmp(s, "finalize") == 0;
 }
 
+/* Behind the first @nr segments. */
+static const char *skip_segments(const char *path, size_t nr)
+{
+	while (nr--) {
+		path += strspn(path, "/");
+		path += strcspn(path, "/");
+	}
+	return path;
+}
+
 /* What follows the version: [watch] [tenants/T] [namespaces/N] resource... */
-static void parse_rest(struct route *rt, const char **seg, size_t nr)
+static size_t parse_rest(struct route *rt, const char **seg, size_t nr)
 {
 	size_t i = 0;
 
@@ -125,6 +136,9 @@ static void parse_rest(struct route *rt, const char **seg, size_t nr)
 	if (i < nr)
 		rt->subresource = seg[i++];
 	rt->resource = rt->plural && i == nr;
+	if (i < nr && node_is_proxy(rt->plural, rt->subresource))
+		rt->resource = true;
+	return i;
 }
 
 static void find_verb(struct req *r)
@@ -178,7 +192,8 @@ int route_parse(struct req *r, struct err *e)
 		find_verb(r);
 		return 0;
 	}
-	parse_rest(rt, seg + at, nr - at);
+	at += parse_rest(rt, seg + at, nr - at);
+	rt->rest = skip_segments(r->path, at);
 	if (rt->resource)
 		rt->type = type_find(r->api->types, rt->group, rt->version,
 				     rt->plural);
@@ -390,6 +405,8 @@ static void dispatch(struct req *r)
 		reply_not_found(r);
 		return;
 	}
+	if (rt->subresource && node_subresource(r))
+		return;
 	if (rt->subresource && special_subresource(r))
 		return;
 	if (rt->type->virtual) {

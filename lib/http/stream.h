@@ -18,10 +18,14 @@
  *	/attach/TENANT/NAMESPACE/POD/CONTAINER?input=1&output=1&error=1&tty=1
  *	/portForward/TENANT/NAMESPACE/POD[?port=80&port=443]
  *	/containerLogs/TENANT/NAMESPACE/POD/CONTAINER?follow=true&tailLines=5...
+ *	/podProxy/TENANT/NAMESPACE/POD/http|https/PORT/PATH...	of the pod's
+ *				network, from its node
  *	anything else: a node's own (GET /healthz, /metrics, /pods, ...)
  *
  * The caller is the API server, which has asked RBAC; the node admits no one
- * but its client certificate (CN arktos-apiserver; http_req_cert()).
+ * but its client certificate (CN arktos-apiserver, O system:apiservers;
+ * http_req_cert()), and shows a certificate of the CA for CN system:node:NAME
+ * and for its address.
  */
 #ifndef LIB_HTTP_STREAM_H
 #define LIB_HTTP_STREAM_H

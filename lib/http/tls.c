@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/err.h"
@@ -157,5 +159,53 @@ int tls_expect(SSL *ssl, const char *name)
 	if (SSL_set_tlsext_host_name(ssl, name) != 1 ||
 	    SSL_set1_host(ssl, name) != 1)
 		return -ENOMEM;
+	return 0;
+}
+
+static void free_subject(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx,
+			 long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	free(ptr);
+}
+
+static int subject_place = -1;
+static pthread_once_t subject_once = PTHREAD_ONCE_INIT;
+
+static void make_place(void)
+{
+	subject_place = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_subject);
+}
+
+/* Called for each certificate of the chain. */
+static int check_subject(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(
+		store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	const char *want = SSL_get_ex_data(ssl, subject_place);
+	X509 *cert = X509_STORE_CTX_get_current_cert(store);
+	char cn[256] = "";
+	int len;
+
+	if (!ok || X509_STORE_CTX_get_error_depth(store) > 0)
+		return ok;
+	len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert),
+					NID_commonName, cn, sizeof(cn));
+	if (len > 0 && (size_t)len == strlen(cn) && strcmp(cn, want) == 0)
+		return 1;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_SUBJECT_ISSUER_MISMATCH);
+	return 0;
+}
+
+int tls_expect_subject(SSL *ssl, const char *cn)
+{
+	char *copy = strdup(cn);
+
+	(void)pthread_once(&subject_once, make_place);
+	if (!copy || SSL_set_ex_data(ssl, subject_place, copy) != 1) {
+		free(copy);
+		return -ENOMEM;
+	}
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, check_subject);
 	return 0;
 }

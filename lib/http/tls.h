@@ -44,4 +44,8 @@ int tls_client_new(const struct tls_client_opts *opts, SSL_CTX **ret,
 /* The peer must be @name, a DNS name or an IP address. 0 or -ENOMEM. */
 int tls_expect(SSL *ssl, const char *name);
 
+/* The peer's certificate must be for the common name @cn, too. Before the
+ * handshake. 0 or -ENOMEM. */
+int tls_expect_subject(SSL *ssl, const char *cn);
+
 #endif /* LIB_HTTP_TLS_H */

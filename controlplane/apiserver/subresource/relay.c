@@ -5,6 +5,7 @@
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/http/h1.h"
+#include "lib/http/tls.h"
 #include "lib/http/wire.h"
 #include "lib/str.h"
 
@@ -414,7 +415,8 @@ void relay_start(struct req *r, const struct relay_to *to)
 	put_request(y, to);
 	buf_clear(&r->body);
 	if (wire_connect(&y->up, r->loop->ev, (const void *)&to->addr,
-			 to->addr_len, to->tls, to->name, ready, y, &e) < 0) {
+			 to->addr_len, to->tls, to->name, ready, y, &e) < 0 ||
+	    (to->subject && tls_expect_subject(y->up.ssl, to->subject) < 0)) {
 		fail(y, e.msg);
 		return;
 	}

@@ -20,9 +20,10 @@ struct req;
 struct relay_to {
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
-	const char *name;   /* for Host, and of the certificate */
-	SSL_CTX *tls;       /* NULL: plain HTTP. Borrowed for the call */
-	const char *target; /* path and query, as they are to be sent */
+	const char *name;    /* for Host, and of the certificate */
+	SSL_CTX *tls;        /* NULL: plain HTTP. Borrowed for the call */
+	const char *subject; /* CN of its certificate; NULL: any */
+	const char *target;  /* path and query, as they are to be sent */
 };
 
 /* Pass @r on, with its body; it is answered later. Replies itself when that
