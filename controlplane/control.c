@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -8,8 +7,6 @@
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/control.h"
 #include "controlplane/roles.h"
-#include "controlplane/store/admin.h"
-#include "controlplane/store/store.h"
 #include "lib/err.h"
 #include "lib/buf.h"
 #include "lib/fs.h"
@@ -25,20 +22,28 @@ void control_help(FILE *to)
 	      "       arktos-control run --roles scheduler,controllers "
 	      "--kubeconfig FILE\n"
 	      "                          [--shard I/N]\n"
-	      "       arktos-control backup --data-dir DIR --to DIR\n\n"
-	      "run serves the Kubernetes API from an embedded store. A fresh "
-	      "DIR gets a CA\nand DIR/admin.kubeconfig.\n",
+	      "       arktos-control backup --data-dir DIR --to DIR\n"
+	      "       arktos-control restore --data-dir DIR --from DIR\n"
+	      "       arktos-control rotate-key|reencrypt --data-dir DIR\n\n"
+	      "run serves the Kubernetes API. A fresh DIR gets a CA and\n"
+	      "DIR/admin.kubeconfig. Objects are kept in DIR/store, or with\n"
+	      "  --store etcd=https://HOST:PORT,...  in etcd 3.4 or newer\n"
+	      "  --etcd-cafile, --etcd-certfile, --etcd-keyfile FILE\n"
+	      "  --etcd-prefix PREFIX  (/arktos/)\n"
+	      "and encrypted with the keys in DIR/encryption.keys, or\n"
+	      "  --encryption-key-file FILE\n"
+	      "which are read again, and used for everything, on SIGHUP.\n",
 	      to);
 }
 
-static int wrong(const char *msg)
+int control_wrong(const char *msg)
 {
 	fprintf(stderr, "arktos-control: %s\n\n", msg);
 	control_help(stderr);
 	return 2;
 }
 
-static int failed(const struct err *e)
+int control_failed(const struct err *e)
 {
 	fprintf(stderr, "arktos-control: %s\n", e->msg);
 	return 1;
@@ -47,6 +52,7 @@ static int failed(const struct err *e)
 struct run {
 	struct api_opts api;
 	struct roles_opts roles;
+	struct control_store store;
 	unsigned mask;
 };
 
@@ -76,6 +82,7 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "roles", required_argument, NULL, 'r' },
 		{ "kubeconfig", required_argument, NULL, 'k' },
 		{ "shard", required_argument, NULL, 's' },
+		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
 	int c, n;
@@ -94,7 +101,9 @@ static bool parse_run(int argc, char **argv, struct run *run)
 			run->api.threads = (unsigned)n;
 		else if (c == 'r' && roles_parse(optarg))
 			run->mask = roles_parse(optarg);
-		else if (c != 's' || !parse_shard(optarg, &run->roles))
+		else if (c == 's' && parse_shard(optarg, &run->roles))
+			continue;
+		else if (!control_store_option(&run->store, c, optarg))
 			return false;
 	}
 	return optind == argc;
@@ -118,6 +127,18 @@ static int start_roles(struct run *run, struct api *api, struct roles **ret,
 	return r < 0 ? r : roles_start(&run->roles, ret, e);
 }
 
+static void reencrypt(struct api *api)
+{
+	struct err e = { 0 };
+	uint64_t nr = 0;
+
+	if (api_reencrypt(api, &nr, &e) < 0)
+		log_error("encryption keys: %s", e.msg);
+	else
+		log_info("encryption keys read, %llu records rewritten",
+			 (unsigned long long)nr);
+}
+
 int control_run(int argc, char **argv)
 {
 	struct run run = { .api = { .listen = "127.0.0.1:6443" },
@@ -129,68 +150,36 @@ int control_run(int argc, char **argv)
 	int sig;
 
 	if (!parse_run(argc, argv, &run))
-		return wrong("wrong option");
+		return control_wrong("wrong option");
 	if ((run.mask & ROLE_API) && !run.api.data_dir)
-		return wrong("--data-dir is required");
+		return control_wrong("--data-dir is required");
 	if (!(run.mask & ROLE_API) && !run.roles.kubeconfig)
-		return wrong("--kubeconfig is required: the API is not among "
-			     "the roles");
+		return control_wrong(
+			"--kubeconfig is required: the API is not among "
+			"the roles");
 	/* Blocked before there are threads, which inherit it. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	run.api.store = &run.store.opts;
 	if ((run.mask & ROLE_API) && api_start(&run.api, &api, &e) < 0)
-		return failed(&e);
+		return control_failed(&e);
 	if (start_roles(&run, api, &roles, &e) < 0) {
 		if (api)
 			api_stop(api);
-		return failed(&e);
+		return control_failed(&e);
 	}
 	if (api)
 		log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
 			 api_port(api), run.api.data_dir);
-	while (sigwait(&set, &sig) != 0)
-		;
+	while (sigwait(&set, &sig) != 0 || sig == SIGHUP)
+		if (sig == SIGHUP && api)
+			reencrypt(api);
 	log_info("stopping on signal %d", sig);
 	roles_stop(roles);
 	if (api)
 		api_stop(api);
-	return 0;
-}
-
-int control_backup(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "data-dir", required_argument, NULL, 'd' },
-		{ "to", required_argument, NULL, 't' },
-		{ NULL, 0, NULL, 0 },
-	};
-	const char *dir = NULL, *to = NULL;
-	auto_free char *db = NULL;
-	auto_ptr(store) s = NULL;
-	struct store_opts opts = { 0 };
-	struct err e = { 0 };
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'd')
-			dir = optarg;
-		else if (c == 't')
-			to = optarg;
-		else
-			return wrong("wrong option");
-	}
-	if (!dir || !to || optind != argc)
-		return wrong("--data-dir and --to are required");
-	db = str_printf("%s/store", dir);
-	opts.dir = db;
-	/* Opening would make one. */
-	if (db && !fs_exists(AT_FDCWD, db)) {
-		err_set(&e, -ENOENT, "%s holds no store", dir);
-		return failed(&e);
-	}
-	if (!db || store_open(&opts, &s, &e) < 0 || store_backup(s, to, &e) < 0)
-		return failed(&e);
 	return 0;
 }

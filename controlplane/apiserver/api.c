@@ -12,6 +12,7 @@
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/store/admin.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 #include "controlplane/apiserver/subresource/node.h"
 #include "lib/fs.h"
@@ -103,14 +104,22 @@ static int open_keyring(struct api *api, struct err *e)
 static int start(struct api *api, const struct api_opts *opts, struct err *e)
 {
 	auto_free char *db = str_printf("%s/store", api->data_dir);
-	struct store_opts so = { .dir = db };
+	auto_free char *keys = str_printf("%s/encryption.keys", api->data_dir);
+	struct store_opts so = { 0 };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int threads = opts->threads;
 	int r;
 
 	if (!threads)
 		threads = cpus < 1 ? 1 : cpus > 8 ? 8 : cpus;
-	r = db ? fs_mkdirs(api->data_dir, 0700, e) : -ENOMEM;
+	if (opts->store)
+		so = *opts->store;
+	so.dir = db;
+	if (!so.key_file) {
+		so.key_file = keys;
+		so.create_key_file = true;
+	}
+	r = db && keys ? fs_mkdirs(api->data_dir, 0700, e) : -ENOMEM;
 	if (r == 0)
 		r = store_open(&so, &api->store, e);
 	if (r == 0)
@@ -206,6 +215,11 @@ void api_stop(struct api *api)
 	free(api->address);
 	free(api->advertise);
 	free(api);
+}
+
+int api_reencrypt(struct api *api, uint64_t *ret_rewritten, struct err *e)
+{
+	return store_reencrypt(api->store, ret_rewritten, e);
 }
 
 uint16_t api_port(const struct api *api)

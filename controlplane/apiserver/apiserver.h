@@ -21,6 +21,7 @@
 struct api;
 struct buf;
 struct err;
+struct store_opts;
 
 struct api_opts {
 	const char *data_dir; /* created when missing, mode 0700 */
@@ -29,6 +30,9 @@ struct api_opts {
 		*advertise;   /* host or address in kubeconfigs; NULL: listen */
 	unsigned int threads; /* that serve; 0: one a CPU, at most 8 */
 	const char *issuer; /* of service accounts' tokens; NULL: Kubernetes' */
+	/* Where objects are kept; NULL: embedded, in the data folder. Without a
+	 * key file they are sealed with DIR/encryption.keys. Borrowed. */
+	const struct store_opts *store;
 };
 
 /**
@@ -44,6 +48,10 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e);
 
 /* Close all connections, finish what is being committed, and free. */
 void api_stop(struct api *api);
+
+/* Read the encryption keys again, and rewrite what is not sealed with the first
+ * of them, while serving. */
+int api_reencrypt(struct api *api, uint64_t *ret_rewritten, struct err *e);
 
 /* The port it listens on. */
 uint16_t api_port(const struct api *api);

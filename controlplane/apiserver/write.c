@@ -10,6 +10,9 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
+/* As kube-apiserver's --event-ttl. */
+#define EVENT_TTL_MS (60ull * 60 * 1000)
+
 static void attempt(struct write *w);
 
 struct write *write_next(struct write *w)
@@ -212,6 +215,8 @@ void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	op->expect = cur ? STORE_MATCH : STORE_ABSENT;
 	op->revision = cur ? cur->revision : 0;
 	op->remove = remove;
+	if (strcmp(r->route.type->plural, "events") == 0)
+		op->ttl_ms = EVENT_TTL_MS;
 	if (object_pack(r->api, r->route.type, doc, obj, &w->data, &op->rv_off,
 			&w->tags)) {
 		reply_error(r, 500, "InternalError", "out of memory");

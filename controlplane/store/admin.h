@@ -20,6 +20,12 @@ int store_compact(struct store *s, uint64_t revision, struct err *e);
  * @dir (which must be empty or missing). Also of an etcd store. */
 int store_backup(struct store *s, const char *dir, struct err *e);
 
+/* Copy the store folder @dir, also while another process serves it, and verify
+ * the copy. */
+int store_backup_folder(const char *dir, const char *to, const char *key_file,
+			uint64_t *ret_objects, uint64_t *ret_revision,
+			struct err *e);
+
 /* Read every record of the store folder @dir. -EBADMSG: damaged. */
 int store_verify(const char *dir, const char *key_file, uint64_t *ret_objects,
 		 uint64_t *ret_revision, struct err *e);

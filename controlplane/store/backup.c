@@ -121,6 +121,23 @@ int store_verify(const char *dir, const char *key_file, uint64_t *ret_objects,
 	return 0;
 }
 
+int store_backup_folder(const char *dir, const char *to, const char *key_file,
+			uint64_t *ret_objects, uint64_t *ret_revision,
+			struct err *e)
+{
+	auto_free char *data = str_printf("%s/data.mdb", dir);
+	int r;
+
+	if (!data || !fs_exists(AT_FDCWD, data))
+		return err_set(e, -ENOENT, "backup: %s holds no store", dir);
+	r = check_target(to, e);
+	if (r == 0)
+		r = lmdb_copy_folder(dir, to, e);
+	if (r == 0)
+		r = store_verify(to, key_file, ret_objects, ret_revision, e);
+	return r < 0 ? err_wrap(e, r, "backup") : 0;
+}
+
 int store_restore(const char *from, const char *dir, const char *key_file,
 		  struct err *e)
 {

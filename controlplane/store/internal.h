@@ -107,6 +107,9 @@ int lmdb_write_folder(const char *dir, struct store_keys *keys,
 		      struct object_bytes **v, size_t nr, uint64_t revision,
 		      struct err *e);
 
+/* Copy a folder that another process may be writing. */
+int lmdb_copy_folder(const char *dir, const char *to, struct err *e);
+
 /* --- watch.c: history and watchers --- */
 
 #define TOPICS 4096

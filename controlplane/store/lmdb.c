@@ -635,7 +635,6 @@ int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
 		lmdb_close(&l->base);
 		return r;
 	}
-	lmdb_ballast_make(l);
 	/* A number for each commit, which none before had. */
 	r = last_batch(l, &l->batch, e);
 	if (r < 0) {

@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -275,15 +276,54 @@ static int catch_up(struct lmdb *l)
 	return rc;
 }
 
+/*
+ * Processes that copy hold this lock shared. LMDB's lock file outlives the swap
+ * while one of them has it open, and would tell the new file's first writer
+ * the old one's state.
+ */
+static int lock_copying(const char *dir, int how)
+{
+	auto_free char *path = str_printf("%s/copying", dir);
+	int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, how) == 0)
+		return fd;
+	close(fd);
+	return -EBUSY;
+}
+
+int lmdb_copy_folder(const char *dir, const char *to, struct err *e)
+{
+	auto_close int lock = lock_copying(dir, LOCK_SH);
+	MDB_env *env = NULL;
+	int rc;
+
+	if (lock < 0)
+		return err_set(e, lock, "lock '%s/copying': %s", dir,
+			       strerror(-lock));
+	rc = mdb_env_create(&env);
+	if (rc)
+		return lmdb_failed(e, rc, "create");
+	/* Without a size of its own it takes the file's. */
+	rc = mdb_env_open(env, dir, MDB_RDONLY | MDB_NOTLS, 0600);
+	if (!rc)
+		rc = mdb_env_copy2(env, to, MDB_CP_COMPACT);
+	mdb_env_close(env);
+	return rc ? lmdb_failed(e, rc, "copy") : 0;
+}
+
 /* The new file takes the old one's place. */
 static bool swap(struct lmdb *l)
 {
+	auto_close int lock = lock_copying(l->dir, LOCK_EX | LOCK_NB);
 	auto_free char *from = path_of(l, "compact.tmp");
 	auto_free char *to = path_of(l, "data.mdb");
 	auto_close int dir = open(l->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool done;
 
-	if (!from || !to || dir < 0)
+	if (lock < 0 || !from || !to || dir < 0)
 		return false;
 	mdb_env_close(l->tidy.env);
 	l->tidy.env = NULL;

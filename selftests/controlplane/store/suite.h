@@ -15,7 +15,7 @@
 #include "lib/str.h"
 #include "selftests/harness.h"
 
-static void suite_opts(const char *name, struct store_opts *opts);
+void suite_opts(const char *name, struct store_opts *opts);
 
 static struct store *open_store(const char *name)
 {

@@ -9,7 +9,7 @@
 
 static struct etcd_servers servers;
 
-static void suite_opts(const char *name, struct store_opts *opts)
+void suite_opts(const char *name, struct store_opts *opts)
 {
 	static struct store_etcd etcd;
 	static char prefix[64];
