@@ -253,6 +253,9 @@ static int take_over(struct agent *a, struct err *e)
 	int r;
 
 	r = checkpoint_load_all(a, e);
+	/* Before any link is looked at: none may vanish unseen. */
+	if (r == 0)
+		r = links_start(a, &a->links, e);
 	if (r < 0)
 		return r;
 	if (pods_all(a, &pods, &nr) < 0)
@@ -306,6 +309,7 @@ static void close_all(struct agent *a)
 {
 	atomic_store(&a->stopping, true);
 	manifests_stop(a->manifests);
+	links_stop(a->links);
 	if (a->api)
 		api_stop(a->api);
 	prober_free(a->prober);

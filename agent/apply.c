@@ -140,39 +140,6 @@ static int step_image(struct pod *pod, size_t i)
 	return 0;
 }
 
-int pod_attach_network(struct pod *pod, struct err *e)
-{
-	struct endpoint ep = ENDPOINT_INIT;
-	int r;
-
-	r = network_attach(pod->agent->network, pod->spec->tenant,
-			   pod->spec->network, pod->uid,
-			   pod->spec->vm ? NETWORK_VM : NETWORK_CONTAINER,
-			   pod->spec->requested_ip, &ep, e);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&pod->lock);
-	endpoint_clear(&pod->endpoint);
-	pod->endpoint = ep;
-	pod->network_up = true;
-	pthread_mutex_unlock(&pod->lock);
-	return 1;
-}
-
-static int step_network_down(struct pod *pod, struct err *e)
-{
-	int r = network_detach(pod->agent->network, pod->uid, e);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&pod->lock);
-	endpoint_clear(&pod->endpoint);
-	pod->endpoint = (struct endpoint)ENDPOINT_INIT;
-	pod->network_up = pod->network_maybe = false;
-	pthread_mutex_unlock(&pod->lock);
-	return 1;
-}
-
 static struct volume_dirs volume_dirs(const struct pod *pod)
 {
 	return (struct volume_dirs){ pod->agent->opts.state_dir,
@@ -375,7 +342,7 @@ static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 		return step_image(pod, s->ctr);
 	case STEP_NETWORK:
 		cg_warm_kick(pod->agent->warm);
-		return pod_attach_network(pod, e);
+		return pod_network_up(pod, e);
 	case STEP_VOLUMES:
 		return step_volumes(pod, e);
 	case STEP_SANDBOX:
@@ -396,7 +363,7 @@ static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 	case STEP_SANDBOX_DOWN:
 		return payload_sandbox_down(pod, e);
 	case STEP_NETWORK_DOWN:
-		return step_network_down(pod, e);
+		return pod_detach_network(pod, e);
 	case STEP_VOLUMES_DOWN:
 		return step_volumes_down(pod, e);
 	case STEP_CGROUP_DOWN:
@@ -482,6 +449,8 @@ static void take_inbox(struct pod *pod)
 	}
 	if (in.reboot)
 		pod->vm_reboot = true;
+	if (in.network_event && pod->network_up)
+		pod->network_lost = true;
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		probes_take(pod, i);
 }

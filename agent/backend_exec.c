@@ -39,6 +39,7 @@ struct session {
 	bool has_thread;
 	char **argv;
 	int in_fd, out_fd, err_fd, done_fd; /* the thread's ends */
+	atomic_bool cancel;                 /* the client has gone */
 	int code;
 	struct err why;
 };
@@ -196,7 +197,7 @@ static void *vm_exec_thread(void *arg)
 		r = s->pod->vm
 			    ? vm_exec(s->pod->vm, (const char *const *)s->argv,
 				      NULL, input.data, input.len,
-				      VM_EXEC_MAX_MS, &res, &s->why)
+				      VM_EXEC_MAX_MS, &s->cancel, &res, &s->why)
 			    : err_set(&s->why, -ESTALE,
 				      "the VM is not running");
 		pthread_rwlock_unlock(&s->pod->handles);
@@ -366,6 +367,7 @@ void backend_session_close(void *arg, void *cookie)
 	struct session *s = cookie;
 
 	(void)arg;
+	atomic_store(&s->cancel, true);
 	if (s->name[0]) {
 		pthread_rwlock_rdlock(&s->pod->handles);
 		if (s->pod->sandbox) /* -ESRCH: it has ended, as it should */

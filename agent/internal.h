@@ -15,6 +15,7 @@
 #include "lib/wq.h"
 
 struct api;
+struct links;
 struct manifests;
 struct prober;
 struct puller;
@@ -47,6 +48,7 @@ struct agent {
 	struct api *api;
 	struct manifests *manifests;
 	struct remote *remote; /* NULL: alone */
+	struct links *links;
 	struct node_resources node;
 	int claims[3]; /* claim.c */
 
@@ -144,7 +146,20 @@ void node_freed(struct agent *a);
  * ------------------------------------------------------------------ */
 
 void pod_reconcile(struct agent *a, const char *key);
-int pod_attach_network(struct pod *pod, struct err *e); /* 1 or error */
+
+/* --- attach.c: 1 or an error ------------------------------------------------
+ */
+
+int pod_attach_network(struct pod *pod, struct err *e);
+/* The same, and tell when its link had vanished. */
+int pod_network_up(struct pod *pod, struct err *e);
+int pod_detach_network(struct pod *pod, struct err *e);
+
+/* --- links.c: links that vanish ---------------------------------------------
+ */
+
+int links_start(struct agent *a, struct links **ret, struct err *e);
+void links_stop(struct links *l);
 
 /* --- watch.c: descriptors of pods in the loop
  * --------------------------------- */

@@ -44,6 +44,7 @@ char *payload_log_path(const struct pod *pod, const struct ctr *c);
 int ctr_cgroup_open(struct pod *pod, struct ctr *c, struct err *e);
 
 /* payload_vm.c */
+#define QEMU_TAP_FD 3 /* the first descriptor a host process is given */
 struct vm_size;
 struct vm_size vm_wanted_size(const struct pod *pod); /* of what is allocated */
 uint64_t vm_pod_overhead(const struct pod *pod);

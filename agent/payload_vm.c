@@ -27,7 +27,6 @@
 #include "lib/str.h"
 
 #define CONSOLE_LOG_MAX (10 * 1024 * 1024)
-#define QEMU_TAP_FD     3 /* the first descriptor a host process is given */
 
 /* Everything a VM's configuration borrows. */
 struct start {

@@ -227,7 +227,7 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 			add(p, STEP_IMAGE, i, 0);
 			all_images = false;
 		}
-	if (!pod->network_up && !pod->spec->host_network)
+	if ((!pod->network_up || pod->network_lost) && !pod->spec->host_network)
 		add(p, STEP_NETWORK, 0, 0);
 	if (!pod->volumes_up)
 		add(p, STEP_VOLUMES, 0, 0);

@@ -176,6 +176,7 @@ struct pod {
 	uint64_t taken_seq; /* number of the wish that @spec is */
 	bool admitted;      /* resources are claimed */
 	bool cgroup_up, network_up, volumes_up;
+	bool network_lost; /* its link may have vanished */
 	/* Set up by an agent before us, as far as we know: to be undone even if
 	 * we never came to set it up ourselves. */
 	bool cgroup_maybe, network_maybe, volumes_maybe;

@@ -293,7 +293,7 @@ static int run_in_vm(struct exec_job *job, char *text, size_t *len,
 	pthread_rwlock_rdlock(&job->pod->handles);
 	r = job->pod->vm
 		    ? vm_exec(job->pod->vm, (const char *const *)job->argv.v,
-			      NULL, NULL, 0, VM_EXEC_TIMEOUT, &res, e)
+			      NULL, NULL, 0, VM_EXEC_TIMEOUT, NULL, &res, e)
 		    : err_set(e, -ESRCH, "it is not running");
 	pthread_rwlock_unlock(&job->pod->handles);
 	if (r < 0)

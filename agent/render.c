@@ -255,6 +255,7 @@ static bool initialized(const struct pod *pod)
 static void put_conditions(struct json_out *o, const struct pod *pod)
 {
 	bool ready = pod_is_ready(pod);
+	bool up = pod->sandbox_state == SANDBOX_UP && !pod->network_lost;
 	const char *why = ready           ? ""
 			  : pod->spec->vm ? "VmNotReady"
 					  : "ContainersNotReady";
@@ -263,6 +264,10 @@ static void put_conditions(struct json_out *o, const struct pod *pod)
 	put_condition(o, "PodScheduled", pod->admitted,
 		      pod->admitted ? "" : "Unschedulable", pod->unschedulable,
 		      pod->admitted ? pod->start_us : pod->created_us);
+	if (pod->admitted)
+		put_condition(o, "PodReadyToStartContainers", up,
+			      pod->network_lost ? "NetworkLinkLost" : "",
+			      pod->network_lost ? pod->trouble : "", 0);
 	if (pod->spec->vm) {
 		put_condition(o, "VirtualMachineReady", ready, why, pod->vm_why,
 			      0);

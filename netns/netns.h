@@ -164,4 +164,9 @@ int rt_neigh_add(struct rt *rt, int ifindex, struct in_addr addr,
  */
 int ns_tap_open(int nsfd, const char *name, int *ret_fd, struct err *e);
 
+/* Make the tap @name anew on @fd, whose tap was removed: for a process that
+ * holds @fd and goes on with it. @hdr_len: of its vnet header. It is in the
+ * namespace that @fd was opened in. -EEXIST when @fd has a tap. */
+int ns_tap_revive(int fd, const char *name, int hdr_len, struct err *e);
+
 #endif /* NETNS_NETNS_H */

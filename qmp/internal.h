@@ -130,6 +130,13 @@ int msg_query_array(struct qmp *q, const char *command, int timeout_ms,
 		    int (*parse)(yyjson_val *v, void *to), void **ret,
 		    size_t *ret_nr, struct err *e);
 
+static inline int conn_left_ms(int64_t deadline_ns)
+{
+	int64_t ms = (deadline_ns - conn_now_ns()) / 1000000;
+
+	return ms > 0 ? (int)ms : 0;
+}
+
 /* Decode base64 into @out. -EBADMSG when it is not. */
 int base64_decode(const char *text, size_t len, struct buf *out);
 int base64_encode(const void *data, size_t len, struct buf *out);

@@ -23,6 +23,7 @@
 #ifndef QMP_QGA_H
 #define QMP_QGA_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -140,13 +141,23 @@ void qga_exec_result_clear(struct qga_exec_result *res);
  * @env:        "NAME=value" strings with NULL at the end, or NULL. Borrowed.
  * @input:      Bytes for its standard input, or NULL.
  * @input_len:  How many.
- * @timeout_ms: For all of it. The program is not stopped when time is up.
+ * @timeout_ms: For all of it. The program, and what it has started, is killed
+ *              when time is up.
  * @ret:        Set to what happened.
  * @e:          Filled on error.
  */
 int qga_exec(struct qga *g, const char *const *argv, const char *const *env,
 	     const void *input, size_t input_len, int timeout_ms,
 	     struct qga_exec_result *ret, struct err *e);
+
+/* The same, and killed when @cancel becomes true: -ECANCELED. */
+int qga_exec_until(struct qga *g, const char *const *argv,
+		   const char *const *env, const void *input, size_t input_len,
+		   int timeout_ms, const atomic_bool *cancel,
+		   struct qga_exec_result *ret, struct err *e);
+
+/* Kill a program, and what it has started. Does not wait for its end. */
+void qga_exec_kill(struct qga *g, int64_t pid);
 
 /* The two halves of it. -EAGAIN from the second: still running. */
 int qga_exec_start(struct qga *g, const char *const *argv,

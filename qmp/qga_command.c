@@ -10,16 +10,7 @@
 #include "qmp/internal.h"
 #include "qmp/qga.h"
 
-#define QGA_FILE_CHUNK   (48U << 10)
-#define QGA_EXEC_TICK_MS 5
-#define QGA_EXEC_SLOW_MS 100
-
-static int left_ms(int64_t deadline_ns)
-{
-	int64_t ms = (deadline_ns - conn_now_ns()) / 1000000;
-
-	return ms > 0 ? (int)ms : 0;
-}
+#define QGA_FILE_CHUNK (48U << 10)
 
 int qga_ping(struct qga *g, int timeout_ms, struct err *e)
 {
@@ -147,7 +138,7 @@ int qga_get_memory_blocks(struct qga *g, int timeout_ms,
 	if (r == 0)
 		r = msg_list(&reply, QGA_BLOCKS_MAX, command, &nr, e);
 	if (r == 0)
-		r = memory_block_size(g, left_ms(deadline_ns), &bytes, e);
+		r = memory_block_size(g, conn_left_ms(deadline_ns), &bytes, e);
 	if (r < 0)
 		return r;
 	blocks = calloc(nr + 1, sizeof(*blocks));
@@ -197,152 +188,6 @@ int qga_set_memory_blocks(struct qga *g, const struct qga_memory_block *blocks,
 	yyjson_arr_foreach(reply.value, i, max, v) nr_ok +=
 		str_eq(msg_str(v, "response"), "success");
 	return nr_ok;
-}
-
-/*
- * Programs
- */
-
-void qga_exec_result_clear(struct qga_exec_result *res)
-{
-	free(res->out);
-	free(res->err_out);
-	*res = (struct qga_exec_result){ 0 };
-}
-
-static yyjson_mut_val *strings(yyjson_mut_doc *doc, const char *const *v)
-{
-	yyjson_mut_val *list = yyjson_mut_arr(doc);
-
-	for (; list && *v; v++)
-		if (!yyjson_mut_arr_add_str(doc, list, *v))
-			return NULL;
-	return list;
-}
-
-int qga_exec_start(struct qga *g, const char *const *argv,
-		   const char *const *env, const void *input, size_t input_len,
-		   int timeout_ms, int64_t *ret_pid, struct err *e)
-{
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_qmp_args struct qmp_args args = { 0 };
-	yyjson_mut_doc *doc = qmp_args_doc(&args);
-	auto_buf struct buf b64 = BUF_INIT;
-	int r;
-
-	if (!argv[0])
-		return err_set(e, -EINVAL, "guest-exec: no program");
-	qmp_arg_str(&args, "path", argv[0]);
-	qmp_arg_val(&args, "arg", strings(doc, argv + 1));
-	if (env)
-		qmp_arg_val(&args, "env", strings(doc, env));
-	if (input && base64_encode(input, input_len, &b64) == 0)
-		qmp_arg_str(&args, "input-data", buf_str(&b64));
-	if (buf_error(&b64))
-		return err_set(e, -ENOMEM, "out of memory");
-	qmp_arg_bool(&args, "capture-output", true);
-	r = qga_call(g, "guest-exec", &args, timeout_ms, &reply, e);
-	if (r < 0)
-		return r;
-	if (!msg_i64(reply.value, "pid", ret_pid))
-		return err_set(e, -EBADMSG, "guest-exec: no pid");
-	return 0;
-}
-
-/* A base64 member as bytes of our own. */
-static int decode_member(yyjson_val *obj, const char *key, char **ret,
-			 size_t *ret_len)
-{
-	yyjson_val *v = yyjson_obj_get(obj, key);
-	auto_buf struct buf b = BUF_INIT;
-	int r = 0;
-
-	if (v && !yyjson_is_str(v))
-		return -EBADMSG;
-	buf_puts(&b, "");
-	if (v)
-		r = base64_decode(yyjson_get_str(v), yyjson_get_len(v), &b);
-	if (r < 0 || buf_error(&b))
-		return r < 0 ? r : buf_error(&b);
-	*ret_len = b.len;
-	*ret = buf_take(&b);
-	return *ret ? 0 : -ENOMEM;
-}
-
-static int parse_exec(yyjson_val *v, struct qga_exec_result *res)
-{
-	bool out_cut = false, err_cut = false;
-	int64_t n;
-	int r;
-
-	res->exited = msg_i64(v, "exitcode", &n);
-	if (res->exited)
-		res->code = (int)n;
-	else if (msg_i64(v, "signal", &n))
-		res->signal = (int)n;
-	(void)msg_bool(v, "out-truncated", &out_cut);
-	(void)msg_bool(v, "err-truncated", &err_cut);
-	res->truncated = out_cut || err_cut;
-	r = decode_member(v, "out-data", &res->out, &res->out_len);
-	if (r == 0)
-		r = decode_member(v, "err-data", &res->err_out, &res->err_len);
-	return r;
-}
-
-int qga_exec_status(struct qga *g, int64_t pid, int timeout_ms,
-		    struct qga_exec_result *ret, struct err *e)
-{
-	static const char command[] = "guest-exec-status";
-	auto_qmp_reply struct qmp_reply reply = { 0 };
-	auto_qmp_args struct qmp_args args = { 0 };
-	struct qga_exec_result res = { 0 };
-	bool exited = false;
-	int r;
-
-	qmp_arg_val(&args, "pid", yyjson_mut_sint(qmp_args_doc(&args), pid));
-	r = qga_call(g, command, &args, timeout_ms, &reply, e);
-	if (r < 0)
-		return r;
-	if (!msg_bool(reply.value, "exited", &exited))
-		return err_set(e, -EBADMSG, "%s: odd answer", command);
-	if (!exited)
-		return -EAGAIN;
-	r = parse_exec(reply.value, &res);
-	if (r < 0) {
-		qga_exec_result_clear(&res);
-		return err_set(e, r, "%s: output is not base64", command);
-	}
-	*ret = res;
-	return 0;
-}
-
-int qga_exec(struct qga *g, const char *const *argv, const char *const *env,
-	     const void *input, size_t input_len, int timeout_ms,
-	     struct qga_exec_result *ret, struct err *e)
-{
-	int64_t deadline_ns = conn_deadline_ns(timeout_ms);
-	int tick_ms = QGA_EXEC_TICK_MS;
-	int64_t pid = 0;
-	int r;
-
-	r = qga_exec_start(g, argv, env, input, input_len, timeout_ms, &pid, e);
-	if (r < 0)
-		return r;
-	for (;;) {
-		r = qga_exec_status(g, pid, left_ms(deadline_ns), ret, e);
-		if (r != -EAGAIN)
-			return r;
-		if (left_ms(deadline_ns) <= tick_ms)
-			return err_set(e, -ETIMEDOUT,
-				       "guest-exec: '%s' runs after %d ms still",
-				       argv[0], timeout_ms);
-		/* The agent has no way to tell: look, ever more seldom. */
-		r = qga_pause(g, tick_ms);
-		if (r < 0)
-			return err_set(e, r, "guest-exec: QEMU has gone");
-		if (tick_ms < QGA_EXEC_SLOW_MS)
-			tick_ms *= 2;
-	}
 }
 
 /*
@@ -426,13 +271,13 @@ int qga_file_read(struct qga *g, const char *path, size_t max, int timeout_ms,
 	if (r < 0)
 		return r;
 	do {
-		r = file_read_chunk(g, handle, left_ms(deadline_ns), b, e);
+		r = file_read_chunk(g, handle, conn_left_ms(deadline_ns), b, e);
 		if (b->len - begin > max)
 			r = err_set(e, -EFBIG,
 				    "'%s' in the guest is over %zu bytes", path,
 				    max);
 	} while (r == 0);
-	file_close(g, handle, left_ms(deadline_ns) + 100);
+	file_close(g, handle, conn_left_ms(deadline_ns) + 100);
 	return r < 0 ? r : 0;
 }
 
@@ -450,7 +295,8 @@ int qga_shutdown(struct qga *g, const char *mode, int timeout_ms, struct err *e)
 	if (r < 0)
 		return r;
 	qmp_arg_str(&args, "mode", mode);
-	r = qga_call(g, "guest-shutdown", &args, left_ms(deadline_ns), NULL, e);
+	r = qga_call(g, "guest-shutdown", &args, conn_left_ms(deadline_ns),
+		     NULL, e);
 	/* Success is silence, or the end of QEMU. */
 	return r == -ETIMEDOUT || r == -EPIPE ? 0 : r;
 }

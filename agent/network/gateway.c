@@ -84,6 +84,8 @@ int gateway_up(struct network_mgr *mgr, struct net *net, struct err *e)
 	int r = 0;
 
 	pthread_mutex_lock(&net->up_lock);
+	if (atomic_exchange(&net->lost, false))
+		net->up = false;
 	if (!net->up) {
 		r = wiring_for_gateway(mgr, net, &w, e);
 		if (r == 0)

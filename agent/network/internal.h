@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct net {
 	bool removed;               /* mgr->lock; no longer in the map */
 	pthread_mutex_t up_lock;    /* held while its gateway changes */
 	bool up;                    /* up_lock */
+	atomic_bool lost;           /* a link of its gateway has vanished */
 };
 
 /* One pod's address. Immutable but for @net's fields. */

@@ -528,6 +528,10 @@ void proc_signal(struct proc *p, int signo)
 {
 	if (p->pid && p->pidfd >= 0)
 		(void)pidfd_send_signal(p->pidfd, signo, NULL, 0);
+	/* A command nobody waits for any more goes with what it has started: it
+	 * leads a session, and its number is ours until it is reaped. */
+	if (p->kind == KIND_EXEC && signo == SIGKILL && p->pid > 1)
+		(void)kill(-p->pid, SIGKILL);
 	if (p->helper)
 		(void)kill(p->helper, signo);
 }

@@ -502,14 +502,16 @@ int vm_facts(struct vm *vm, int timeout_ms, struct vm_facts *ret, struct err *e)
 
 int vm_exec(struct vm *vm, const char *const *argv, const char *const *env,
 	    const void *input, size_t input_len, int timeout_ms,
-	    struct qga_exec_result *ret, struct err *e)
+	    const atomic_bool *cancel, struct qga_exec_result *ret,
+	    struct err *e)
 {
 	struct qga *g;
 	int r = need_qga(vm, &g, e);
 
 	if (r < 0)
 		return r;
-	return qga_exec(g, argv, env, input, input_len, timeout_ms, ret, e);
+	return qga_exec_until(g, argv, env, input, input_len, timeout_ms,
+			      cancel, ret, e);
 }
 
 int vm_console_open(struct vm *vm, int *ret_fd, struct err *e)

@@ -18,6 +18,7 @@
 #ifndef AGENT_VM_VM_H
 #define AGENT_VM_VM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -120,10 +121,11 @@ int vm_facts(struct vm *vm, int timeout_ms, struct vm_facts *ret,
 	     struct err *e);
 
 /* Run a program in the guest. Blocks until it ends or @timeout_ms is over; its
- * output comes when it has ended. See qga_exec(). */
+ * output comes when it has ended. See qga_exec_until(). */
 int vm_exec(struct vm *vm, const char *const *argv, const char *const *env,
 	    const void *input, size_t input_len, int timeout_ms,
-	    struct qga_exec_result *ret, struct err *e);
+	    const atomic_bool *cancel, struct qga_exec_result *ret,
+	    struct err *e);
 
 /* The serial console as a socket, owned by the caller. QEMU serves one at a
  * time; a second waits its turn. What the guest writes is in the log anyway. */

@@ -36,6 +36,10 @@ ok "it says how it is accelerated" prints '^(kvm|tcg)$' \
 		.status.virtualMachineStatus.accelerator kvm
 ok "it is reached at its address" wait_for 10 prints '^host vm' reach
 ok "one CPU is online" prints '^1$' vm_cpus vm
+ARKTOS_NODE_SOCKET=$RUN/node.sock timeout 2 "$NODE" exec vm -- \
+	sh -c 'sleep 4321; true'
+no_sleep() { ! node exec vm -- sh -c 'ps | grep "[s]leep 4321"'; }
+ok "a command ends with its client" wait_for 10 no_sleep
 mib=$(vm_mib vm)
 before=$(boot_id)
 ok "CPU and memory grow in place, confirmed by the guest" prints 'guest' \

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/err.h"
+#include "netns/monitor.h"
 #include "netns/netns.h"
 #include "selftests/harness.h"
 
@@ -200,6 +201,79 @@ TEST(a_tap_stays_and_has_one_reader)
 		  -ENAMETOOLONG);
 	rt_close(rt);
 	close(ns);
+}
+
+TEST(a_removed_tap_comes_back_on_the_descriptor_that_holds_it)
+{
+	static const char frame[74] = { 0 };
+	auto_ptr(rt) rt = NULL;
+	auto_close int fd = -EBADF;
+	struct rt_link link;
+	char got[128];
+	int len = 0;
+
+	START();
+	OK(ns_tap_open(NS_OWN, "tap0", &fd, &e));
+	OK(rt_open(NS_OWN, &rt, &e));
+	EXPECT_EQ(ns_tap_revive(fd, "tap0", 12, &e) < 0, 1); /* it is there */
+	OK(rt_link_del(rt, "tap0", &e));
+	EXPECT_EQ(rt_link_find(rt, "tap0", &link, &e), -ENODEV);
+	EXPECT_EQ(write(fd, frame, sizeof(frame)), -1);
+	OK(ns_tap_revive(fd, "tap0", 12, &e));
+	OK(rt_link_find(rt, "tap0", &link, &e));
+	EXPECT_STREQ(link.kind, "tun");
+	EXPECT_EQ(ioctl(fd, TUNGETVNETHDRSZ, &len), 0);
+	EXPECT_EQ(len, 12);
+	OK(rt_link_set(rt, link.ifindex, &(struct rt_link_change){ .up = 1 },
+		       &e));
+	EXPECT_EQ(write(fd, frame, sizeof(frame)), (int)sizeof(frame));
+	EXPECT_EQ(read(fd, got, sizeof(got)) > 0 || errno == EAGAIN, 1);
+}
+
+struct heard {
+	char gone[IF_NAMESIZE], down[IF_NAMESIZE];
+	int nr_down;
+};
+
+static void hear(void *arg, const struct rt_link_event *ev)
+{
+	struct heard *h = arg;
+
+	if (ev->gone)
+		snprintf(h->gone, sizeof(h->gone), "%s", ev->name);
+	if (ev->went_down) {
+		snprintf(h->down, sizeof(h->down), "%s", ev->name);
+		h->nr_down++;
+	}
+}
+
+TEST(links_that_vanish_or_go_down_are_told)
+{
+	const struct rt_veth_end a = { .name = "a0", .nsfd = NS_OWN };
+	const struct rt_veth_end b = { .name = "b0", .nsfd = NS_OWN };
+	auto_ptr(rt_monitor) m = NULL;
+	auto_ptr(rt) rt = NULL;
+	struct heard h = { 0 };
+	struct rt_link link;
+
+	START();
+	OK(rt_monitor_open(NS_OWN, &m, &e));
+	OK(rt_open(NS_OWN, &rt, &e));
+	OK(rt_veth_add(rt, &a, &b, &e));
+	OK(rt_link_find(rt, "a0", &link, &e));
+	OK(rt_link_set(rt, link.ifindex, &(struct rt_link_change){ .up = 1 },
+		       &e));
+	OK(rt_monitor_read(m, hear, &h, &e));
+	EXPECT_STREQ(h.gone, "");
+	EXPECT_EQ(h.nr_down, 0); /* being made is no going down */
+	OK(rt_link_set(rt, link.ifindex, &(struct rt_link_change){ .up = -1 },
+		       &e));
+	OK(rt_monitor_read(m, hear, &h, &e));
+	EXPECT_STREQ(h.down, "a0");
+	OK(rt_link_del(rt, "a0", &e));
+	OK(rt_monitor_read(m, hear, &h, &e));
+	EXPECT_EQ(h.gone[0] == 'a' || h.gone[0] == 'b', 1);
+	OK(rt_monitor_read(m, hear, &h, &e)); /* nothing more: no waiting */
 }
 
 TEST(sysctls_are_those_of_the_namespace)

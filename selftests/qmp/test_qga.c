@@ -297,6 +297,46 @@ TEST(program_output_and_status)
 	peer_join(p);
 }
 
+static atomic_bool nobody_waits, killed;
+
+SCRIPT(runs_for_ever)
+{
+	sync_up(p);
+	answer(p, "{\"pid\": 42}");
+	answer(p, "{\"exited\": false}");
+	atomic_store(&nobody_waits, true);
+	do {
+		peer_hear(p);
+		if (strstr(p->line, "guest-exec-status"))
+			peer_say(p, "{\"return\": {\"exited\": false}}\n");
+	} while (strstr(p->line, "guest-exec-status"));
+	atomic_store(&killed, strstr(p->line, "\"guest-exec\"") &&
+				      strstr(p->line, "kill -9") &&
+				      strstr(p->line, "\"42\""));
+	peer_say(p, "{\"return\": {\"pid\": 99}}\n");
+	peer_hear(p);
+}
+
+TEST(a_program_nobody_waits_for_is_killed)
+{
+	struct peer *p = peer_start(runs_for_ever);
+	struct qga *g = connect_to(p);
+	const char *const argv[] = { "sleep", "100", NULL };
+	struct qga_exec_result res = { 0 };
+	struct err e = { 0 };
+
+	EXPECT_EQ(qga_exec_until(g, argv, NULL, NULL, 0, 5000, &nobody_waits,
+				 &res, &e),
+		  -ECANCELED);
+	EXPECT_EQ(atomic_load(&killed), true);
+	/* And one that nobody waits for to begin with is not even started. */
+	EXPECT_EQ(qga_exec_until(g, argv, NULL, NULL, 0, 5000, &nobody_waits,
+				 &res, &e),
+		  -ECANCELED);
+	qga_free(g);
+	peer_join(p);
+}
+
 SCRIPT(serves_a_file)
 {
 	sync_up(p);

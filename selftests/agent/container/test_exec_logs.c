@@ -108,6 +108,28 @@ TEST(exec_is_as_confined_as_the_container)
 	EXPECT_EQ(exec_end(&x).exit_code, 137);
 }
 
+TEST(a_killed_exec_takes_what_it_started_with_it)
+{
+	struct sandbox_exec_opts o = { .stdio = { -1, -1, -1 } };
+	auto_pod struct pod p = POD_INIT;
+	struct sandbox_exec x;
+	char word[16] = "";
+	int out[2];
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(pod_run(&p, "web", "sleep 1000", ""), 0);
+	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+	o.stdio[1] = out[1];
+	ASSERT_EQ(exec_start(&p, "sleep 1000 & echo begun; wait", "", &o, &x),
+		  0);
+	close(out[1]);
+	ASSERT_EQ(read(out[0], word, sizeof(word)), 6);
+	ASSERT_EQ(sandbox_kill(p.sb, x.name, SIGKILL, &p.e), 0);
+	EXPECT_EQ(exec_end(&x).exit_code, 137);
+	EXPECT_EQ(read(out[0], word, sizeof(word)), 0); /* none has it open */
+	close(out[0]);
+}
+
 TEST(exec_failures_are_told)
 {
 	struct sandbox_exec_opts o = { .stdio = { -1, -1, -1 } };

@@ -257,7 +257,8 @@ TEST(runs_programs_and_tells_facts)
 	g.spec.public_key = (char *)"ssh-ed25519 AAAATEST selftest";
 	ASSERT_EQ(guest_start(&g, &e), 0);
 	ASSERT_EQ(guest_wait(&g, VM_RUNNING, true, BOOT_MS, &st), 0);
-	EXPECT_EQ(vm_exec(g.vm, argv, env, "in\n", 3, 10000, &out, &e), 0);
+	EXPECT_EQ(vm_exec(g.vm, argv, env, "in\n", 3, 10000, NULL, &out, &e),
+		  0);
 	EXPECT_STREQ(e.msg, "");
 	EXPECT_EQ(out.code, 7);
 	EXPECT_STREQ(out.out ? out.out : "", "in\n");
