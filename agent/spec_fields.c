@@ -8,11 +8,14 @@
 
 #include "agent/spec_fields.h"
 #include "lib/auto.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 
 #define SPEC_LIST_MAX 4096
+#define FIELDS_MAX    64 /* of one object, that are suggested */
+#define MORE_SIZE     32 /* of "; and N more" */
 
 size_t spec_push(struct spec_ctx *c, const char *name)
 {
@@ -49,9 +52,39 @@ int spec_fail(struct spec_ctx *c, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	c->pending = true;
 	if (!c->len)
 		return err_set(c->e, code, "%s", text);
 	return err_set(c->e, code, "%s: %s", c->path, text);
+}
+
+void spec_note(struct spec_ctx *c, size_t mark, int r, int *first)
+{
+	if (r < 0 && c->pending && c->e) {
+		bool fits = c->told->len + strlen(c->e->msg) + MORE_SIZE <
+			    sizeof(c->e->msg);
+
+		if (!c->nr_told || fits)
+			buf_printf(c->told, "%s%s", c->nr_told ? "; " : "",
+				   c->e->msg);
+		else
+			c->nr_untold++;
+		c->nr_told++;
+	}
+	c->pending = false;
+	if (r < 0 && *first == 0)
+		*first = r;
+	spec_pop(c, mark);
+}
+
+int spec_tell(struct spec_ctx *c, int r)
+{
+	int first = 0;
+
+	spec_note(c, c->len, r, &first);
+	if (c->nr_untold)
+		buf_printf(c->told, "; and %u more", c->nr_untold);
+	return err_set(c->e, r, "%s", buf_str(c->told));
 }
 
 int spec_fail_at(struct spec_ctx *c, const char *name, const char *fmt, ...)
@@ -98,34 +131,55 @@ static const struct spec_field *find_field(const struct spec_field *fields,
 	return NULL;
 }
 
+static int unknown_field(struct spec_ctx *c, const struct spec_field *fields,
+			 size_t nr, const char *name)
+{
+	const char *names[FIELDS_MAX + 1] = { NULL };
+	const char *near;
+
+	for (size_t i = 0; i < nr && i < FIELDS_MAX; i++)
+		names[i] = fields[i].name;
+	near = str_nearest(name, names, sizeof(*names));
+	if (near)
+		return spec_fail(c, -EINVAL,
+				 "unknown field (did you mean '%s'?)", near);
+	return spec_fail(c, -EINVAL, "unknown field");
+}
+
+static int read_field(struct spec_ctx *c, yyjson_val *object, yyjson_val *key,
+		      yyjson_val *val, const struct spec_field *fields,
+		      size_t nr, void *out)
+{
+	const char *name = yyjson_get_str(key);
+	const struct spec_field *f = find_field(fields, nr, name);
+
+	if (strlen(name) != yyjson_get_len(key) || !f)
+		return unknown_field(c, fields, nr, name);
+	/* As in Go: null is the same as absent. */
+	if (!f->read || yyjson_is_null(val))
+		return 0;
+	if (yyjson_obj_get(object, name) != val)
+		return spec_fail(c, -EINVAL, "given twice");
+	return f->read(c, val, (char *)out + f->offset);
+}
+
 int spec_read_object(struct spec_ctx *c, yyjson_val *v,
 		     const struct spec_field *fields, size_t nr, void *out)
 {
 	size_t i, max;
 	yyjson_val *key, *val;
+	int first = 0;
 
 	if (!yyjson_is_obj(v))
 		return wrong_type(c, v, "an object");
 	yyjson_obj_foreach(v, i, max, key, val)
 	{
-		const char *name = yyjson_get_str(key);
-		const struct spec_field *f = find_field(fields, nr, name);
-		size_t mark = spec_push(c, name);
-		int r;
+		size_t mark = spec_push(c, yyjson_get_str(key));
+		int r = read_field(c, v, key, val, fields, nr, out);
 
-		if (strlen(name) != yyjson_get_len(key) || !f)
-			return spec_fail(c, -EINVAL, "unknown field");
-		/* As in Go: null is the same as absent. */
-		if (f->read && !yyjson_is_null(val)) {
-			if (yyjson_obj_get(v, name) != val)
-				return spec_fail(c, -EINVAL, "given twice");
-			r = f->read(c, val, (char *)out + f->offset);
-			if (r < 0)
-				return r;
-		}
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 int spec_read_array(struct spec_ctx *c, yyjson_val *v, size_t size, size_t max,
@@ -134,6 +188,7 @@ int spec_read_array(struct spec_ctx *c, yyjson_val *v, size_t size, size_t max,
 	size_t i, nr;
 	yyjson_val *item;
 	char *items;
+	int first = 0;
 
 	if (!yyjson_is_arr(v))
 		return wrong_type(c, v, "a list");
@@ -154,11 +209,9 @@ int spec_read_array(struct spec_ctx *c, yyjson_val *v, size_t size, size_t max,
 		size_t mark = spec_push_index(c, i);
 		int r = each(c, item, items + i * size);
 
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 int spec_unsupported(struct spec_ctx *c, yyjson_val *v, void *out)

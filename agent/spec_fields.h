@@ -6,17 +6,25 @@
 #ifndef AGENT_SPEC_FIELDS_H
 #define AGENT_SPEC_FIELDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <yyjson.h>
 
 #include "agent/spec.h"
 
+struct buf;
+
 /* Where in the manifest we are, for messages: "spec.containers[0].image". */
 struct spec_ctx {
 	char path[256];
 	size_t len;
 	struct err *e;
+	/* What is wrong so far: reading goes on, so that all is told at once.
+	 */
+	struct buf *told;
+	unsigned int nr_told, nr_untold;
+	bool pending; /* what @e tells is not in @told yet */
 };
 
 typedef int spec_read_fn(struct spec_ctx *c, yyjson_val *v, void *out);
@@ -53,6 +61,13 @@ int spec_fail(struct spec_ctx *c, int code, const char *fmt, ...)
 int spec_fail_at(struct spec_ctx *c, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Note what has failed with @r, if it is not noted yet, and go on at @mark.
+ * @first: keeps the first code. */
+void spec_note(struct spec_ctx *c, size_t mark, int r, int *first);
+/* Put all that was noted into the ctx' error. Returns @r. */
+int spec_tell(struct spec_ctx *c, int r);
+
+/* Reads all fields, also when one fails: see spec_note(). */
 int spec_read_object(struct spec_ctx *c, yyjson_val *v,
 		     const struct spec_field *fields, size_t nr, void *out);
 

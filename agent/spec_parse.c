@@ -8,6 +8,7 @@
 
 #include "agent/spec_fields.h"
 #include "lib/auto.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/str.h"
 
@@ -514,6 +515,7 @@ static int containers(struct spec_ctx *c, yyjson_val *v,
 {
 	size_t i, nr;
 	yyjson_val *item;
+	int first = 0;
 
 	if (!v || yyjson_is_null(v))
 		return 0;
@@ -534,11 +536,9 @@ static int containers(struct spec_ctx *c, yyjson_val *v,
 		size_t mark = spec_push_index(c, i);
 		int r = spec_container(c, item, inherited, &(*ret)[i]);
 
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 static int check_workload(struct spec_ctx *c, const struct pod_spec *pod)
@@ -589,7 +589,7 @@ static int read_workload(struct spec_ctx *c, yyjson_val *spec,
 	struct pod_context ctx = { 0 };
 	yyjson_val *v = yyjson_obj_get(spec, "securityContext");
 	size_t mark;
-	int r = 0;
+	int r = 0, first = 0;
 
 	mark = spec_push(c, "securityContext");
 	if (v && !yyjson_is_null(v))
@@ -597,35 +597,27 @@ static int read_workload(struct spec_ctx *c, yyjson_val *spec,
 	pod->sysctls = ctx.sysctls;
 	pod->has_fs_group = ctx.has_fs_group;
 	pod->fs_group = ctx.fs_group;
-	if (r < 0)
-		goto out;
-	spec_pop(c, mark);
+	spec_note(c, mark, r, &first);
 
 	(void)spec_push(c, "initContainers");
 	r = containers(c, yyjson_obj_get(spec, "initContainers"),
 		       &ctx.inherited, &pod->init, &pod->nr_init);
-	if (r < 0)
-		goto out;
-	spec_pop(c, mark);
+	spec_note(c, mark, r, &first);
 	(void)spec_push(c, "containers");
 	r = containers(c, yyjson_obj_get(spec, "containers"), &ctx.inherited,
 		       &pod->containers, &pod->nr_containers);
-	if (r < 0)
-		goto out;
-	spec_pop(c, mark);
+	spec_note(c, mark, r, &first);
 
 	v = yyjson_obj_get(spec, "virtualMachine");
-	if (!v || yyjson_is_null(v))
-		goto out;
-	(void)spec_push(c, "virtualMachine");
-	pod->vm = calloc(1, sizeof(*pod->vm));
-	r = pod->vm ? spec_virtual_machine(c, v, pod->vm)
-		    : spec_fail(c, -ENOMEM, "out of memory");
-	if (r == 0)
-		spec_pop(c, mark);
-out:
+	if (v && !yyjson_is_null(v)) {
+		(void)spec_push(c, "virtualMachine");
+		pod->vm = calloc(1, sizeof(*pod->vm));
+		r = pod->vm ? spec_virtual_machine(c, v, pod->vm)
+			    : spec_fail(c, -ENOMEM, "out of memory");
+		spec_note(c, mark, r, &first);
+	}
 	spec_security_clear(&ctx.inherited);
-	return r;
+	return first;
 }
 
 static bool too_deep(yyjson_val *v, int depth)
@@ -659,24 +651,23 @@ static int read_pod(struct spec_ctx *c, yyjson_val *root, struct pod_spec *pod)
 	const char *kind = yyjson_get_str(yyjson_obj_get(root, "kind"));
 	const char *api = yyjson_get_str(yyjson_obj_get(root, "apiVersion"));
 	yyjson_val *spec = yyjson_obj_get(root, "spec");
+	int first = 0, r;
 	size_t mark;
-	int r;
 
 	if (!str_eq(kind, "Pod") || !str_eq(api, "v1"))
 		return spec_fail(c, -EBADMSG,
 				 "kind '%.64s' of apiVersion '%.64s' is not a "
 				 "Pod of v1",
 				 kind ? kind : "", api ? api : "");
-	if (!spec)
-		return spec_fail(c, -EINVAL, "spec: is required");
 	r = spec_read_object(c, root, fields, ARRAY_LEN(fields), pod);
-	if (r < 0)
-		return r;
+	if (r == 0 && !spec)
+		return spec_fail(c, -EINVAL, "spec: is required");
+	spec_note(c, 0, r, &first);
 	mark = spec_push(c, "spec");
 	r = read_workload(c, spec, pod);
-	if (r < 0)
-		return r;
-	spec_pop(c, mark);
+	spec_note(c, mark, r, &first);
+	if (first < 0)
+		return first;
 	r = defaults(c, pod);
 	if (r == 0)
 		r = check_names(c, pod);
@@ -694,9 +685,11 @@ static int read_pod(struct spec_ctx *c, yyjson_val *root, struct pod_spec *pod)
 int pod_spec_parse(const char *json, size_t len, struct pod_spec **ret,
 		   struct err *e)
 {
-	struct spec_ctx c = { .e = e };
+	auto_buf struct buf told = BUF_INIT;
+	struct err why = { 0 };
+	struct spec_ctx c = { .e = &why, .told = &told };
 	auto_ptr(pod_spec) pod = calloc(1, sizeof(*pod));
-	yyjson_read_err why;
+	yyjson_read_err bad;
 	yyjson_doc *doc;
 	int r;
 
@@ -707,17 +700,20 @@ int pod_spec_parse(const char *json, size_t len, struct pod_spec **ret,
 			       "the manifest has %zu bytes, at most %d", len,
 			       SPEC_MANIFEST_MAX);
 	pod->grace_s = 30;
-	doc = yyjson_read_opts((char *)(uintptr_t)json, len, 0, NULL, &why);
+	doc = yyjson_read_opts((char *)(uintptr_t)json, len, 0, NULL, &bad);
 	if (!doc)
-		return err_set(e, -EBADMSG, "not JSON: %s at byte %zu", why.msg,
-			       why.pos);
+		return err_set(e, -EBADMSG, "not JSON: %s at byte %zu", bad.msg,
+			       bad.pos);
 	if (too_deep(yyjson_doc_get_root(doc), JSON_DEPTH))
-		r = err_set(e, -E2BIG, "nested more than %d deep", JSON_DEPTH);
+		r = spec_fail(&c, -E2BIG, "nested more than %d deep",
+			      JSON_DEPTH);
 	else
 		r = read_pod(&c, yyjson_doc_get_root(doc), pod);
 	yyjson_doc_free(doc);
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		r = spec_tell(&c, r);
+		return err_set(e, r, "%s", why.msg);
+	}
 	pod->json = malloc(len + 1);
 	if (!pod->json)
 		return err_set(e, -ENOMEM, "out of memory");

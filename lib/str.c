@@ -156,7 +156,7 @@ static size_t distance(const char *a, const char *b)
 
 const char *str_nearest(const char *word, const void *table, size_t stride)
 {
-	size_t len = strlen(word), best = 1 + len / 3;
+	size_t len = strlen(word), best = len < 4 ? 1 : 1 + len / 3;
 	const char *found = NULL;
 
 	if (len > NEAR_MAX || len < 2)

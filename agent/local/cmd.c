@@ -9,11 +9,35 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-int pod_ref_parse(const char *text, struct pod_ref *ret, struct err *e)
+/* One part of a name: from the name itself, from the option, or the default. */
+static int ref_part(const char *what, const char *text, size_t len,
+		    const char *option, char *ret, size_t size, struct err *e)
 {
-	const char *part[3] = { "system", "default", NULL };
-	size_t len[3] = { 6, 7, 0 };
+	if (text && option &&
+	    (strlen(option) != len || memcmp(option, text, len)))
+		return err_set(e, -EINVAL,
+			       "the %s is '%.*s' in the pod's name and '%s' in "
+			       "--%s: give it once",
+			       what, (int)len, text, option, what);
+	if (!text && option) {
+		text = option;
+		len = strlen(option);
+	}
+	if (!text)
+		return 0;
+	if (len >= size)
+		return err_set(e, -EINVAL, "the pod's %s is too long", what);
+	snprintf(ret, size, "%.*s", (int)len, text);
+	return 0;
+}
+
+int pod_ref_parse(const struct cmd_common *c, const char *text,
+		  struct pod_ref *ret, struct err *e)
+{
+	const char *part[3] = { NULL }, *whole = text;
+	size_t len[3] = { 0 };
 	size_t nr = 1, at;
+	int r;
 
 	for (const char *s = text; *s; s++)
 		nr += *s == '/';
@@ -27,21 +51,24 @@ int pod_ref_parse(const char *text, struct pod_ref *ret, struct err *e)
 		len[at] = strcspn(text, "/");
 		text += len[at] + 1;
 	}
-	if (len[0] >= sizeof(ret->tenant) || len[1] >= sizeof(ret->namespace) ||
-	    len[2] >= sizeof(ret->name))
-		return err_set(e, -EINVAL, "the pod's name is too long");
-	snprintf(ret->tenant, sizeof(ret->tenant), "%.*s", (int)len[0],
-		 part[0]);
-	snprintf(ret->namespace, sizeof(ret->namespace), "%.*s", (int)len[1],
-		 part[1]);
-	snprintf(ret->name, sizeof(ret->name), "%.*s", (int)len[2], part[2]);
+	*ret = (struct pod_ref){ .tenant = "system", .namespace = "default" };
+	r = ref_part("tenant", part[0], len[0], c->tenant, ret->tenant,
+		     sizeof(ret->tenant), e);
+	if (r == 0)
+		r = ref_part("namespace", part[1], len[1], c->namespace,
+			     ret->namespace, sizeof(ret->namespace), e);
+	if (r == 0)
+		r = ref_part("name", part[2], len[2], NULL, ret->name,
+			     sizeof(ret->name), e);
+	if (r < 0)
+		return r;
 	if (!str_is_dns_label(ret->tenant) ||
 	    !str_is_dns_label(ret->namespace) ||
 	    !str_is_dns_subdomain(ret->name))
 		return err_set(e, -EINVAL,
 			       "'%s' is not a pod's name: use lower case"
 			       " letters, digits and '-'",
-			       ret->name);
+			       whole);
 	return 0;
 }
 

@@ -44,6 +44,7 @@ CMD(complete);
 /* The first member of every command's arguments. */
 struct cmd_common {
 	const char *socket;
+	const char *namespace, *tenant; /* of the pods that are named */
 };
 
 #define CMD_COMMON_OPTIONS                                                  \
@@ -52,14 +53,28 @@ struct cmd_common {
 			"PATH", "the agent's socket (" CMD_SOCKET ")", NULL \
 	}
 
-/* POD on the command line: name, namespace/name or tenant/namespace/name. */
+/* Of commands about pods. */
+#define CMD_POD_OPTIONS                                          \
+	{ "namespace", 'n',                                      \
+	  CLI_STR,     offsetof(struct cmd_common, namespace),   \
+	  "NAME",      "the pod's namespace (default)",          \
+	  NULL },                                                \
+		{ "tenant", 0,                                   \
+		  CLI_STR,  offsetof(struct cmd_common, tenant), \
+		  "NAME",   "the pod's tenant (system)",         \
+		  NULL },                                        \
+		CMD_COMMON_OPTIONS
+
+/* POD on the command line: name, namespace/name or tenant/namespace/name, or
+ * with --namespace and --tenant. */
 struct pod_ref {
 	char tenant[64];
 	char namespace[64];
 	char name[254];
 };
 
-int pod_ref_parse(const char *text, struct pod_ref *ret, struct err *e);
+int pod_ref_parse(const struct cmd_common *c, const char *text,
+		  struct pod_ref *ret, struct err *e);
 
 /* "/api/v1/namespaces/default/pods/web" + @sub. */
 void pod_ref_target(const struct pod_ref *ref, const char *sub, struct buf *b);

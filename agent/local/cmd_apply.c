@@ -24,21 +24,27 @@ const struct cli_option apply_options[] = {
 	{ "filename", 'f', CLI_STRS, offsetof(struct args, files), "FILE",
 	  "YAML or JSON, several documents allowed; '-' is standard input",
 	  NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
 /* Where a manifest goes: "pods" of its namespace, or "networks". */
-static int put_target(const struct json_ref *o, struct buf *b, struct err *e)
+static int put_target(const struct cmd_common *c, const struct json_ref *o,
+		      struct buf *b, struct err *e)
 {
 	const char *kind = view_str(o, "kind");
 	const char *tenant = view_str(o, "metadata.tenant");
 	const char *ns = view_str(o, "metadata.namespace");
 
+	/* What contradicts the manifest is refused by the agent. */
+	if (c->tenant)
+		tenant = c->tenant;
+	if (c->namespace)
+		ns = c->namespace;
 	if ((*tenant && !str_is_dns_label(tenant)) ||
 	    (*ns && !str_is_dns_label(ns)))
 		return err_set(e, -EINVAL,
-			       "metadata: tenant and namespace must be names of"
+			       "tenant and namespace must be names of"
 			       " lower case letters, digits and '-'");
 	if (str_eq(kind, "Pod"))
 		buf_printf(b, "/api/v1/tenants/%s/namespaces/%s/pods",
@@ -56,15 +62,15 @@ static int put_target(const struct json_ref *o, struct buf *b, struct err *e)
 	return 0;
 }
 
-static int apply_object(struct http_client *c, const struct json_ref *o,
-			struct err *e)
+static int apply_object(struct http_client *c, const struct cmd_common *common,
+			const struct json_ref *o, struct err *e)
 {
 	auto_buf struct buf target = BUF_INIT, body = BUF_INIT, out = BUF_INIT;
 	struct json_ref root;
 	yyjson_doc *doc;
 	int r;
 
-	r = put_target(o, &target, e);
+	r = put_target(common, o, &target, e);
 	if (r == 0)
 		r = json_write(o->val, false, &body);
 	if (r == 0)
@@ -84,8 +90,9 @@ static int apply_object(struct http_client *c, const struct json_ref *o,
 }
 
 /* Go on after a failure: the other documents may be good. */
-static void apply_one(struct http_client *c, const char *file, size_t line,
-		      const struct json_ref *o, int *failed)
+static void apply_one(struct http_client *c, const struct cmd_common *common,
+		      const char *file, size_t line, const struct json_ref *o,
+		      int *failed)
 {
 	struct err e = { 0 };
 	const char *name = view_str(o, "metadata.name");
@@ -94,7 +101,7 @@ static void apply_one(struct http_client *c, const char *file, size_t line,
 	if (!yyjson_is_obj(o->val))
 		r = err_set(&e, -EINVAL, "is not an object");
 	else
-		r = apply_object(c, o, &e);
+		r = apply_object(c, common, o, &e);
 	if (r == 0)
 		return;
 	fflush(stdout);
@@ -103,8 +110,9 @@ static void apply_one(struct http_client *c, const char *file, size_t line,
 	++*failed;
 }
 
-static int apply_doc(struct http_client *c, const char *file,
-		     const struct yaml_doc *d, int *failed, struct err *e)
+static int apply_doc(struct http_client *c, const struct cmd_common *common,
+		     const char *file, const struct yaml_doc *d, int *failed,
+		     struct err *e)
 {
 	struct json_ref root, items;
 	yyjson_doc *doc;
@@ -117,16 +125,16 @@ static int apply_doc(struct http_client *c, const char *file,
 	items = view_get(&root, "items");
 	if (str_ends(view_str(&root, "kind"), "List")) {
 		json_for_each (it, &items)
-			apply_one(c, file, d->line, &it.item, failed);
+			apply_one(c, common, file, d->line, &it.item, failed);
 	} else {
-		apply_one(c, file, d->line, &root, failed);
+		apply_one(c, common, file, d->line, &root, failed);
 	}
 	yyjson_doc_free(doc);
 	return 0;
 }
 
-static int apply_file(struct http_client *c, const char *file, int *failed,
-		      struct err *e)
+static int apply_file(struct http_client *c, const struct cmd_common *common,
+		      const char *file, int *failed, struct err *e)
 {
 	auto_buf struct buf text = BUF_INIT;
 	struct yaml_docs docs = { .v = NULL };
@@ -146,7 +154,7 @@ static int apply_file(struct http_client *c, const char *file, int *failed,
 	if (!docs.nr)
 		r = err_set(e, -EINVAL, "%s: holds no object", file);
 	for (size_t i = 0; i < docs.nr && r == 0; i++)
-		r = apply_doc(c, file, &docs.v[i], failed, e);
+		r = apply_doc(c, common, file, &docs.v[i], failed, e);
 	yaml_docs_clear(&docs);
 	return r;
 }
@@ -167,7 +175,7 @@ int cmd_apply(const struct cli_command *c, int argc, char **argv)
 	}
 	r = cmd_connect(&a.common, &client, &e);
 	for (size_t i = 0; i < a.files.nr && r == 0; i++)
-		r = apply_file(client, a.files.v[i], &failed, &e);
+		r = apply_file(client, &a.common, a.files.v[i], &failed, &e);
 	http_client_close(client);
 	return r < 0 ? cli_fail(&e) : failed ? 1 : 0;
 }

@@ -29,11 +29,11 @@ const struct cli_option delete_options[] = {
 	  "wait until it is gone (true)", NULL },
 	{ "timeout", 0, CLI_DURATION, offsetof(struct args, timeout_ms), "TIME",
 	  "wait no longer than this (5m)", NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
-const struct cli_option reboot_options[] = { CMD_COMMON_OPTIONS, CLI_END };
+const struct cli_option reboot_options[] = { CMD_POD_OPTIONS, CLI_END };
 
 /* A watch of the one pod, opened before it is deleted, so that nothing is
  * missed. */
@@ -73,7 +73,7 @@ static bool is_end(const char *line, size_t len)
 }
 
 static int wait_gone(struct http_client *watch, const struct args *a,
-		     struct err *e)
+		     const char *name, struct err *e)
 {
 	uint64_t end = ev_clock_ms() + a->timeout_ms;
 	auto_buf struct buf in = BUF_INIT;
@@ -97,8 +97,9 @@ static int wait_gone(struct http_client *watch, const struct args *a,
 		}
 	}
 	return err_set(e, -ETIMEDOUT,
-		       "still there after %" PRIu64 " s; --force kills it",
-		       a->timeout_ms / 1000);
+		       "pod/%s: still there after %" PRIu64
+		       " s; --force kills it",
+		       name, a->timeout_ms / 1000);
 }
 
 static int delete_one(const struct args *a, const char *name, struct err *e)
@@ -108,7 +109,7 @@ static int delete_one(const struct args *a, const char *name, struct err *e)
 	struct pod_ref ref;
 	int r;
 
-	r = pod_ref_parse(name, &ref, e);
+	r = pod_ref_parse(&a->common, name, &ref, e);
 	if (r == 0)
 		r = cmd_connect(&a->common, &c, e);
 	if (r == 0 && a->wait)
@@ -128,7 +129,7 @@ static int delete_one(const struct args *a, const char *name, struct err *e)
 		pod_ref_target(&ref, "", &target);
 		r = cmd_call(c, "GET", buf_str(&target), NULL, 0, &out, e);
 		if (r == 0)
-			r = wait_gone(watch, a, e);
+			r = wait_gone(watch, a, ref.name, e);
 		else if (r == -ENOENT)
 			r = 0;
 	}
@@ -170,7 +171,7 @@ int cmd_reboot(const struct cli_command *c, int argc, char **argv)
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	r = pod_ref_parse(argv[r], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = cmd_connect(&a.common, &client, &e);
 	if (r == 0) {

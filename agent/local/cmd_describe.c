@@ -20,7 +20,7 @@ struct args {
 const struct cli_option describe_options[] = {
 	{ "output", 'o', CLI_STR, offsetof(struct args, output), "FORMAT",
 	  "print the object itself", "json|yaml" },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
@@ -314,7 +314,7 @@ int cmd_describe(const struct cli_command *c, int argc, char **argv)
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	r = pod_ref_parse(argv[r], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = cmd_connect(&a.common, &client, &e);
 	if (r == 0) {

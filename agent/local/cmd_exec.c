@@ -25,14 +25,14 @@ const struct cli_option exec_options[] = {
 	  "give it a terminal", NULL },
 	{ "container", 'c', CLI_STR, offsetof(struct args, container), "NAME",
 	  "which container", NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
 const struct cli_option console_options[] = {
 	{ "container", 'c', CLI_STR, offsetof(struct args, container), "NAME",
 	  "which container", NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
@@ -86,8 +86,13 @@ static int session(const struct args *a, const char *target,
 		r = cmd_status(status, &failure, e);
 	}
 	http_client_close(c);
-	if (r == 0)
-		r = terminal_run(fd, &early, o, &code, e);
+	if (r < 0)
+		return r;
+	if (o->greeting)
+		fputs(o->greeting, stderr);
+	r = terminal_run(fd, &early, o, &code, e);
+	if (o->greeting)
+		fputs("\n", stderr);
 	return r < 0 ? r : code;
 }
 
@@ -111,7 +116,7 @@ int cmd_exec(const struct cli_command *c, int argc, char **argv)
 	}
 	o.in = a.in;
 	o.raw = a.tty;
-	r = pod_ref_parse(argv[first], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[first], &ref, &e);
 	if (r == 0) {
 		put_exec(&ref, &a, argv + first + 1, argc - first - 1, &target);
 		if (target.len > 8000)
@@ -130,6 +135,7 @@ int cmd_console(const struct cli_command *c, int argc, char **argv)
 	struct args a = { .container = NULL };
 	struct terminal_opts o = { .raw = raw, .in = true, .detach = raw };
 	auto_buf struct buf target = BUF_INIT;
+	char hello[sizeof(struct pod_ref) + 40];
 	struct pod_ref ref;
 	struct err e = { 0 };
 	int first = cmd_begin(c, argc, argv, &a, 1, 1);
@@ -137,16 +143,15 @@ int cmd_console(const struct cli_command *c, int argc, char **argv)
 
 	if (first < 0)
 		return CMD_EXIT(first);
-	r = pod_ref_parse(argv[first], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[first], &ref, &e);
 	if (r == 0) {
 		pod_ref_target(&ref, "/attach?stdin=1&tty=1", &target);
 		put_container(&target, &a);
+		snprintf(hello, sizeof(hello),
+			 "Connected to %s. Ctrl-] leaves.\n", ref.name);
 		if (raw)
-			fprintf(stderr, "Connected to %s. Ctrl-] leaves.\n",
-				ref.name);
+			o.greeting = hello;
 		r = session(&a, buf_str(&target), &o, &e);
-		if (raw)
-			fputs("\n", stderr);
 	}
 	return r < 0 ? cli_fail(&e) : r;
 }

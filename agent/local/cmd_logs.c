@@ -31,7 +31,7 @@ const struct cli_option logs_options[] = {
 	  "only what is not older, like 5m", NULL },
 	{ "timestamps", 0, CLI_BOOL, offsetof(struct args, timestamps), NULL,
 	  "begin each line with its time", NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
@@ -88,7 +88,7 @@ int cmd_logs(const struct cli_command *c, int argc, char **argv)
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	r = pod_ref_parse(argv[r], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = cmd_connect(&a.common, &client, &e);
 	if (r == 0) {

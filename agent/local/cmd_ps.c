@@ -15,7 +15,7 @@
 
 struct args {
 	struct cmd_common common;
-	const char *output, *namespace;
+	const char *output;
 	bool all, watch;
 };
 
@@ -24,11 +24,9 @@ const struct cli_option ps_options[] = {
 	  "how to print", "wide|json|yaml|name" },
 	{ "all", 'A', CLI_BOOL, offsetof(struct args, all), NULL,
 	  "pods of all tenants and namespaces", NULL },
-	{ "namespace", 'n', CLI_STR, offsetof(struct args, namespace), "NAME",
-	  "pods of this namespace (default)", NULL },
 	{ "watch", 'w', CLI_BOOL, offsetof(struct args, watch), NULL,
 	  "go on and print each change", NULL },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
@@ -37,8 +35,10 @@ static void put_target(const struct args *a, struct buf *b)
 	if (a->all)
 		buf_puts(b, "/api/v1/pods");
 	else
-		buf_printf(b, "/api/v1/tenants/system/namespaces/%s/pods",
-			   a->namespace ? a->namespace : "default");
+		buf_printf(b, "/api/v1/tenants/%s/namespaces/%s/pods",
+			   a->common.tenant ? a->common.tenant : "system",
+			   a->common.namespace ? a->common.namespace
+					       : "default");
 }
 
 /* @nr cells of one row; those of a heading when @pod is NULL. */
@@ -98,7 +98,8 @@ static int put_table(const struct args *a, const struct json_ref *items,
 		else
 			fprintf(stderr,
 				"No pods in namespace %s (-A shows all)\n",
-				a->namespace ? a->namespace : "default");
+				a->common.namespace ? a->common.namespace
+						    : "default");
 		return 0;
 	}
 	add_row(&t, a, NULL);

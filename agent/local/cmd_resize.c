@@ -31,7 +31,7 @@ const struct cli_option resize_options[] = {
 	  "wait so long for its end (30s); 0: do not wait", NULL },
 	{ "output", 'o', CLI_STR, offsetof(struct args, output), "FORMAT",
 	  "how to print", "json" },
-	CMD_COMMON_OPTIONS,
+	CMD_POD_OPTIONS,
 	CLI_END
 };
 
@@ -154,7 +154,7 @@ int cmd_resize(const struct cli_command *c, int argc, char **argv)
 	}
 	if (a.timeout_ms > 86400000)
 		a.timeout_ms = 86400000;
-	r = pod_ref_parse(argv[r], &ref, &e);
+	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = resize(&a, &ref, &out, &e);
 	if (r == 0 && a.output) {

@@ -13,6 +13,7 @@ struct terminal_opts {
 	bool raw;    /* our terminal is raw, and its size is passed on */
 	bool in;     /* standard input is passed on */
 	bool detach; /* Ctrl-] ends it */
+	const char *greeting; /* said once it is connected; NULL: nothing */
 };
 
 /**

@@ -127,6 +127,37 @@ TEST(a_vm_pod_is_read_with_its_user_data_decoded_once)
 	pod_spec_free(s);
 }
 
+TEST(all_that_is_wrong_is_told_at_once)
+{
+	char many[4096] = "{\"containers\":[{\"name\":\"c\",\"image\":\"i\"";
+	struct err e = { 0 };
+	int r;
+
+	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"imgae\":\"i\"},{"
+		    "\"name\":\"d\",\"image\":7}],\"hostNetwork\":1}"),
+		-EINVAL,
+		"spec.hostNetwork: must be a boolean, is a number; "
+		"spec.containers[0].imgae: unknown field (did you mean "
+		"'image'?); spec.containers[1].image: must be a string, is a "
+		"number");
+	for (int i = 0; i < 40; i++)
+		sprintf(many + strlen(many), ",\"unheardOf%d\":1", i);
+	strcat(many, "}]}");
+	char *whole = NULL;
+
+	ASSERT_EQ(asprintf(&whole,
+			   "{\"apiVersion\":\"v1\",\"kind\":\"Pod\","
+			   "\"metadata\":{\"name\":\"x\"},\"spec\":%s}",
+			   many) > 0,
+		  1);
+	EXPECT_EQ(parse(whole, &e, &r) == NULL, 1);
+	EXPECT_EQ(strstr(e.msg, "unheardOf0: unknown field; ") != NULL, 1);
+	EXPECT_EQ(strstr(e.msg, "; and 3") != NULL, 1);
+	EXPECT_STREQ(strstr(e.msg, " more") ? strstr(e.msg, " more") : "",
+		     " more");
+	free(whole);
+}
+
 TEST(what_is_wrong_is_told_with_its_path)
 {
 	REFUSED("", -EBADMSG, "not JSON: input length is 0 at byte 0");
@@ -135,7 +166,13 @@ TEST(what_is_wrong_is_told_with_its_path)
 	REFUSED(POD("{\"containers\":[{\"name\":\"c\"}]}"), -EINVAL,
 		"spec.containers[0].image: is required");
 	REFUSED(POD(CTR(",\"resuorces\":{}")), -EINVAL,
-		"spec.containers[0].resuorces: unknown field");
+		"spec.containers[0].resuorces: unknown field (did you mean "
+		"'resources'?)");
+	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"sepc\":{}}", -EINVAL,
+		"sepc: unknown field (did you mean 'spec'?)");
+	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		"\"name\":\"x\"}}",
+		-EINVAL, "spec: is required");
 	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"cpu\":\"1x\"}}")),
 		-EINVAL,
 		"spec.containers[0].resources.limits.cpu: '1x' is not a "

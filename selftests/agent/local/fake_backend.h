@@ -29,8 +29,12 @@
 	"\"allocatedResources\":{\"cpu\":\"500m\"},\"resources\":"        \
 	"{\"limits\":{\"cpu\":\"250m\"}}}]}}"
 
+static char fake_asked[256]; /* the pod of the last call */
+
 static int fake_known(const struct api_pod_id *id, struct err *e)
 {
+	snprintf(fake_asked, sizeof(fake_asked), "%s/%s/%s", id->tenant,
+		 id->namespace, id->name);
 	if (strcmp(id->name, "web") == 0)
 		return 0;
 	return err_set(e, -ENOENT, "pods \"%s\" not found", id->name);

@@ -247,6 +247,62 @@ static void *delete_later(void *arg)
 	return arg;
 }
 
+TEST(a_pods_namespace_and_tenant_are_options_of_every_command)
+{
+	static const char *const verbs[] = { "describe", "logs", "delete",
+					     "reboot" };
+
+	ASSERT_EQ(start(), true);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		fake_asked[0] = '\0';
+		EXPECT_EQ(RUN(verbs[i], "web", "-n", "ns", "--tenant", "t1",
+			      strcmp(verbs[i], "delete") ? NULL
+							 : "--wait=false"),
+			  0);
+		EXPECT_STREQ(fake_asked, "t1/ns/web");
+	}
+	EXPECT_EQ(RUN("resize", "-n", "ns", "web", "--cpu", "1"), 0);
+	EXPECT_STREQ(fake_asked, "system/ns/web");
+	EXPECT_EQ(RUN("exec", "-n", "ns", "nope", "--", "true"), 1);
+	EXPECT_STREQ(fake_asked, "system/ns/nope");
+	EXPECT_EQ(RUN("describe", "-n", "a", "b/web"), 1);
+	EXPECT_STREQ(ERR, "error: the namespace is 'b' in the pod's name and "
+			  "'a' in --namespace: give it once\n");
+	EXPECT_EQ(RUN("ps", "-n", "elsewhere"), 0);
+	EXPECT_EQ(strstr(OUT, "web") == NULL, true);
+	EXPECT_EQ(run_in("kind: Pod\nmetadata: {name: a}\n", "apply", "-f", "-",
+			 "-n", "ns", "--tenant", "t1", NULL),
+		  0);
+	EXPECT_STREQ(fake.last_apply,
+		     "{\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\","
+		     "\"tenant\":\"t1\",\"namespace\":\"ns\"}}");
+	EXPECT_EQ(run_in("kind: Pod\nmetadata: {name: a, namespace: x}\n",
+			 "apply", "-f", "-", "-n", "ns", NULL),
+		  1);
+	EXPECT_STREQ(ERR, "error: -:1: a: the namespace of the provided object "
+			  "does not match the namespace sent on the "
+			  "request\n");
+	stop();
+}
+
+TEST(a_delete_that_takes_too_long_names_the_pod)
+{
+	ASSERT_EQ(start(), true);
+	EXPECT_EQ(RUN("delete", "web", "--timeout", "1s"), 1);
+	EXPECT_STREQ(ERR, "error: pod/web: still there after 1 s; --force "
+			  "kills it\n");
+	stop();
+}
+
+TEST(what_is_not_near_is_not_suggested)
+{
+	EXPECT_EQ(RUN("foo"), 2);
+	EXPECT_EQ(strstr(ERR, "did you mean") == NULL, true);
+	EXPECT_EQ(RUN("dlete"), 2);
+	EXPECT_EQ(strstr(ERR, "did you mean 'delete'") != NULL, true);
+	spawn_result_clear(&res);
+}
+
 TEST(delete_waits_until_the_pod_is_gone)
 {
 	pthread_t t;
