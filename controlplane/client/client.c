@@ -67,9 +67,9 @@ void client_pump(struct client *c)
 			r = err_set(&call->err, -ECANCELED,
 				    "the client is closing");
 		else if (n)
-			conn_take(n, call);
+			client_conn_take(n, call);
 		else
-			r = conn_new(c, call, &call->err);
+			r = client_conn_new(c, call, &call->err);
 		if (r < 0)
 			call_end(c, call, r);
 	}
@@ -131,7 +131,7 @@ void client_cancel(struct client *c, struct client_call *call)
 	struct conn *n = call->conn;
 
 	if (n) {
-		conn_close(n);
+		client_conn_close(n);
 		client_pump(c);
 		return;
 	}
@@ -290,7 +290,7 @@ static void shut(void *arg)
 	while ((n = c->all)) {
 		struct client_call *call = n->call;
 
-		conn_close(n);
+		client_conn_close(n);
 		if (call) {
 			err_set(&call->err, -ECANCELED,
 				"the client is closing");

@@ -20,7 +20,7 @@ static void free_conn(void *arg)
 	free(arg);
 }
 
-void conn_close(struct conn *n)
+void client_conn_close(struct conn *n)
 {
 	struct client *c = n->client;
 	struct conn **at;
@@ -55,7 +55,7 @@ static void broken(struct conn *n, int code)
 	bool again = call && n->used && !n->got && !call->retried &&
 		     str_eq(call->method, "GET");
 
-	conn_close(n);
+	client_conn_close(n);
 	if (again) {
 		call->retried = true;
 		client_start(c, call);
@@ -200,7 +200,7 @@ static void answered(struct conn *n)
 		n->state = CONN_IDLE;
 		progress(n);
 	} else {
-		conn_close(n);
+		client_conn_close(n);
 	}
 	call_end(c, call, status);
 	client_pump(c);
@@ -313,7 +313,7 @@ static void take_call(struct conn *n, struct client_call *call)
 	put_request(n, call);
 }
 
-void conn_take(struct conn *n, struct client_call *call)
+void client_conn_take(struct conn *n, struct client_call *call)
 {
 	int r;
 
@@ -352,7 +352,7 @@ static int dial(struct conn *n, struct err *e)
 	return rc;
 }
 
-int conn_new(struct client *c, struct client_call *call, struct err *e)
+int client_conn_new(struct client *c, struct client_call *call, struct err *e)
 {
 	struct conn *n = calloc(1, sizeof(*n));
 	int r;

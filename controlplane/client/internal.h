@@ -51,9 +51,9 @@ struct client {
 
 /* conn.c */
 /* A new connection, dialing for @call; on failure the call is not touched. */
-int conn_new(struct client *c, struct client_call *call, struct err *e);
-void conn_take(struct conn *n, struct client_call *call); /* when idle */
-void conn_close(struct conn *n); /* its call, if any, is not told */
+int client_conn_new(struct client *c, struct client_call *call, struct err *e);
+void client_conn_take(struct conn *n, struct client_call *call); /* when idle */
+void client_conn_close(struct conn *n); /* its call, if any, is not told */
 /* client.c: @call ends with this status; @conn is idle or closed. */
 void call_end(struct client *c, struct client_call *call, int status);
 void client_pump(struct client *c);

@@ -51,6 +51,52 @@ static int64_t annotation_int(yyjson_val *root, const char *key,
 	return s && str_to_i64(s, &n) == 0 ? n : missing;
 }
 
+/* A set without an owner that our selector matches becomes ours. */
+static int adopt_set(struct ctl *c, struct dep *d,
+		     const struct informer_object *rs, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	int r;
+
+	buf_printf(&b,
+		   "{\"metadata\":{\"uid\":\"%s\",\"resourceVersion\":"
+		   "\"%llu\",\"ownerReferences\":[",
+		   rs->uid, (unsigned long long)rs->revision);
+	ctl_put_owner(&b, KIND_DEPLOYMENT, d->obj->name, d->obj->uid);
+	buf_puts(&b, "]}}");
+	if (buf_error(&b))
+		return err_set(e, -ENOMEM, "out of memory");
+	r = ctl_patch(c, KIND_RS, rs, NULL, buf_str(&b), e);
+	return r < 0 ? r : -ECANCELED;
+}
+
+static int adopt_sets(struct ctl *c, struct dep *d, struct err *e)
+{
+	auto_free char *space =
+		str_printf("%s/%s", d->obj->tenant, d->obj->namespace);
+	auto_list struct informer_list all = { 0 };
+	int r = 0;
+
+	if (!space || informer_list(ctl_informer(c, KIND_RS),
+				    INFORMER_BY_NAMESPACE, space, &all) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < all.nr && r == 0; i++) {
+		yyjson_doc *doc;
+		yyjson_val *root;
+
+		if (*all.v[i]->owner)
+			continue;
+		doc = informer_doc(all.v[i]);
+		root = yyjson_doc_get_root(doc);
+		if (!obj_at(root, "metadata.deletionTimestamp") &&
+		    selector_matches_labels(obj_at(d->root, "spec.selector"),
+					    obj_at(root, "metadata.labels")))
+			r = adopt_set(c, d, all.v[i], e);
+		yyjson_doc_free(doc);
+	}
+	return r;
+}
+
 static int by_creation(const void *pa, const void *pb)
 {
 	const struct dep_set *a = pa, *b = pb;
@@ -414,8 +460,10 @@ static int clean_up(struct ctl *c, struct dep *d, struct err *e)
 static int sync_dep(struct ctl *c, struct dep *d, struct err *e)
 {
 	bool complete = false;
-	int r = read_sets(c, d, e);
+	int r = d->going ? 0 : adopt_sets(c, d, e);
 
+	if (r == 0)
+		r = read_sets(c, d, e);
 	if (r == 0 && !d->going) {
 		if (!d->new && !d->want.paused)
 			r = make_set(c, d, e);

@@ -221,8 +221,10 @@ static int ask(struct gc *g, const char *uid, const struct who *dependent,
 			    dependent->namespace ? dependent->namespace : "",
 			    name, &path);
 	pthread_mutex_unlock(&g->lock);
+	/* Of a kind that is not known, or not yet: later. */
 	if (!t)
-		return err_set(e, -EAGAIN, "owner of unknown kind %s", key);
+		return err_set(e, g->discovered ? -EAGAIN : -ECANCELED,
+			       "owner of unknown kind %s", key);
 	if (r < 0)
 		return err_set(e, r, "out of memory");
 	r = request(g, "GET", path, NULL, &b, e);
@@ -428,6 +430,7 @@ static void *discover(void *arg)
 		if (r < 0 && r != -ECANCELED)
 			log_warn("gc: discovery: %s, retrying", e.msg);
 		pthread_mutex_lock(&g->lock);
+		g->discovered |= r == 0;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += r < 0 ? 1 : DISCOVER_S;
 		while (!g->stopping &&

@@ -50,7 +50,7 @@ struct gc {
 	struct map types; /* "apps/v1/Deployment": struct gc_type */
 	pthread_t thread;
 	pthread_cond_t cond;
-	bool running, stopping;
+	bool running, stopping, discovered;
 };
 
 /* gc_graph.c; all with the lock held. */

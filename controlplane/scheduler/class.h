@@ -25,6 +25,8 @@ enum reason {
 	REASON_NR,
 };
 
+#define CLASS_NEVER (-1e30f) /* the bonus of a row that can not do */
+
 struct sclass {
 	struct ask ask;
 	yyjson_doc *doc;                               /* the signature */
@@ -34,9 +36,10 @@ struct sclass {
 	unsigned refs;
 	size_t room;
 	uint8_t *verdict; /* per row: enum reason of the static filters */
-	float *bonus;     /* per row: preferences, 0..500 */
-	uint16_t *same;   /* per row: pods of the class on it */
-	uint16_t most_same;
+	float *bonus;     /* per row: preferences, 0..500; CLASS_NEVER */
+	float *same;      /* per row: pods of the class on it */
+	float *scores;    /* of the last scan */
+	float most_same;
 	uint32_t *zone_same; /* per zone */
 	uint32_t nr_zones, most_zone;
 	/* Pods of it that found no node, and as of when there was none. */

@@ -32,7 +32,7 @@ static int grow(struct columns *c)
 	if (c->nr < c->room)
 		return 0;
 	if (GROW(live) || GROW(cpu) || GROW(mem) || GROW(eph) || GROW(pods) ||
-	    GROW(cpu_score) || GROW(mem_score) || GROW(cpu_part) ||
+	    GROW(cpu_free) || GROW(mem_free) || GROW(cpu_part) ||
 	    GROW(mem_part) || GROW(zone) || GROW(info))
 		return -ENOMEM;
 	c->room = room;
@@ -55,7 +55,7 @@ uint32_t columns_row(struct columns *c, const char *name, bool make)
 	}
 	c->live[i] = 0;
 	c->cpu[i] = c->mem[i] = c->eph[i] = 0;
-	c->cpu_score[i] = c->mem_score[i] = 0;
+	c->cpu_free[i] = c->mem_free[i] = 0;
 	c->pods[i] = 0;
 	c->cpu_part[i] = c->mem_part[i] = 0;
 	c->zone[i] = 0;
@@ -79,8 +79,8 @@ void columns_clear(struct columns *c)
 	free(c->mem);
 	free(c->eph);
 	free(c->pods);
-	free(c->cpu_score);
-	free(c->mem_score);
+	free(c->cpu_free);
+	free(c->mem_free);
 	free(c->cpu_part);
 	free(c->mem_part);
 	free(c->zone);
@@ -97,6 +97,7 @@ static uint32_t zone_of(struct columns *c, yyjson_val *node)
 	const char *name = obj_label(node, "topology.kubernetes.io/zone");
 	uintptr_t at = name ? (uintptr_t)map_get(&c->zones, name) : 1;
 
+	c->zoneless |= !name;
 	if (at)
 		return (uint32_t)(at - 1);
 	/* 0 is the zone of those without one. */
@@ -167,13 +168,22 @@ static bool put_ext_all(struct node_info *n, yyjson_val *old, yyjson_val *now)
 	return more;
 }
 
+static void set_parts(struct columns *c, uint32_t i)
+{
+	const struct node_info *n = &c->info[i];
+
+	c->cpu_free[i] = (float)n->cpu_score * c->cpu_part[i];
+	c->mem_free[i] = (float)n->mem_score * c->mem_part[i];
+}
+
 int columns_put(struct columns *c, const char *name, yyjson_doc *doc,
 		uint32_t *ret_row)
 {
 	yyjson_val *node = yyjson_doc_get_root(doc);
 	yyjson_val *list = obj_at(node, "status.allocatable");
-	int64_t cpu = amount_cpu(list), mem = amount_bytes(list, "memory");
-	int64_t eph = amount_bytes(list, "ephemeral-storage");
+	int64_t cpu = milli_of(amount_cpu(list));
+	int64_t bytes = amount_bytes(list, "memory"), mem = units_down(bytes);
+	int64_t eph = units_down(amount_bytes(list, "ephemeral-storage"));
 	int64_t pods = amount_bytes(list, "pods");
 	uint32_t i = columns_row(c, name, true);
 	uint64_t shape = shape_of(node);
@@ -200,14 +210,15 @@ int columns_put(struct columns *c, const char *name, yyjson_doc *doc,
 		change |= COLUMNS_ROOM;
 	if (shape != n->shape)
 		change |= COLUMNS_SHAPE;
-	c->cpu[i] += cpu - n->cpu_alloc;
-	c->mem[i] += mem - n->mem_alloc;
-	c->eph[i] += eph - n->eph_alloc;
+	c->cpu[i] += (int32_t)(cpu - n->cpu_alloc);
+	c->mem[i] += (int32_t)(mem - n->mem_alloc);
+	c->eph[i] += (int32_t)(eph - n->eph_alloc);
 	c->pods[i] += (int32_t)(pods - n->pods_alloc);
-	c->cpu_score[i] += cpu - n->cpu_alloc;
-	c->mem_score[i] += mem - n->mem_alloc;
+	n->cpu_score += cpu - n->cpu_alloc;
+	n->mem_score += (mem - n->mem_alloc) * UNIT_BYTES;
 	c->cpu_part[i] = cpu ? 1.0f / (float)cpu : 0;
-	c->mem_part[i] = mem ? 1.0f / (float)mem : 0;
+	c->mem_part[i] = bytes ? 1.0f / (float)bytes : 0;
+	set_parts(c, i);
 	c->zone[i] = zone_of(c, node);
 	n->cpu_alloc = cpu;
 	n->mem_alloc = mem;
@@ -259,12 +270,13 @@ void columns_charge(struct columns *c, uint32_t i, const struct ask *a,
 {
 	struct node_info *n = &c->info[i];
 
-	c->cpu[i] -= sign * a->cpu_milli;
-	c->mem[i] -= sign * a->mem_bytes;
-	c->eph[i] -= sign * a->eph_bytes;
+	c->cpu[i] -= sign * milli_of(a->cpu_milli);
+	c->mem[i] -= sign * units_up(a->mem_bytes);
+	c->eph[i] -= sign * units_up(a->eph_bytes);
 	c->pods[i] -= sign;
-	c->cpu_score[i] -= sign * a->cpu_score;
-	c->mem_score[i] -= sign * a->mem_score;
+	n->cpu_score -= sign * a->cpu_score;
+	n->mem_score -= sign * a->mem_score;
+	set_parts(c, i);
 	for (unsigned k = 0; k < a->nr_ext; k++)
 		put_ext(n, a->ext[k].name, -sign * a->ext[k].amount);
 	for (unsigned k = 0; k < a->nr_ports; k++)

@@ -11,6 +11,29 @@
 
 #define NODE_NONE UINT32_MAX
 
+/* Memory and storage are counted in units of 4 KiB, so that 8 TiB fit into an
+ * int32_t: what there is rounded down, what is asked for rounded up. */
+#define UNIT_BYTES 4096
+
+static inline int32_t units_up(int64_t bytes)
+{
+	int64_t n = (bytes + UNIT_BYTES - 1) / UNIT_BYTES;
+
+	return n > INT32_MAX / 4 ? INT32_MAX / 4 : (int32_t)n;
+}
+
+static inline int64_t units_down(int64_t bytes)
+{
+	int64_t n = bytes / UNIT_BYTES;
+
+	return n > INT32_MAX / 4 ? INT32_MAX / 4 : n;
+}
+
+static inline int32_t milli_of(int64_t milli)
+{
+	return milli > INT32_MAX / 4 ? INT32_MAX / 4 : (int32_t)milli;
+}
+
 struct node_ext {
 	uint32_t name;
 	int64_t free;
@@ -24,22 +47,24 @@ struct node_info {
 	struct node_ext *ext;
 	uint32_t *ports; /* host ports taken, sorted not */
 	unsigned nr_ext, nr_ports, room_ports;
-	int64_t cpu_alloc, mem_alloc, eph_alloc, pods_alloc;
-	bool has_object; /* else: only pods know of it */
+	int64_t cpu_alloc, mem_alloc, eph_alloc, pods_alloc; /* rounded */
+	int64_t cpu_score, mem_score; /* free as scores see it; exact */
 };
 
 struct columns {
 	size_t nr, room; /* rows, dead ones included */
 	size_t nr_live;
 	uint8_t *live;
-	int64_t *cpu, *mem, *eph; /* free; negative when over-committed */
-	int32_t *pods;
-	int64_t *cpu_score, *mem_score; /* free as scores see it */
-	float *cpu_part, *mem_part;     /* 1 / capacity */
+	/* Free, negative when over-committed; memory in units, so that a row is
+	 * four numbers of one width. */
+	int32_t *cpu, *mem, *eph, *pods;
+	float *cpu_free, *mem_free; /* parts of capacity, as scores see it */
+	float *cpu_part, *mem_part; /* 1 / capacity */
 	uint32_t *zone;
 	struct node_info *info;
 	struct map by_name; /* row + 1 */
 	struct map zones;   /* name: zone + 1 */
+	bool zoneless;      /* some node is in none */
 };
 
 void columns_clear(struct columns *c);

@@ -227,7 +227,11 @@ int core_node(struct core *c, const char *name, yyjson_doc *doc)
 
 void core_node_gone(struct core *c, const char *name)
 {
+	uint32_t row = columns_row(&c->columns, name, false);
+
 	columns_del(&c->columns, name);
+	if (row != NODE_NONE)
+		look_again(c, row);
 }
 
 /* --- pods --- */

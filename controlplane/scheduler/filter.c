@@ -182,16 +182,19 @@ static int grow_rows(struct sclass *k, size_t room)
 {
 	uint8_t *v = realloc(k->verdict, room * sizeof(*v));
 	float *b = v ? realloc(k->bonus, room * sizeof(*b)) : NULL;
-	uint16_t *s = b ? realloc(k->same, room * sizeof(*s)) : NULL;
+	float *s = b ? realloc(k->same, room * sizeof(*s)) : NULL;
+	float *x;
 
 	if (v)
 		k->verdict = v;
 	if (b)
 		k->bonus = b;
-	if (!s)
-		return -ENOMEM;
-	k->same = s;
-	return 0;
+	if (s)
+		k->same = s;
+	x = s ? realloc(k->scores, room * sizeof(*x)) : NULL;
+	if (x)
+		k->scores = x;
+	return x ? 0 : -ENOMEM;
 }
 
 int class_fit_rows(struct sclass *k, const struct columns *c)
@@ -221,6 +224,8 @@ int class_look(struct sclass *k, const struct columns *c, uint32_t row)
 	k->verdict[row] = (uint8_t)judge(k, node, &soft);
 	k->bonus[row] = preference(k, node) +
 			(soft ? 300.0f / (float)(soft + 1) : 300.0f);
+	if (k->verdict[row] || !c->live[row])
+		k->bonus[row] = CLASS_NEVER;
 	return 0;
 }
 
@@ -293,11 +298,11 @@ static void tell_room(struct tally *t, const struct sclass *k,
 	}
 	if (c->pods[i] < 1)
 		tell(t, REASON_PODS, texts[REASON_PODS]);
-	if (k->ask.cpu_milli && c->cpu[i] < k->ask.cpu_milli)
+	if (k->ask.cpu_milli && c->cpu[i] < milli_of(k->ask.cpu_milli))
 		tell(t, REASON_CPU, texts[REASON_CPU]);
-	if (k->ask.mem_bytes && c->mem[i] < k->ask.mem_bytes)
+	if (k->ask.mem_bytes && c->mem[i] < units_up(k->ask.mem_bytes))
 		tell(t, REASON_MEMORY, texts[REASON_MEMORY]);
-	if (k->ask.eph_bytes && c->eph[i] < k->ask.eph_bytes)
+	if (k->ask.eph_bytes && c->eph[i] < units_up(k->ask.eph_bytes))
 		tell(t, REASON_EPHEMERAL, texts[REASON_EPHEMERAL]);
 	tell_ext(t, k, c, i);
 }
