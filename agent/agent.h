@@ -13,6 +13,9 @@ struct err;
 #define AGENT_RUN_DIR   "/run/arktos"
 #define AGENT_LOG_DIR   "/var/log/arktos"
 
+#define AGENT_LOG_MIN       4096
+#define AGENT_LOG_FILES_MAX 17 /* as many as readers look at */
+
 /* All strings are borrowed for as long as agent_run() runs. */
 struct agent_opts {
 	const char *node_name; /* NULL: the host's name */
@@ -36,6 +39,8 @@ struct agent_opts {
 	uint64_t reserved_mem_bytes;
 	uint32_t backoff_base_ms; /* of restarts; 0: 10 s */
 	uint32_t backoff_max_ms;  /* 0: 300 s */
+	uint64_t log_max_bytes;   /* of a log file, then rotated; 0: 10 MiB */
+	unsigned int log_files;   /* kept of each container; 0: 4 */
 	unsigned int workers;     /* 0: 4 */
 	int ready_fd;             /* written to and closed when we serve; -1 */
 };

@@ -505,83 +505,6 @@ static int container_logs(struct pod *pod, const struct api_logs *l,
 	return pump_log(pod, l, container, attempt, log, out_fd, e);
 }
 
-/* Where the last @lines of a file begin. */
-static off_t tail_start(int fd, off_t size, int64_t lines)
-{
-	char block[4096];
-	off_t at = size;
-
-	while (at > 0) {
-		size_t n =
-			at < (off_t)sizeof(block) ? (size_t)at : sizeof(block);
-
-		if (pread(fd, block, n, at - (off_t)n) != (ssize_t)n)
-			return 0;
-		for (size_t i = n; i > 0; i--)
-			if (block[i - 1] == '\n' &&
-			    at - (off_t)(n - i) != size && --lines < 0)
-				return at - (off_t)(n - i);
-		at -= (off_t)n;
-	}
-	return 0;
-}
-
-/* A VM's console: raw bytes, as the guest wrote them. */
-static int console_logs(struct pod *pod, const struct api_logs *l,
-			const char *name, int out_fd, struct err *e)
-{
-	auto_free char *path =
-		str_printf("%s/%s/console.log", pod->log_dir, name);
-	auto_close int fd = -EBADF;
-	int64_t left = l->limit >= 0 ? l->limit : INT64_MAX;
-	char block[16384];
-	struct stat st;
-	off_t at = 0;
-
-	if (!path)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (l->previous)
-		return err_set(e, -EINVAL,
-			       "a VM has one console log for all its boots");
-	/* The folder is QEMU's user's: follow nothing it may have put there. */
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
-		return err_set(e, -EINVAL, "VM '%s' is waiting to start", name);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_sys(e, "open '%s'", path);
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EINVAL, "'%s' is no regular file", path);
-	if (l->tail == 0)
-		at = st.st_size;
-	else if (l->tail > 0)
-		at = tail_start(fd, st.st_size, l->tail - 1);
-	while (left > 0 && !cancelled(l)) {
-		size_t want = left < (int64_t)sizeof(block) ? (size_t)left
-							    : sizeof(block);
-		ssize_t n = pread(fd, block, want, at);
-		int r;
-
-		if (n < 0)
-			return err_sys(e, "read '%s'", path);
-		if (n == 0 && !l->follow)
-			break;
-		if (n == 0) {
-			if (fstat(fd, &st) == 0 && st.st_size < at)
-				at = 0; /* it was cut */
-			if (st.st_nlink == 0)
-				break; /* the pod is gone */
-			(void)poll(NULL, 0, LOOK_MS / 5);
-			continue;
-		}
-		r = send_all(out_fd, block, (size_t)n);
-		if (r < 0)
-			return r;
-		at += n;
-		left -= n;
-	}
-	return 0;
-}
-
 int backend_logs(void *arg, const struct api_logs *l, int out_fd, struct err *e)
 {
 	struct pod *pod = backend_pod(arg, &l->pod, e);
@@ -593,8 +516,7 @@ int backend_logs(void *arg, const struct api_logs *l, int out_fd, struct err *e)
 		return -ENOENT;
 	r = pick(pod, l->container, name, sizeof(name), &vm, e);
 	if (r == 0)
-		r = vm ? console_logs(pod, l, name, out_fd, e)
-		       : container_logs(pod, l, name, out_fd, e);
+		r = container_logs(pod, l, name, out_fd, e);
 	pod_unref(pod);
 	return r;
 }

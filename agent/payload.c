@@ -629,6 +629,13 @@ void payload_start_failed(struct ctr *c, const char *reason, int code,
 		 message);
 }
 
+struct log_limits payload_log_limits(const struct pod *pod)
+{
+	const struct agent_opts *o = &pod->agent->opts;
+
+	return (struct log_limits){ o->log_max_bytes, o->log_files };
+}
+
 char *payload_log_path(const struct pod *pod, const struct ctr *c)
 {
 	return str_printf("%s/%s/%u.log", pod->log_dir, c->name, c->attempt);

@@ -3,6 +3,7 @@
 #ifndef AGENT_PAYLOAD_H
 #define AGENT_PAYLOAD_H
 
+#include "agent/container/container.h"
 #include "agent/internal.h"
 
 struct payload_ops {
@@ -41,6 +42,7 @@ bool pod_has_userns(const struct pod *pod);
 void payload_start_failed(struct ctr *c, const char *reason, int code,
 			  const char *message);
 char *payload_log_path(const struct pod *pod, const struct ctr *c);
+struct log_limits payload_log_limits(const struct pod *pod);
 int ctr_cgroup_open(struct pod *pod, struct ctr *c, struct err *e);
 
 /* payload_vm.c */

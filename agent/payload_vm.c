@@ -26,14 +26,21 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
+<<<<<<< HEAD
 #define CONSOLE_LOG_MAX (10 * 1024 * 1024)
+=======
+#define QEMU_TAP_FD 3 /* the first descriptor a host process is given */
+/* The serial console goes to QEMU's standard output, a pipe to the supervisor:
+ * it becomes the log of this attempt, and is rotated as any container's. */
+#define CONSOLE_LOG "/proc/self/fd/1"
+>>>>>>> 7f7a518 (agent: a VM's console is a container's log: rotated without losing a byte)
 
 /* Everything a VM's configuration borrows. */
 struct start {
 	struct vm_config cfg;
 	struct vm_spec spec; /* the pod's, with what was allocated */
 	struct vm_command *cmd;
-	char *run_dir, *state_dir, *log_dir, *console_log, *unpacker;
+	char *run_dir, *state_dir, *unpacker;
 	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], mac[18];
 };
 
@@ -42,8 +49,6 @@ static void start_clear(struct start *s)
 	vm_command_free(s->cmd);
 	free(s->run_dir);
 	free(s->state_dir);
-	free(s->log_dir);
-	free(s->console_log);
 	free(s->unpacker);
 }
 
@@ -111,11 +116,8 @@ static int start_fill(struct start *s, const struct pod *pod, struct err *e)
 
 	s->run_dir = str_printf("%s/vm", pod->run_dir);
 	s->state_dir = str_printf("%s/vm", pod->state_dir);
-	s->log_dir = str_printf("%s/%s", pod->log_dir, c->name);
-	s->console_log = str_printf("%s/console.log", s->log_dir);
 	s->unpacker = str_printf("%s/arktos-unpack", a->opts.libexec);
-	if (!s->run_dir || !s->state_dir || !s->log_dir || !s->console_log ||
-	    !s->unpacker)
+	if (!s->run_dir || !s->state_dir || !s->unpacker)
 		return err_set(e, -ENOMEM, "out of memory");
 	s->spec = *pod->spec->vm;
 	s->spec.resources = c->res.allocated;
@@ -130,7 +132,7 @@ static int start_fill(struct start *s, const struct pod *pod, struct err *e)
 		.unpacker = s->unpacker,
 		.run_dir = s->run_dir,
 		.state_dir = s->state_dir,
-		.console_log = s->console_log,
+		.console_log = CONSOLE_LOG,
 	};
 	fill_image(s, c->image);
 	fill_net(s, pod);
@@ -148,24 +150,14 @@ static int own_dir(const char *path, uid_t uid, struct err *e)
 	return 0;
 }
 
-/* Console output is the guest's to make: keep it bounded, and never let a
- * symlink there lead us anywhere (the folder is QEMU's user's). */
-static void bound_console_log(const struct pod *pod)
+static int make_log_dir(const struct pod *pod, const struct ctr *c,
+			struct err *e)
 {
-	char path[PATH_MAX];
-	struct stat st;
-	int fd;
+	auto_free char *path = str_printf("%s/%s", pod->log_dir, c->name);
 
-	snprintf(path, sizeof(path), "%s/%s/console.log", pod->log_dir,
-		 pod->ctrs[0].name);
-	fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    st.st_size > CONSOLE_LOG_MAX && ftruncate(fd, 0) < 0)
-		log_warn("pod %s: truncate '%s': %s", pod->key, path,
-			 strerror(errno));
-	close(fd);
+	if (!path)
+		return err_set(e, -ENOMEM, "out of memory");
+	return fs_mkdirs(path, 0755, e);
 }
 
 /* --- host operations the VM driver asks for
@@ -292,7 +284,6 @@ static int launch(struct pod *pod, struct start *s, struct err *e)
 	const struct container_mount mounts[] = {
 		{ .dest = s->run_dir, .fd = -1, .path = s->run_dir },
 		{ .dest = s->state_dir, .fd = -1, .path = s->state_dir },
-		{ .dest = s->log_dir, .fd = -1, .path = s->log_dir },
 		{ img->kernel, -1, img->kernel, true, true, false },
 		{ img->initrd, -1, img->initrd, true, true, false },
 		{ img->disk, -1, img->disk, true, true, false },
@@ -318,6 +309,7 @@ static int launch(struct pod *pod, struct start *s, struct err *e)
 		.cgroup_dir = cg_v2_dirfd(c->cg),
 		.oom_fd = -1,
 		.log_path = log_path,
+		.log = payload_log_limits(pod),
 		.attempt = c->attempt,
 	};
 	int r;
@@ -367,7 +359,7 @@ static int prepare(struct pod *pod, struct start *s, struct err *e)
 	if (r == 0)
 		r = own_dir(s->state_dir, uid, e);
 	if (r == 0)
-		r = own_dir(s->log_dir, uid, e);
+		r = make_log_dir(pod, c, e);
 	if (r == 0)
 		r = vm_prepare(&s->cfg, s->cmd, uid, uid, e);
 	if (r == 0)
@@ -526,7 +518,6 @@ static int vm_observe(struct pod *pod, uint64_t *wake_ms, struct err *e)
 	pod->vm_agent = st.agent;
 	snprintf(pod->vm_why, sizeof(pod->vm_why), "%s", st.why);
 	wake_in(wake_ms, st.retry_ms);
-	bound_console_log(pod);
 	if (st.resets != pod->vm_resets) {
 		pod->vm_resets = st.resets;
 		pod->vm_settled =

@@ -19,7 +19,8 @@ struct run_args {
 	struct cli_strs networks;
 	bool snat, purge;
 	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
-	int64_t workers, ready_fd;
+	uint64_t log_max;
+	int64_t log_files, workers, ready_fd;
 };
 
 /* clang-format off */
@@ -68,6 +69,10 @@ const struct cli_option run_options[] = {
 	    "first pause between restarts (10s)"),
 	OPT("restart-backoff-max", CLI_DURATION, backoff_max, "TIME",
 	    "longest pause between restarts (5m)"),
+	OPT("container-log-max-size", CLI_MEM, log_max, "BYTES",
+	    "a log that is longer is rotated (10Mi)"),
+	OPT("container-log-max-files", CLI_INT, log_files, "N",
+	    "log files kept of each container (4)"),
 	OPT("workers", CLI_INT, workers, "N", "threads (4)"),
 	OPT("ready-fd", CLI_INT, ready_fd, "FD",
 	    "write a line there when ready"),
@@ -114,6 +119,8 @@ static struct agent_opts to_opts(const struct run_args *a)
 		.reserved_mem_bytes = a->reserved_mem,
 		.backoff_base_ms = (uint32_t)a->backoff_base,
 		.backoff_max_ms = (uint32_t)a->backoff_max,
+		.log_max_bytes = a->log_max,
+		.log_files = (unsigned int)a->log_files,
 		.workers = a->workers > 0 ? (unsigned int)a->workers : 0,
 		.ready_fd = (int)a->ready_fd,
 	};
@@ -131,6 +138,14 @@ static int check(const struct run_args *a, int argc, char **argv, int first,
 			       a->accel);
 	if (a->workers < 0 || a->workers > 64)
 		return err_set(e, -EINVAL, "--workers is 1 to 64");
+	if (a->log_max && a->log_max < AGENT_LOG_MIN)
+		return err_set(e, -EINVAL,
+			       "--container-log-max-size is 4Ki at least");
+	if (a->log_files && (a->log_files < 2 ||
+			     a->log_files > AGENT_LOG_FILES_MAX))
+		return err_set(e, -EINVAL,
+			       "--container-log-max-files is 2 to %d",
+			       AGENT_LOG_FILES_MAX);
 	if (a->backoff_base > UINT32_MAX || a->backoff_max > UINT32_MAX)
 		return err_set(e, -EINVAL, "a back-off is too long");
 	return 0;

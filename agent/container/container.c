@@ -86,6 +86,18 @@ static void put_str(struct draft *d, const char *key, const char *s)
 		yyjson_mut_obj_add_strcpy(d->j, d->root, key, s);
 }
 
+static void put_log(struct draft *d, const char *path,
+		    const struct log_limits *limits)
+{
+	put_str(d, "log", path);
+	if (limits->max_bytes)
+		yyjson_mut_obj_add_uint(d->j, d->root, "logMax",
+					limits->max_bytes);
+	if (limits->files)
+		yyjson_mut_obj_add_uint(d->j, d->root, "logKeep",
+					limits->files - 1);
+}
+
 static void put_fd(struct draft *d, const char *key, int fd)
 {
 	if (fd >= 0)
@@ -402,7 +414,7 @@ int container_build(const struct container_input *in, struct sandbox_spec *ret,
 		yyjson_mut_obj_add_bool(d.j, d.root, "tty", in->ctr->tty);
 		yyjson_mut_obj_add_bool(d.j, d.root, "stdin",
 					in->ctr->stdin_open);
-		put_str(&d, "log", in->log_path);
+		put_log(&d, in->log_path, &in->log);
 		put_fds(&d, "cgroups", in->cgroup_procs, in->nr_cgroup_procs);
 		put_fd(&d, "cgroupDir", in->cgroup_dir);
 		put_fd(&d, "oom", in->oom_fd);
@@ -531,7 +543,7 @@ int host_build(const struct host_input *in, struct sandbox_spec *ret,
 		put_list(&d, "env", in->env.v, in->env.nr);
 		put_list(&d, "devices", in->devices.v, in->devices.nr);
 		put_str(&d, "cwd", in->cwd);
-		put_str(&d, "log", in->log_path);
+		put_log(&d, in->log_path, &in->log);
 		put_host_identity(&d, in);
 		put_fds(&d, "fds", in->fds, in->nr_fds);
 		put_fds(&d, "cgroups", in->cgroup_procs, in->nr_cgroup_procs);

@@ -40,6 +40,12 @@ struct container_mount {
 		     * refused when the file system cannot */
 };
 
+/* 0: the supervisor's own (10 MiB, 4 files). */
+struct log_limits {
+	uint64_t max_bytes;
+	unsigned int files; /* with the one being written */
+};
+
 struct container_input {
 	const struct pod_spec *pod;
 	const struct container_spec *ctr; /* one of @pod's */
@@ -54,6 +60,7 @@ struct container_input {
 	const char *log_path; /* <log>/pods/.../<container>/<attempt>.log */
 	/* What agent/remote has found: of envFrom, in order, and of env. */
 	const struct key_values *env_from, *env_values;
+	struct log_limits log;
 	const struct container_mount *mounts; /* volumes, /etc/hosts, ... */
 	size_t nr_mounts;
 	const int *cgroup_procs; /* one open cgroup.procs per hierarchy */
@@ -108,6 +115,7 @@ struct host_input {
 	int oom_score_adj;
 	uint64_t nofile; /* RLIMIT_NOFILE; 0: as is */
 	const char *log_path;
+	struct log_limits log;
 	uint32_t attempt;
 };
 

@@ -23,7 +23,21 @@ less_than() { ! at_least "$@"; }
 guest_answers() { node exec vm -- true; }
 rebooted() { [ "$(boot_id)" != "$before" ] && [ -n "$(boot_id)" ]; }
 
-ok "the agent starts" agent_start --restart-backoff 100ms
+rows() # on the console, as logged
+{
+	node logs vm "$@" | tr -d '\r' | grep -a '^row [0-9]*$' | cut -d ' ' -f 2
+}
+has_all_rows() { diff <(seq $rows) <(rows "$@"); }
+log_files() { find "$LOG" -path '*/vm/0.log*' | wc -l; }
+qemu_pid()
+{
+	our_processes | while read -r p; do
+		grep -q qemu-system "/proc/$p/comm" && echo "$p"
+	done
+}
+
+ok "the agent starts" agent_start --restart-backoff 100ms \
+	--container-log-max-size 16Ki --container-log-max-files 17
 ok "the image is imported" image_vm
 ok "a VM is applied" eval 'vm_manifest vm | apply'
 ok "it runs" wait_for $boot_limit pod_is vm .status.phase Running
@@ -55,6 +69,20 @@ note_bpf
 ok "a reboot is asked for" node reboot vm
 ok "and the guest boots anew" wait_for $boot_limit rebooted
 ok "the console has been logged" prints 'login|BusyBox|reboot' node logs vm
+
+# Far more than one file holds, while the files are being replaced.
+rows=5000
+ok "the guest floods its console" node exec vm -- /bin/busybox awk \
+	"BEGIN { print >\"/dev/console\"; for (i = 1; i <= $rows; i++) print \"row \" i >\"/dev/console\" }"
+ok "which has been rotated" wait_for 10 at_least 5 log_files
+ok "and not a row is lost" wait_for 20 has_all_rows
+ok "the last of it is found from the end" prints "^row $rows" \
+	node logs vm --tail 3
+kill -9 "$(qemu_pid)"
+ok "a VM whose QEMU was killed is started again" wait_for 20 pod_is vm \
+	.status.virtualMachineStatus.restartCount 2
+ok "its console of before is there" has_all_rows --previous
+ok "and it boots" wait_for $boot_limit guest_answers
 ok "a VM is deleted" node delete vm
 ok "and is gone" wait_for 30 pod_gone vm
 e2e_end

@@ -59,6 +59,16 @@ static void insmod_all(void)
 		fclose(f);
 }
 
+/* What udev would make; bash's <(...) needs them. */
+static void link_std(void)
+{
+	if (symlink("/proc/self/fd", "/root/dev/fd") ||
+	    symlink("/proc/self/fd/0", "/root/dev/stdin") ||
+	    symlink("/proc/self/fd/1", "/root/dev/stdout") ||
+	    symlink("/proc/self/fd/2", "/root/dev/stderr"))
+		die("/root/dev/fd");
+}
+
 static void mount_root(void)
 {
 	must_mount("host", "/host", "virtiofs", MS_RDONLY, NULL);
@@ -70,6 +80,7 @@ static void mount_root(void)
 	must_mount("sysfs", "/root/sys", "sysfs", 0, NULL);
 	if (mount("/dev", "/root/dev", NULL, MS_MOVE, NULL))
 		die("/root/dev");
+	link_std();
 	/* What tests write is on file systems of its own: an overlay cannot be
 	 * the upper layer of another one. */
 	must_mount("tmpfs", "/root/tmp", "tmpfs", 0, "mode=1777");

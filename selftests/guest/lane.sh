@@ -106,8 +106,10 @@ initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init \
 -- $run" >"$work/qemu.log" 2>&1 </dev/null &
 pids+=($!)
 qemu=${pids[1]}
+# In the background: a trap waits for the command in front.
 tail -f --pid="$qemu" -s 0.2 -c +1 "$work/tap" 2>/dev/null |
-	grep -av --line-buffered '^# lane-status'
+	grep -av --line-buffered '^# lane-status' &
+wait $!
 wait "$qemu"
 rc=$?
 
