@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cgroups/internal.h"
 #include "lib/auto.h"
@@ -53,6 +54,7 @@ struct place {
 	const char *proc;   /* text of /proc/self/cgroup */
 	const char *parent; /* or NULL */
 	const char *leaf;
+	bool has_v2; /* the parent is a cgroup of that one */
 };
 
 static void strip_leaf(char *path, const char *leaf)
@@ -64,24 +66,47 @@ static void strip_leaf(char *path, const char *leaf)
 	slash[slash == path] = '\0';
 }
 
+static int own_place(const struct cg_mount *m, const struct place *p,
+		     char **ret_path, char **ret_dir)
+{
+	auto_free char *path = NULL;
+	int r = cg_proc_path(p->proc, m, &path);
+
+	if (r < 0)
+		return r;
+	strip_leaf(path, p->leaf);
+	r = cg_mount_path(m, path, ret_dir);
+	if (r == 0)
+		*ret_path = take_ptr(path);
+	return r;
+}
+
+static int named_place(const struct cg_mount *m, const struct place *p,
+		       char **ret_path, char **ret_dir)
+{
+	auto_free char *dir = NULL;
+	int r = cg_mount_path(m, p->parent, &dir);
+
+	if (r < 0)
+		return r;
+	/* On a hybrid host systemd delegates some hierarchies only. */
+	if (!m->v2 && p->has_v2 && access(dir, F_OK) < 0 && errno == ENOENT)
+		return own_place(m, p, ret_path, ret_dir);
+	*ret_path = strdup(p->parent);
+	if (!*ret_path)
+		return -ENOMEM;
+	*ret_dir = take_ptr(dir);
+	return 0;
+}
+
 static int locate(const struct cg_mount *m, const struct place *p,
 		  struct cg_hierarchy *ret)
 {
 	auto_free char *path = NULL;
 	auto_free char *dir = NULL;
-	int r = 0;
+	int r = p->parent ? named_place(m, p, &path, &dir)
+			  : own_place(m, p, &path, &dir);
 
-	if (p->parent)
-		path = strdup(p->parent);
-	else
-		r = cg_proc_path(p->proc, m, &path);
-	if (r < 0)
-		return r;
-	if (!path)
-		return -ENOMEM;
-	if (!p->parent)
-		strip_leaf(path, p->leaf);
-	r = cg_mount_path(m, path, &dir);
 	if (r < 0)
 		return r;
 	ret->v2 = m->v2;
@@ -163,7 +188,7 @@ static int add_v2_controllers(struct cg_host *host, struct err *e)
 	return 0;
 }
 
-static int fill(const struct cg_mounts *m, const struct place *p,
+static int fill(const struct cg_mounts *m, struct place *p,
 		struct cg_host *host, struct err *e)
 {
 	int r;
@@ -175,6 +200,7 @@ static int fill(const struct cg_mounts *m, const struct place *p,
 		return err_set(e, r,
 			       "cgroup2 is mounted, but not the part of it "
 			       "this process is in");
+	p->has_v2 = host->nr > 0;
 	r = find_v1(m, p, host, e);
 	if (r < 0)
 		return r;

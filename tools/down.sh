@@ -42,6 +42,9 @@ if [ "${PURGE-}" = 1 ]; then
 	place+=(--purge)
 fi
 "$node" down "${place[@]}"
+if has_systemd; then
+	systemctl stop --quiet arktos-pods.service 2>/dev/null || true
+fi
 if grep -qF " $run_dir" /proc/self/mountinfo; then
 	die "something is still mounted below $run_dir"
 fi

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Install what has been built ('make install'): programs, the agent's systemd
-# unit, manual pages (those in Documentation/man, else made from the program's
+# units, manual pages (those in Documentation/man, else made from the program's
 # own help), shell completions, and the documentation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,6 +45,7 @@ completion() # SHELL FILE
 completion bash bash-completion/completions/arktos-node
 completion zsh zsh/site-functions/_arktos-node
 completion fish fish/vendor_completions.d/arktos-node.fish
-sed "s,@PREFIX@,$PREFIX," tools/arktos-node.service \
-	>"$unit/arktos-node.service"
+for name in arktos-node arktos-pods; do
+	sed "s,@PREFIX@,$PREFIX," tools/$name.service >"$unit/$name.service"
+done
 install -m 644 README.md LICENSE Documentation/*.md "$root/share/doc/arktos/"

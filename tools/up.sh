@@ -34,12 +34,7 @@ start_agent()
 	local pid i
 	mkdir -p "$run_dir" "$log_dir" "$state_dir"
 	if has_systemd; then
-		echo /system.slice/arktos-node.service >"$run_dir/cgroup"
-		systemd-run --quiet --collect --unit=arktos-node \
-			--property=Delegate=yes --property=KillMode=process \
-			--property=TasksMax=infinity \
-			--property=Restart=on-failure \
-			"$(realpath "$node")" run "${agent_options[@]}"
+		start_units
 	else
 		[ "$(wc -l </proc/self/cgroup)" -gt 1 ] ||
 			sed 's/^0:://' /proc/self/cgroup >"$run_dir/cgroup"

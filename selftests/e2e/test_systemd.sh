@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: guest
+# SECONDS: 300
+# The installed units under a real systemd, on cgroup v2: the agent is restarted,
+# crashes and is stopped, and its pods do not notice; they end with their unit.
+# systemd is the first process of namespaces of its own.
+. "$(dirname "$0")/lib.sh"
+systemd=/usr/lib/systemd/systemd
+[ -x $systemd ] || skip_all "no systemd: apt-get install systemd"
+[ "$(wc -l </proc/self/cgroup)" = 1 ] || skip_all "cgroup v2 is not alone here"
+
+# What the units name is ours alone: nothing of this host is touched.
+for dir in /run /var/lib /var/log /usr/local; do
+	mount -t tmpfs -o mode=755 arktos-systemd $dir
+done
+RUN=/run/arktos STATE=/var/lib/arktos LOG=/var/log/arktos CG=arktos
+export UNITS=$E2E/units
+top=/sys/fs/cgroup$own/systemd
+our_cgroups() { find "$top" -type d -name arktos 2>/dev/null; }
+our_mounts() { grep -F "$E2E/" /proc/self/mountinfo; }
+
+make_units()
+{
+	local t
+	mkdir -p "$UNITS" "$E2E/root"
+	DESTDIR=$E2E/root tools/install.sh &&
+		cp "$E2E"/root/usr/lib/systemd/system/* "$UNITS/" &&
+		cp -a "$E2E"/root/usr/local/. /usr/local/ || return
+	# Of the rest of a system only what units lean on.
+	for t in sysinit basic shutdown network-online multi-user; do
+		printf '[Unit]\nDefaultDependencies=no\n' >"$UNITS/$t.target"
+	done
+}
+
+# A cgroup namespace begins where its first process is.
+start_systemd()
+{
+	tr ' ' '\n' <"/sys/fs/cgroup$own/cgroup.controllers" |
+		while read -r c; do
+			echo "+$c" >"/sys/fs/cgroup$own/cgroup.subtree_control"
+		done
+	mkdir "$top"
+	(
+		echo $BASHPID >"$top/cgroup.procs"
+		exec unshare --cgroup --mount --uts --pid --fork \
+			--propagation private bash -c '
+			mount -t proc proc /proc &&
+			mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+			exec env -i container=arktos PATH="$PATH" LANG=C \
+				SYSTEMD_UNIT_PATH="$UNITS" \
+				SYSTEMD_LOG_TARGET=null \
+				"$0" --system --unit=multi-user.target' $systemd
+	) >"$LOG/systemd" 2>&1 </dev/null &
+	wait_for 30 eval 'init=$(pgrep -f "^$systemd --system --unit=multi" |
+		head -1) && [ -S /run/systemd/private ]' &&
+		wait_for 30 ctl is-active --quiet multi-user.target
+}
+inside() { nsenter -t "$init" -m -p -u -C -- "$@"; }
+ctl() { inside systemctl "$@"; }
+agent_pid() { ctl show -P MainPID arktos-node; }
+is() { [ "$(ctl is-active arktos-$1)" = "$2" ]; }
+served() { inside nsenter --net="$RUN/netns/$net" curl -sS -m 5 "$url"; }
+pids()
+{
+	find "$top" -path '*/web/cgroup.procs' -exec cat {} + | sort -un |
+		tr '\n' ' '
+}
+both_ready() { pod_ready a && pod_ready b; }
+undisturbed()
+{
+	[ "$(pids)" = "$pids" ] || {
+		echo "processes: were $pids, are $(pids)"
+		return 1
+	}
+	pod_is a '.status.containerStatuses[0].restartCount' 0 &&
+		prints Hello served
+}
+
+mkdir -p $LOG
+ok "the units and programs are installed" make_units
+ok "systemd starts" start_systemd || sed 's,^,# ,' $LOG/systemd
+ok "so does the agent" ctl start arktos-node
+ok "and answers" wait_for 20 answers
+ok "the image is imported" image_web
+for p in a b; do
+	web_manifest $p | apply >/dev/null
+done
+ok "two pods are ready" wait_for 30 both_ready
+pids=$(pids) url="http://$(pod a .status.podIP):8080/"
+net=$(inside ls "$RUN/netns" | grep ^net- | head -1)
+ok "they are in the cgroup of their unit" eval \
+	'[ "$(wc -w <<<"$pids")" -ge 2 ] && [ -d \
+	"$top/system.slice/arktos-pods.service/arktos" ]'
+ok "with controllers" prints memory cat \
+	"$top/system.slice/arktos-pods.service/arktos/cgroup.subtree_control"
+ok "the agent is alone in its own" prints "^1\$" eval \
+	'wc -l <"$top/system.slice/arktos-node.service/cgroup.procs"'
+note_bpf
+
+before=$(agent_pid)
+ok "the agent is restarted" ctl restart arktos-node
+ok "it is another process" eval '[ "$(agent_pid)" != "$before" ]'
+ok "and knows its pods" wait_for 20 both_ready
+ok "which are undisturbed" undisturbed
+ok "a pod is resized" node resize a --memory 96Mi --timeout 20s
+before=$(agent_pid)
+inside kill -9 "$before"
+again() { [ "$(agent_pid)" != "$before" ] && is node active && both_ready; }
+ok "killed, it is started again" wait_for 30 again
+ok "its pods are undisturbed" undisturbed
+ok "units are read anew" ctl daemon-reload
+ok "and the pods still have their limits" prints ' 96$' container_size a
+
+ok "the agent is stopped" ctl stop arktos-node
+ok "the pods' unit is not" is pods active
+ok "and they run on" eval '[ "$(pids)" = "$pids" ] && prints Hello served'
+ok "it starts again" ctl start arktos-node
+ok "with the same pods" wait_for 20 both_ready
+ok "undisturbed" undisturbed
+
+ok "the pods' unit is stopped" ctl stop arktos-pods
+ok "the agent goes first" is node inactive
+ok "and nothing is left" wait_for 10 nothing_left
+ok "the unit's cgroup is gone" [ ! -e "$top/system.slice/arktos-pods.service" ]
+ok "both start again" ctl start arktos-node
+ok "the pods come back" wait_for 40 both_ready
+note_bpf
+ok "all is stopped" ctl stop arktos-pods
+ok "nothing is left behind" wait_for 10 nothing_left
+kill -9 "$init"
+wait
+find "$top" -depth -type d -exec rmdir {} + 2>/dev/null
+echo "1..$tests"
+[ $failures -eq 0 ]
