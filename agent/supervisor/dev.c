@@ -115,9 +115,28 @@ static int node_bind(const struct rootfs_env *env, int devfd, int dirfd,
 	return r < 0 ? err_wrap(e, r, "device '%s'", name) : 0;
 }
 
-static int host_device(const struct rootfs_env *env, int devfd,
-		       const char *path, struct err *e)
+/*
+ * A host process, as QEMU is, is nobody on the host: it gets a node of its own,
+ * since that of /dev/kvm is root's and a group's there.
+ */
+static int own_node(const struct rootfs_env *env, const struct spec *spec,
+		    int devfd, const char *name, const struct stat *st,
+		    struct err *e)
 {
+	uid_t uid = env->userns_base + spec->uid;
+	gid_t gid = env->userns_base + spec->gid;
+
+	if (mknodat(devfd, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) <
+		    0 ||
+	    fchownat(devfd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "make node '/dev/%s'", name);
+	return 0;
+}
+
+static int host_device(const struct rootfs_env *env, const struct spec *spec,
+		       int devfd, const char *path, struct err *e)
+{
+	const char *name;
 	auto_close int fd = -EBADF;
 	struct stat st;
 
@@ -128,7 +147,10 @@ static int host_device(const struct rootfs_env *env, int devfd,
 		return err_sys(e, "device '%s'", path);
 	if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
 		return err_set(e, -ENODEV, "'%s' is no device", path);
-	return node_bind(env, devfd, fd, "", path + strlen("/dev/"), e);
+	name = path + strlen("/dev/");
+	if (spec->kind == KIND_HOST && !strchr(name, '/'))
+		return own_node(env, spec, devfd, name, &st, e);
+	return node_bind(env, devfd, fd, "", name, e);
 }
 
 /* A privileged container gets every node of the host's /dev itself. */
@@ -241,7 +263,7 @@ static int dev_nodes(const struct rootfs_env *env, const struct spec *spec,
 		r = node_bind(env, devfd, AT_FDCWD, from, nodes[i].name, e);
 	}
 	for (size_t i = 0; r == 0 && i < spec->devices.nr; i++)
-		r = host_device(env, devfd, spec->devices.v[i], e);
+		r = host_device(env, spec, devfd, spec->devices.v[i], e);
 	return r;
 }
 

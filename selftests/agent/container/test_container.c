@@ -380,6 +380,27 @@ TEST(host_program_sees_only_what_it_was_given)
 	EXPECT_EQ(access(path, F_OK), 0);
 }
 
+/* As QEMU has /dev/kvm, which is root's on the host. */
+TEST(host_program_owns_the_devices_it_is_given)
+{
+	char *const argv[] = { (char *)"/bin/sh", (char *)"-c",
+			       (char *)"stat -c '%a %u %g %t:%T' /dev/kmsg; "
+				       "test -w /dev/kmsg && echo opens" };
+	static char *devices[] = { (char *)"/dev/kmsg" };
+	struct host_input in = { .uid = 4321, .gid = 4322, .cwd = "/" };
+	auto_pod struct pod p = POD_INIT;
+	auto_free char *out = NULL;
+	char log[PATH_MAX];
+
+	in.devices = (struct strv){ devices, 1 };
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(host_run(&p, argv, 3, &in, log, sizeof(log)), 0);
+	ASSERT_EQ(pod_wait(&p, "vm"), 0);
+	out = read_text(log);
+	EXPECT_EQ(strstr(out, " F 600 4321 4322 1:b\n") != NULL, 1);
+	EXPECT_EQ(strstr(out, " F opens\n") != NULL, 1);
+}
+
 TEST(host_program_keeps_no_capability)
 {
 	char *const argv[] = { (char *)"/bin/sleep", (char *)"1000" };

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# A cgroup of its own for each test, with all controllers, as a systemd unit with
+# Delegate=yes would have: where cgroup v2 is alone. Sourced by run.sh and
+# guest/inside.sh.
+
+cgroup_v2_alone() { [ "$(cut -c -3 /proc/self/cgroup)" = 0:: ]; }
+
+# Give all controllers to what is below; fails while processes are in @1 itself.
+cgroup_share() # CGROUP
+{
+	local c
+	for c in $(cat "$1/cgroup.controllers"); do
+		echo "+$c" >"$1/cgroup.subtree_control" || return
+	done 2>/dev/null
+}
+
+# Alone in it: a cgroup that holds others cannot be delegated further. What is
+# left in there afterwards is named on stdout, and killed.
+cgroup_run() # CGROUP NAME SECONDS LOG COMMAND...
+{
+	local cg=$1 name=$2 limit=$3 log=$4 rc pids
+	shift 4
+	mkdir "$cg"
+	timeout -k 5 "$limit" bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
+		"$cg" "$@" >"$log" 2>&1 </dev/null
+	rc=$?
+	pids=$(find "$cg" -name cgroup.procs -exec cat {} +)
+	if [ -n "$pids" ]; then
+		echo "# $name left processes behind:"
+		for p in $pids; do
+			tr '\0' ' ' <"/proc/$p/cmdline"
+			echo
+		done 2>/dev/null | sed 's,^,#   ,'
+	fi
+	echo 1 >"$cg/cgroup.kill"
+	find "$cg" -depth -type d -exec rmdir {} + 2>/dev/null
+	return $rc
+}
