@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: native
-# SECONDS: 240
+# LANE: both
+# SECONDS: 300
 # The life of a container pod, from outside: run, reach, look inside, resize,
 # restart, delete.
 . "$(dirname "$0")/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: native
-# SECONDS: 180
+# LANE: both
+# SECONDS: 300
 # The states of a resize, on a node that is nearly full: deferred and granted
 # when something is freed, infeasible, refused below use, with and without
 # restart, only the request, no limits at all. Complaints about other systems

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: native
+# LANE: both
 # SECONDS: 300
 # An agent that stops, crashes or is upgraded touches no pod, and comes back to
 # where it was: even in the middle of a resize.

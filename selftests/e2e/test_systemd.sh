@@ -27,6 +27,10 @@ make_units()
 	DESTDIR=$E2E/root tools/install.sh &&
 		cp "$E2E"/root/usr/lib/systemd/system/* "$UNITS/" &&
 		cp -a "$E2E"/root/usr/local/. /usr/local/ || return
+	# No journal here: what the agent says goes to a file.
+	mkdir "$UNITS/arktos-node.service.d"
+	printf '[Service]\n%s\n' "StandardError=append:$LOG/agent.log" \
+		>"$UNITS/arktos-node.service.d/log.conf"
 	# Of the rest of a system only what units lean on.
 	for t in sysinit basic shutdown network-online multi-user; do
 		printf '[Unit]\nDefaultDependencies=no\n' >"$UNITS/$t.target"
@@ -45,7 +49,7 @@ start_systemd()
 		echo $BASHPID >"$top/cgroup.procs"
 		exec unshare --cgroup --mount --uts --pid --fork \
 			--propagation private bash -c '
-			mount -t proc proc /proc &&
+			mount -t proc proc /proc && umount -l /sys/fs/cgroup &&
 			mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
 			exec env -i container=arktos PATH="$PATH" LANG=C \
 				SYSTEMD_UNIT_PATH="$UNITS" \
@@ -79,9 +83,12 @@ undisturbed()
 
 mkdir -p $LOG
 ok "the units and programs are installed" make_units
-ok "systemd starts" start_systemd || sed 's,^,# ,' $LOG/systemd
+ok "systemd starts" start_systemd || {
+	sed 's,^,# ,' $LOG/systemd
+	exit 1
+}
 ok "so does the agent" ctl start arktos-node
-ok "and answers" wait_for 20 answers
+ok "and answers" wait_for 20 answers || exit 1
 ok "the image is imported" image_web
 for p in a b; do
 	web_manifest $p | apply >/dev/null

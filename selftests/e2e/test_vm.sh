@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: native
+# LANE: both
 # SECONDS: 400
 # The life of a VM pod, from outside and from inside its guest: boot, reach,
 # resize up and down, reboot, power off, delete.
