@@ -26,14 +26,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-<<<<<<< HEAD
-#define CONSOLE_LOG_MAX (10 * 1024 * 1024)
-=======
-#define QEMU_TAP_FD 3 /* the first descriptor a host process is given */
 /* The serial console goes to QEMU's standard output, a pipe to the supervisor:
  * it becomes the log of this attempt, and is rotated as any container's. */
 #define CONSOLE_LOG "/proc/self/fd/1"
->>>>>>> 7f7a518 (agent: a VM's console is a container's log: rotated without losing a byte)
 
 /* Everything a VM's configuration borrows. */
 struct start {

@@ -23,7 +23,7 @@ build="gcc make pkg-config clang llvm clang-format bpftool libbpf-dev libelf-dev
  libprotobuf-c-dev protobuf-c-compiler liblmdb-dev"
 run="qemu-system-x86 qemu-utils seabios ipxe-qemu skopeo iproute2 nftables
  busybox-static curl jq xz-utils zstd lz4 cpio"
-test="libclang-rt-14-dev runc iputils-ping iptables squashfs-tools
+test="systemd libclang-rt-14-dev runc iputils-ping iptables squashfs-tools
  genisoimage mtools dosfstools e2fsprogs docker-registry python3-minimal git
  etcd-server"
 

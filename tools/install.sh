@@ -45,6 +45,7 @@ completion() # SHELL FILE
 completion bash bash-completion/completions/arktos-node
 completion zsh zsh/site-functions/_arktos-node
 completion fish fish/vendor_completions.d/arktos-node.fish
+install -D -m 755 tools/hold.sh "$root/lib/arktos/hold.sh"
 for name in arktos-node arktos-pods; do
 	sed "s,@PREFIX@,$PREFIX," tools/$name.service >"$unit/$name.service"
 done

@@ -273,6 +273,7 @@ int rootfs_dev(const struct rootfs_env *env, const struct spec *spec,
 	char ids[2][24];
 	const char *options[] = { "mode=755", "size=64m", ids[0], ids[1],
 				  NULL };
+	unsigned int attr = MOUNT_ATTR_NOSUID;
 	auto_close int devfd = -EBADF;
 	auto_close int target = -EBADF;
 	int r;
@@ -282,11 +283,10 @@ int rootfs_dev(const struct rootfs_env *env, const struct spec *spec,
 	target = rootfs_target(env, rootfd, "/dev", TARGET_DIR, true, true, e);
 	if (target < 0)
 		return target;
-	devfd = rootfs_fsmount("tmpfs", options,
-			       MOUNT_ATTR_NOSUID |
-				       (spec->privileged ? 0
-							 : MOUNT_ATTR_NODEV),
-			       e);
+	/* Nodes of its own, that is, not bound, must open. */
+	if (!spec->privileged && spec->kind != KIND_HOST)
+		attr |= MOUNT_ATTR_NODEV;
+	devfd = rootfs_fsmount("tmpfs", options, attr, e);
 	if (devfd < 0)
 		return devfd;
 	r = rootfs_attach(devfd, target, e);

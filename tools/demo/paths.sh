@@ -31,7 +31,7 @@ start_units()
 			--property=Type=oneshot \
 			--property=RemainAfterExit=yes \
 			--property=Delegate=yes --property=TasksMax=infinity \
-			/bin/true
+			"$(realpath tools/hold.sh)"
 	systemd-run --quiet --collect --unit=arktos-node \
 		--property=TasksMax=infinity --property=Restart=on-failure \
 		--property=RestartSec=1 "$(realpath "$node")" run \
