@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Run the whole suite and print TAP, ending with one line that counts it:
 #
-#	selftests/run.sh [--native] [part of a name ...]
+#	selftests/run.sh [--native | --guest] [part of a name ...]
 #
 # A test is a program below $O/selftests/ (test_*) or a script below selftests/
 # (test_*.sh), which prints TAP and exits 0 (passed), 1 (failed) or 4 (all of it
@@ -14,14 +14,15 @@
 # The guest lane (selftests/guest/) runs the same programs in a QEMU guest with
 # a stock Debian kernel. With --native everything runs here: on real hardware
 # this machine is the guest lane. What it lacks for that is told first, and what
-# needs it skips itself.
+# needs it skips itself. With --guest only the guest lane runs.
 set -u
 cd "$(dirname "$0")/.."
 . selftests/cgroup.sh
 O=${O:-build}
 export O BUILD="${BUILD:-build}"
-native_only=
+native_only= guest_only=
 all=("$@")
+[ "${1-}" = --guest ] && { guest_only=1; shift; }
 [ "${1-}" = --native ] && { native_only=1 ARKTOS_LANE=native; shift; }
 export ARKTOS_LANE=${ARKTOS_LANE-}
 
@@ -144,7 +145,8 @@ while read -r src; do
 	esac
 	wanted "$name" "$@" || continue
 	lane=$(head_value "$src" LANE native)
-	if [ -n "$native_only" ] || [ "$lane" != guest ]; then
+	if [ -z "$guest_only" ] &&
+		{ [ -n "$native_only" ] || [ "$lane" != guest ]; }; then
 		native+=("$name $(head_value "$src" SECONDS 120) $cmd")
 	fi
 	if [ -z "$native_only" ] && [ "$lane" != native ]; then

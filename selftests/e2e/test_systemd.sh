@@ -45,16 +45,19 @@ start_systemd()
 			echo "+$c" >"/sys/fs/cgroup$own/cgroup.subtree_control"
 		done
 	mkdir "$top"
+	# Alone in there: it gives controllers on to its units.
 	(
-		echo $BASHPID >"$top/cgroup.procs"
-		exec unshare --cgroup --mount --uts --pid --fork \
-			--propagation private bash -c '
-			mount -t proc proc /proc && umount -l /sys/fs/cgroup &&
-			mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
-			exec env -i container=arktos PATH="$PATH" LANG=C \
-				SYSTEMD_UNIT_PATH="$UNITS" \
-				SYSTEMD_LOG_TARGET=null \
-				"$0" --system --unit=multi-user.target' $systemd
+		export top
+		exec unshare --mount --uts --pid --fork --propagation private \
+			bash -c '
+			echo 0 >"$top/cgroup.procs" && mount -t proc proc /proc &&
+			exec unshare --cgroup bash -c "
+				umount -l /sys/fs/cgroup
+				mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+				exec env -i container=arktos PATH=\"$PATH\" \
+					SYSTEMD_UNIT_PATH=\"$UNITS\" LANG=C \
+					SYSTEMD_LOG_TARGET=null $0 --system \
+					--unit=multi-user.target"' $systemd
 	) >"$LOG/systemd" 2>&1 </dev/null &
 	wait_for 30 eval 'init=$(pgrep -f "^$systemd --system --unit=multi" |
 		head -1) && [ -S /run/systemd/private ]' &&
