@@ -180,9 +180,9 @@ end_lane() # NAME
 
 # With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel
 # changes its own (a tc hook's static key, while packets come in): int3 Oops. So
-# what works on the datapath gets a guest with one vCPU. Machines in machines
-# hardly run there; they get a guest with two. Side by side they take the time of
-# the longer one.
+# what works on the datapath gets a guest with one vCPU, and what wants two CPUs,
+# as VMs that are resized do, another one (inside.sh holds it together). Side by
+# side they take the time of the longer one.
 if [ ${#guest[@]} -gt 0 ] && [ -x selftests/guest/lane.sh ]; then
 	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
 		cat "$logs/mkimage.log"
