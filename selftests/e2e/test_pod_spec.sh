@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# LANE: both
-# SECONDS: 300
+# LANE: native
+# SECONDS: 240
 # What a manifest can say, seen from outside: init containers, environment,
 # volumes, security, probes, restart policies, logs, exec, static pods, tenants.
 . "$(dirname "$0")/lib.sh"
