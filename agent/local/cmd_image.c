@@ -190,15 +190,36 @@ static int read_password(const char *path, char *buf, size_t size,
 	return 0;
 }
 
+/* What is imported, for the agent, which has another current directory. Owned;
+ * NULL: out of memory. */
+static char *absolute(const char *ref)
+{
+	static const char *const schemes[] = { "oci:", "dir:", "oci-archive:",
+					       "docker-archive:" };
+	char path[PATH_MAX];
+
+	if (!strchr(ref, ':'))
+		return strdup(realpath(ref, path) ? path : ref);
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		const char *rest = ref + strlen(schemes[i]);
+
+		/* Of "PATH:TAG" only the agent can tell which is which. */
+		if (str_starts(ref, schemes[i]) && *rest != '/' &&
+		    getcwd(path, sizeof(path)))
+			return str_printf("%s%s/%s", schemes[i], path, rest);
+	}
+	return strdup(ref);
+}
+
 static int put_job(const struct args *a, bool pull, const char *ref,
 		   struct buf *b, struct err *e)
 {
 	struct json_out o = JSON_OUT(b);
-	char password[1024] = "", path[PATH_MAX];
+	auto_free char *source = pull ? strdup(ref) : absolute(ref);
+	char password[1024] = "";
 
-	/* The agent has another current directory. */
-	if (!pull && !strchr(ref, ':') && realpath(ref, path))
-		ref = path;
+	if (!source)
+		return err_set(e, -ENOMEM, "out of memory");
 	if (a->password_file) {
 		int r = read_password(a->password_file, password,
 				      sizeof(password), e);
@@ -206,7 +227,7 @@ static int put_job(const struct args *a, bool pull, const char *ref,
 			return r;
 	}
 	json_put_object(&o, NULL);
-	json_put_str(&o, pull ? "pull" : "import", ref);
+	json_put_str(&o, pull ? "pull" : "import", source);
 	json_put_str(&o, "name", a->name);
 	json_put_str(&o, "kind", a->kind);
 	json_put_str(&o, "format", a->format);

@@ -118,7 +118,8 @@ agent_start() # OPTION...
 		echo "not ok - no $NODE: build it first" >&3
 		exit 1
 	}
-	"$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
+	# As a service it has another current directory than its users.
+	env -C / "$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
 		--cgroup-name "$CG" "${AGENT_ARGS[@]}" "$@" \
 		>>"$LOG/agent.log" 2>&1 </dev/null &
 	AGENT_PID=$!
