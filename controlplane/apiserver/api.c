@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
@@ -151,6 +152,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = keeper_start(api, e);
 	if (r == 0)
+		r = quota_start(api, e);
+	if (r == 0)
 		r = server_start(api, threads, e);
 	return r;
 }
@@ -192,9 +195,11 @@ void api_stop(struct api *api)
 		return;
 	lifecycle_stop(api);
 	keeper_stop(api);
+	quota_stop(api);
 	crds_stop(api);
 	server_stop(api);
 	rbac_close(api);
+	quota_close(api);
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);
 	server_free(api);

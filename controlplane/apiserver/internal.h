@@ -123,6 +123,7 @@ struct api {
 	struct serving *serving; /* the certificate, the CAs it believes */
 	struct keeper *keeper;
 	struct rbac *rbac;
+	struct quota_ledger *quota;
 	struct keyring *keyring; /* signs service accounts' tokens */
 	char *issuer;            /* of them, for the tenant system */
 	struct ca *ca;

@@ -6,6 +6,7 @@
 
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/managed.h"
+#include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -22,6 +23,8 @@ struct write *write_next(struct write *w)
 
 static void clear_ops(struct write *w)
 {
+	quota_settle(w->hold, false);
+	w->hold = NULL;
 	for (size_t i = 0; i < w->txn.nr_ops; i++) {
 		object_unref(w->txn.ops[i].ret);
 		w->txn.ops[i].ret = NULL;
@@ -69,6 +72,9 @@ static void on_durable(struct store_txn *txn)
 {
 	struct write *w = txn->arg;
 	struct loop *l = w->loop;
+
+	quota_settle(w->hold, txn->result == 0);
+	w->hold = NULL;
 
 	pthread_mutex_lock(&l->lock);
 	w->next = l->done;

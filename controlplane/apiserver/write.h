@@ -22,7 +22,8 @@ struct write {
 	struct write *next; /* of the loop's done list */
 	enum write_kind kind;
 	int tries, code;
-	bool dry_run, only_rv; /* the client named a version */
+	struct quota_hold *hold; /* of quotas, until it is stored */
+	bool dry_run, only_rv;   /* the client named a version */
 	bool in_flight, generated;
 	bool one_field; /* the body names one field: scale, binding */
 	bool evict;

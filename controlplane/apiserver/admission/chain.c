@@ -11,13 +11,20 @@
 /* Kubernetes' order; quota is last, since it counts what is let in. */
 static const struct admission_plugin *const plugins[] = {
 	&admission_namespace_lifecycle,
+	&admission_limit_ranger,
 	&admission_service_account,
 	&admission_secrets,
 	&admission_node_restriction,
+	&admission_node_selector,
+	&admission_priority,
+	&admission_tolerations,
+	&admission_storage_class,
+	&admission_daemon_set,
 	&admission_certificates,
-	&admission_crd,
 	&admission_rbac,
 	&admission_service,
+	&admission_crd,
+	&admission_quota,
 };
 
 bool admission_is(const struct admission *a, const char *group,

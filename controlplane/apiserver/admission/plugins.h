@@ -7,6 +7,13 @@
 
 extern const struct admission_plugin admission_namespace_lifecycle;
 extern const struct admission_plugin admission_certificates;
+extern const struct admission_plugin admission_priority;
+extern const struct admission_plugin admission_tolerations;
+extern const struct admission_plugin admission_storage_class;
+extern const struct admission_plugin admission_node_selector;
+extern const struct admission_plugin admission_daemon_set;
+extern const struct admission_plugin admission_limit_ranger;
+extern const struct admission_plugin admission_quota;
 extern const struct admission_plugin admission_rbac;
 extern const struct admission_plugin admission_secrets;
 extern const struct admission_plugin admission_service_account;
