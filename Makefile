@@ -205,7 +205,7 @@ $(O)/selftests/fuzz/%: selftests/fuzz/%.c $(wildcard lib/*.[ch]) $(fuzz_yyjson)
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D) && $(CLANG) $(fuzzflags) \
 	    -fsanitize=fuzzer,address,undefined $< \
-	    $$(sed -n '1,5s,^// FUZZ:,,p' $< | \
+	    $$(sed -n '1,12s,^// FUZZ:,,p' $< | \
 	       sed 's,[^ ]*/yyjson\.c,$(fuzz_yyjson),') \
 	    -o $@ $(ext_f0)
 

@@ -15,9 +15,9 @@ wanted() # NAME PART...
 {
 	local name=$1 part
 	shift
-	[ $# -eq 0 ] && return
+	[ $# -eq 0 ] && return 0
 	for part in "$@"; do
-		case $name in *"$part"*) return ;; esac
+		case $name in *"$part"*) return 0 ;; esac
 	done
 	return 1
 }
