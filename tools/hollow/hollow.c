@@ -14,7 +14,8 @@
 #include "lib/str.h"
 #include "lib/wq.h"
 
-#define BATCH 256
+#define BATCH       256
+#define EXIT_KILLED 137
 
 struct hollow {
 	struct hollow_opts opts;
@@ -359,6 +360,23 @@ static int write_pod(struct hollow *h, const struct informer_object *o,
 	return r == -ENOENT ? 0 : r;
 }
 
+/* As the kubelet: a pod that somebody still accounts for (a finalizer, as of
+ * jobs) says how it ended before it goes. */
+static int tell_end(struct hollow *h, const struct informer_object *o,
+		    yyjson_val *pod, struct err *e)
+{
+	enum pod_phase phase = pod_facts(o)->phase;
+	auto_buf struct buf b = BUF_INIT;
+
+	if (phase == POD_SUCCEEDED || phase == POD_FAILED ||
+	    !yyjson_arr_size(obj_at(pod, "metadata.finalizers")))
+		return 0;
+	put_pod_status(h, pod, EXIT_KILLED, &b);
+	if (buf_error(&b))
+		return err_set(e, -ENOMEM, "out of memory");
+	return write_pod(h, o, "PATCH", "status", buf_str(&b), e);
+}
+
 static int end_pod(struct hollow *h, const struct informer_object *o,
 		   struct err *e)
 {
@@ -422,13 +440,15 @@ static void work(void *arg, const char *key)
 
 	if (!o || !str_starts(o->node, h->opts.prefix))
 		return;
+	doc = informer_doc(o);
 	if (pod_facts(o)->deleting) {
-		r = end_pod(h, o, &e);
+		r = tell_end(h, o, yyjson_doc_get_root(doc), &e);
+		if (r == 0)
+			r = end_pod(h, o, &e);
 	} else {
-		doc = informer_doc(o);
 		r = run_pod(h, o, yyjson_doc_get_root(doc), &e);
-		yyjson_doc_free(doc);
 	}
+	yyjson_doc_free(doc);
 	if (r == 0) {
 		wq_forget(h->queue, key);
 		return;
