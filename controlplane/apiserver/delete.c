@@ -55,6 +55,11 @@ bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (mut_get(obj, "metadata.deletionTimestamp") &&
 	    mut_int(obj, "metadata.deletionGracePeriodSeconds", 0) <= grace)
 		return true;
+	/* The wish has changed, as by any other change of it. */
+	if (!mut_get(obj, "metadata.deletionTimestamp") &&
+	    mut_get(obj, "metadata.generation"))
+		mut_set_int(doc, obj, "metadata.generation",
+			    mut_int(obj, "metadata.generation", 0) + 1);
 	when = time(NULL) + grace;
 	gmtime_r(&when, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
@@ -188,6 +193,7 @@ void delete_attempt(struct write *w)
 		reply_error(r, 500, "InternalError", "out of memory");
 	} else if (admit_delete(w, doc, obj) == 0 &&
 		   check_preconditions(w, obj, cur) == 0) {
+		yyjson_mut_val *old = yyjson_mut_val_mut_copy(doc, obj);
 		bool marked;
 
 		set_propagation(w, doc, obj);
@@ -195,7 +201,11 @@ void delete_attempt(struct write *w)
 
 		w->status_reply =
 			w->evict || (!marked && !is_pod(r->route.type));
-		write_submit(w, doc, obj, cur, !marked);
+		/* Asked for again, nothing happens, and nobody is told. */
+		if (marked && !w->dry_run && old && mut_equal(obj, old))
+			reply_written(w, &cur);
+		else
+			write_submit(w, doc, obj, cur, !marked);
 	}
 	yyjson_mut_doc_free(doc);
 }

@@ -134,7 +134,7 @@ bad:
 
 /* --- submitting --- */
 
-static void reply_written(struct write *w, struct object_bytes **slot)
+void reply_written(struct write *w, struct object_bytes **slot)
 {
 	struct object_bytes *o;
 	struct req *r = w->req;

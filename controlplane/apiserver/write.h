@@ -41,6 +41,9 @@ struct write {
 	struct store_op *all_ops;
 };
 
+/* Answer with an object as it is stored. */
+void reply_written(struct write *w, struct object_bytes **slot);
+
 /* Submit the change of @obj (of @cur, NULL for a create). */
 void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		  struct object_bytes *cur, bool remove);

@@ -67,6 +67,27 @@ yyjson_val *json_path_get(yyjson_val *v, const char *path)
 	return v;
 }
 
+/* Events show their names last, and in wide tables only: nobody gave them one.
+ */
+static bool names_itself(const struct type *t)
+{
+	for (size_t i = 0; i < t->nr_columns && !t->custom; i++)
+		if (str_eq(t->columns[i].name, "Name"))
+			return true;
+	return false;
+}
+
+static void put_name_column(struct json_out *o)
+{
+	json_put_object(o, NULL);
+	json_put_str(o, "name", "Name");
+	json_put_str(o, "type", "string");
+	json_put_str(o, "format", "name");
+	json_put_str(o, "description", "Name of the object.");
+	json_put_i64(o, "priority", 0);
+	json_put_end(o);
+}
+
 void table_columns(const struct type *t, struct buf *b)
 {
 	static const struct type_column plain[] = {
@@ -79,13 +100,8 @@ void table_columns(const struct type *t, struct buf *b)
 	struct json_out o = JSON_OUT(b);
 
 	json_put_array(&o, NULL);
-	json_put_object(&o, NULL);
-	json_put_str(&o, "name", "Name");
-	json_put_str(&o, "type", "string");
-	json_put_str(&o, "format", "name");
-	json_put_str(&o, "description", "Name of the object.");
-	json_put_i64(&o, "priority", 0);
-	json_put_end(&o);
+	if (!names_itself(t))
+		put_name_column(&o);
 	for (size_t i = 0; i < nr; i++) {
 		const struct type_column *c = &cols[i];
 
@@ -144,9 +160,11 @@ void table_cells(const struct type *t, yyjson_val *obj, int64_t now_s,
 		yyjson_get_str(yyjson_obj_get(meta, "creationTimestamp"));
 
 	buf_putc(b, '[');
-	json_escape(b, name ? name : "", name ? strlen(name) : 0);
+	if (!names_itself(t))
+		json_escape(b, name ? name : "", name ? strlen(name) : 0);
 	for (size_t i = 0; i < t->nr_columns; i++) {
-		buf_putc(b, ',');
+		if (i || !names_itself(t))
+			buf_putc(b, ',');
 		cell(t, &t->columns[i], obj, now_s, b);
 	}
 	if (!t->nr_columns) {

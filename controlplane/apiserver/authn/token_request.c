@@ -224,6 +224,8 @@ static int check_request(struct req *r, yyjson_mut_doc *doc,
 		reply_error(r, 400, "BadRequest", "the body is no object");
 		return -EINVAL;
 	}
+	/* What is asked for is the spec; some clients send an empty status. */
+	mut_remove(obj, "status");
 	if (schema_prune(s, obj, NULL, NULL) || schema_default(s, doc, obj)) {
 		reply_error(r, 500, "InternalError", "out of memory");
 		return -ENOMEM;

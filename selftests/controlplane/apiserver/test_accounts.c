@@ -49,6 +49,20 @@ TEST(a_token_says_who_and_of_which_tenant)
 	token = token_of(&w, acme, "acme", "default", "");
 	EXPECT_STREQ(said(&w, "/kind"), "TokenRequest");
 	claims = claims_of(token);
+	/* As kubectl asks: with a status that has nothing in it. */
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, acme,
+			   "/api/v1/namespaces/default/serviceaccounts/default/"
+			   "token",
+			   "{'apiVersion':'authentication.k8s.io/v1','kind':"
+			   "'TokenRequest','spec':{},'status':{'token':'',"
+			   "'expirationTimestamp':null}}"));
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, acme,
+			   "/api/v1/namespaces/default/serviceaccounts/default/"
+			   "token",
+			   "{'apiVersion':'authentication.k8s.io/v1','kind':"
+			   "'TokenRequest','spec':{},'status':{}}"));
 	EXPECT_EQ(strstr(claims, "\"tenant\":\"acme\"") != NULL, true);
 	EXPECT_EQ(strstr(claims, "\"iss\":\"https://kubernetes.default.svc."
 				 "cluster.local/tenants/acme\"") != NULL,
