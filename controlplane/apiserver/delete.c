@@ -192,7 +192,8 @@ void delete_attempt(struct write *w)
 	if (!obj) {
 		reply_error(r, 500, "InternalError", "out of memory");
 	} else if (admit_delete(w, doc, obj) == 0 &&
-		   check_preconditions(w, obj, cur) == 0) {
+		   check_preconditions(w, obj, cur) == 0 &&
+		   (!w->evict || evict_allowed(w, cur) == 0)) {
 		yyjson_mut_val *old = yyjson_mut_val_mut_copy(doc, obj);
 		bool marked;
 

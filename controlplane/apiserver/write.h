@@ -60,6 +60,10 @@ void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
 int write_body(struct write *w);
 
 void delete_attempt(struct write *w);
+
+/* May @cur, a pod, be evicted? Counts its disruption budget down. 0, or a
+ * negative errno after the refusal was sent (eviction.c). */
+int evict_allowed(struct write *w, const struct object_bytes *cur);
 /* Mark @obj as being deleted; false: nothing holds it, remove it. @asked:
  * seconds of grace, negative: as the object says. */
 bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,

@@ -116,6 +116,7 @@ void pod_read_facts(yyjson_val *obj, void *facts)
 	const char *cost =
 		obj_annotation(obj,
 			       "controller.kubernetes.io/pod-deletion-cost");
+	const char *ip = obj_str(status, "podIP");
 	struct pod_facts *f = facts;
 	int n;
 	size_t i, max;
@@ -129,6 +130,8 @@ void pod_read_facts(yyjson_val *obj, void *facts)
 	f->scheduled = *obj_str(obj, "spec.nodeName") != '\0';
 	if (cost && str_to_int(cost, &n) == 0)
 		f->deletion_cost = n;
+	if (*ip)
+		f->address = fnv32(ip, strlen(ip));
 	f->labels = labels_hash(obj_at(obj, "metadata.labels"));
 	read_job(obj, f);
 	yyjson_arr_foreach(yyjson_obj_get(status, "containerStatuses"), i, max,
