@@ -18,6 +18,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
+#include "agent/puller.h"
 #include "agent/remote/remote.h"
 #include "agent/vm/kvm_probe.h"
 #include "agent/volume/volume.h"

@@ -14,6 +14,7 @@
 #include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/puller.h"
 #include "agent/volume/payload.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"

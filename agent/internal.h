@@ -229,21 +229,6 @@ int pod_resize_patch(struct pod *pod, const char *container,
 int network_manifest(struct agent *a, const char *json, size_t len,
 		     struct err *e);
 
-/* --- puller.c
- * ------------------------------------------------------------------- */
-
-int puller_new(struct agent *a, struct puller **ret, struct err *e);
-void puller_free(struct puller *p);
-/**
- * puller_want() - Ask for an image.
- * @ret: Set, with a reference, when it is here.
- * Return: 1 here; 0 being pulled, @key is added to the queue when that ends;
- * <0 failed, @reason and @e tell why, ask again after @ret_retry_ms.
- */
-int puller_want(struct puller *p, const char *ref, enum pull_policy policy,
-		bool vm, const char *key, struct image **ret,
-		const char **ret_reason, uint64_t *ret_retry_ms, struct err *e);
-
 /* claim.c: -EBUSY when another agent works here. */
 int claim_take(struct agent *a, struct err *e);
 void claim_drop(struct agent *a);

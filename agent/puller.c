@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/internal.h"
+#include "agent/puller.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/log.h"

@@ -53,7 +53,7 @@ static inline int etcd_free_port(void)
 static inline void etcd_start_member(struct etcd_servers *s, int i)
 {
 	const char *scheme = s->tls ? "https" : "http";
-	char name[8], dir[96], client[64], peer[64], cluster[256] = "";
+	char name[16], dir[96], client[64], peer[64], cluster[256] = "";
 	char ca[128], cert[128], key[128], log[96];
 	const char *argv[40];
 	int n = 0, fd;
