@@ -141,11 +141,15 @@ $(patsubst %.c,$(BUILD)/%.o,$(pod_src)) $(BUILD)/liblib.a:
 	+$(Q)$(MAKE) --no-print-directory SAN= $@
 endif
 
-# Declared types become part of the program: one YAML stream, by .incbin.
+# Declared types become part of the program: as lines of JSON, by .incbin.
 types_src := $(sort $(wildcard controlplane/schema/types/*.yaml))
-$(O)/controlplane/schema/types.all: $(types_src)
+$(O)/tools/mktypes: tools/mktypes.c $(libs_f0)
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D) && $(CC) $(cflags) $(ldflags) $^ -o $@ $(ext_f0)
+$(O)/controlplane/schema/types.all: $(types_src) $(O)/tools/mktypes
 	$(call say,TYPES)
-	$(Q)mkdir -p $(@D) && for f in $^; do echo ---; cat $$f; done > $@
+	$(Q)mkdir -p $(@D) && for f in $(types_src); do echo ---; cat $$f; \
+	    done | $(O)/tools/mktypes > $@
 $(O)/controlplane/schema/embed.o: $(O)/controlplane/schema/types.all
 
 # Unpacks foreign layers in a sandbox, so it carries nothing of the agent.

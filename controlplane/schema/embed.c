@@ -21,7 +21,7 @@ static int builtin_result;
 
 static void load_builtin(void)
 {
-	builtin_result = type_set_load(&builtin, arktos_types_begin,
+	builtin_result = type_set_load_lines(&builtin, arktos_types_begin,
 				       arktos_types_end - arktos_types_begin,
 				       &builtin_err);
 }

@@ -537,6 +537,42 @@ static int load_doc(struct type_set *set, yyjson_val *doc, struct err *e)
 	return r;
 }
 
+static int load_text(struct type_set *set, const char *json, size_t len,
+		     struct err *e)
+{
+	yyjson_doc **kept =
+		realloc(set->docs, (set->nr_docs + 1) * sizeof(yyjson_doc *));
+	yyjson_doc *doc = NULL;
+	int r;
+
+	if (!kept)
+		return err_set(e, -ENOMEM, "out of memory");
+	set->docs = kept;
+	r = json_parse(json, len, &doc, e);
+	if (r < 0)
+		return r;
+	set->docs[set->nr_docs++] = doc;
+	return load_doc(set, yyjson_doc_get_root(doc), e);
+}
+
+int type_set_load_lines(struct type_set *set, const char *json, size_t len,
+			struct err *e)
+{
+	const char *end = json + len;
+	int r = 0;
+
+	for (size_t nr = 1; r == 0 && json < end; nr++) {
+		const char *nl = memchr(json, '\n', (size_t)(end - json));
+		size_t n = (size_t)((nl ? nl : end) - json);
+
+		r = load_text(set, json, n, e);
+		if (r < 0)
+			return err_wrap(e, r, "types: document %zu", nr);
+		json += n + 1;
+	}
+	return link_stored(set, e);
+}
+
 int type_set_load(struct type_set *set, const char *yaml, size_t len,
 		  struct err *e)
 {
@@ -546,20 +582,7 @@ int type_set_load(struct type_set *set, const char *yaml, size_t len,
 	if (r < 0)
 		return err_wrap(e, r, "types");
 	for (size_t i = 0; r == 0 && i < docs.nr; i++) {
-		yyjson_doc **kept =
-			realloc(set->docs,
-				(set->nr_docs + 1) * sizeof(yyjson_doc *));
-		yyjson_doc *doc = NULL;
-
-		r = kept ? 0 : -ENOMEM;
-		if (r == 0) {
-			set->docs = kept;
-			r = json_parse(docs.v[i].json, docs.v[i].len, &doc, e);
-		}
-		if (r < 0)
-			break;
-		set->docs[set->nr_docs++] = doc;
-		r = load_doc(set, yyjson_doc_get_root(doc), e);
+		r = load_text(set, docs.v[i].json, docs.v[i].len, e);
 		if (r < 0)
 			r = err_wrap(e, r, "types: document at line %zu",
 				     docs.v[i].line);

@@ -130,6 +130,9 @@ struct type_set {
 /* Compile a YAML stream of declarations into @set (zeroed at first). */
 int type_set_load(struct type_set *set, const char *yaml, size_t len,
 		  struct err *e);
+/* The same of JSON, one document a line. */
+int type_set_load_lines(struct type_set *set, const char *json, size_t len,
+			struct err *e);
 /* The types built into the program. Loads once, fails only by our own bug. */
 int type_set_builtin(struct type_set **ret, struct err *e);
 void type_set_clear(struct type_set *set);
