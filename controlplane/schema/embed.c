@@ -21,9 +21,10 @@ static int builtin_result;
 
 static void load_builtin(void)
 {
-	builtin_result = type_set_load_lines(&builtin, arktos_types_begin,
-				       arktos_types_end - arktos_types_begin,
-				       &builtin_err);
+	builtin_result =
+		type_set_load_lines(&builtin, arktos_types_begin,
+				    arktos_types_end - arktos_types_begin,
+				    &builtin_err);
 }
 
 int type_set_builtin(struct type_set **ret, struct err *e)
