@@ -6,30 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controlplane/client/nodematch.h"
 #include "controlplane/client/object.h"
 #include "controlplane/scheduler/class.h"
 #include "lib/buf.h"
 #include "lib/str.h"
-
-static bool tolerates(yyjson_val *tolerations, const char *key,
-		      const char *value, const char *effect)
-{
-	yyjson_val *t;
-	size_t i, max;
-
-	yyjson_arr_foreach(tolerations, i, max, t)
-	{
-		const char *k = obj_str(t, "key"), *e = obj_str(t, "effect");
-		bool exists = str_eq(obj_str(t, "operator"), "Exists");
-
-		if ((*e && strcmp(e, effect) != 0) ||
-		    (*k ? strcmp(k, key) != 0 : !exists))
-			continue;
-		if (exists || str_eq(obj_str(t, "value"), value))
-			return true;
-	}
-	return false;
-}
 
 /* The first taint that keeps the pod away; @soft: counts PreferNoSchedule. */
 static yyjson_val *bad_taint(const struct sclass *k, yyjson_val *node,
@@ -42,8 +23,8 @@ static yyjson_val *bad_taint(const struct sclass *k, yyjson_val *node,
 	{
 		const char *effect = obj_str(t, "effect");
 
-		if (tolerates(k->tolerations, obj_str(t, "key"),
-			      obj_str(t, "value"), effect))
+		if (taint_tolerated(k->tolerations, obj_str(t, "key"),
+				    obj_str(t, "value"), effect))
 			continue;
 		if (str_eq(effect, "PreferNoSchedule"))
 			(*soft)++;
@@ -91,47 +72,6 @@ struct sclass *class_new(const char *signature, size_t len,
 	return k;
 }
 
-static bool term_matches(yyjson_val *term, yyjson_val *node)
-{
-	yyjson_val *labels = obj_at(node, "metadata.labels"), *x;
-	yyjson_val *exprs = yyjson_obj_get(term, "matchExpressions");
-	yyjson_val *fields = yyjson_obj_get(term, "matchFields");
-	size_t i, max;
-
-	/* A term without conditions matches nothing. */
-	if (!yyjson_arr_size(exprs) && !yyjson_arr_size(fields))
-		return false;
-	yyjson_arr_foreach(exprs, i, max, x) if (
-		!expression_matches(x,
-				    yyjson_get_str(yyjson_obj_get(
-					    labels,
-					    obj_str(x, "key"))))) return false;
-	yyjson_arr_foreach(fields, i, max, x) if (
-		!str_eq(obj_str(x, "key"), "metadata.name") ||
-		!expression_matches(x, obj_str(node,
-					       "metadata.name"))) return false;
-	return true;
-}
-
-static bool affinity_matches(const struct sclass *k, yyjson_val *node)
-{
-	yyjson_val *terms =
-		obj_at(k->affinity,
-		       "nodeAffinity."
-		       "requiredDuringSchedulingIgnoredDuringExecution."
-		       "nodeSelectorTerms");
-	yyjson_val *term;
-	size_t i, max;
-
-	if (!labels_include(obj_at(node, "metadata.labels"), k->selector))
-		return false;
-	if (!terms)
-		return true;
-	yyjson_arr_foreach(terms, i, max,
-			   term) if (term_matches(term, node)) return true;
-	return false;
-}
-
 static bool runtime_ready(const struct sclass *k, yyjson_val *node)
 {
 	const char *vm = obj_condition(node, "VmRuntimeReady");
@@ -146,12 +86,12 @@ static enum reason judge(const struct sclass *k, yyjson_val *node,
 			 unsigned *soft)
 {
 	if (obj_bool(node, "spec.unschedulable", false) &&
-	    !tolerates(k->tolerations, "node.kubernetes.io/unschedulable", "",
-		       "NoSchedule"))
+	    !taint_tolerated(k->tolerations, "node.kubernetes.io/unschedulable",
+			     "", "NoSchedule"))
 		return REASON_UNSCHEDULABLE;
 	if (bad_taint(k, node, soft))
 		return REASON_TAINT;
-	if (!affinity_matches(k, node))
+	if (!node_selected(k->selector, k->affinity, node))
 		return REASON_AFFINITY;
 	if (!runtime_ready(k, node))
 		return REASON_RUNTIME;
@@ -172,7 +112,7 @@ static float preference(const struct sclass *k, yyjson_val *node)
 		int64_t weight = obj_int(p, "weight", 0);
 
 		all += weight;
-		if (term_matches(yyjson_obj_get(p, "preference"), node))
+		if (node_term_matches(yyjson_obj_get(p, "preference"), node))
 			sum += weight;
 	}
 	return all ? 200.0f * (float)sum / (float)all : 0;
