@@ -16,6 +16,7 @@ extern const struct controller job_controller;
 extern const struct controller nodelifecycle_controller;
 extern const struct controller podgc_controller;
 extern const struct controller vmpower_controller;
+extern const struct controller daemonset_controller;
 extern const struct controller endpoints_controller;
 extern const struct controller disruption_controller;
 extern const struct controller network_controller;
