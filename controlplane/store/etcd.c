@@ -316,7 +316,7 @@ static int judge(int r, bool sent, struct err *e)
 	if (r == 0 || r == -ENOSPC || r == -EINVAL || r == -EACCES)
 		return r; /* it says itself that nothing was done */
 	if (!sent)
-		return r;
+		return err_wrap(e, r, "not sent");
 	if (e && r != -ETIMEDOUT)
 		e->code = -EIO;
 	return -EUNATCH;
@@ -351,7 +351,8 @@ static int etcd_commit(struct store_backend *b, struct object_bytes **v,
 		r = etcd_seg_add(c, v[0]->revision, v[nr - 1]->revision, nr);
 	if (r < 0)
 		return r;
-	r = judge(txn(c, &q, &reply, &sent, e), sent, e);
+	r = txn(c, &q, &reply, &sent, e);
+	r = judge(r, sent, e);
 	if (r == 0 && etcd_read_txn(&reply, &a, ignore_pair, NULL) < 0)
 		return err_set(e, -EUNATCH, "etcd: its answer cannot be read");
 	if (r < 0)

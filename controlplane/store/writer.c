@@ -397,7 +397,7 @@ static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 		for (t = b->txns; t; t = t->next)
 			t->result = 0;
 		b->nr = 0;
-		return r;
+		return err_wrap(e, r, "nothing was tried");
 	}
 	b->nr = b->nr_dead = 0;
 	b->revision = atomic_load(&s->revision);

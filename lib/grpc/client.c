@@ -424,8 +424,8 @@ int grpc_open(const struct grpc_opts *opts, struct grpc **ret, struct err *e)
 	g->fd = -EBADF;
 	g->max_message = opts->max_message ? opts->max_message : DEFAULT_MAX;
 	g->connect_ms = opts->connect_ms ? opts->connect_ms : 2000;
-	g->keepalive_ms = opts->keepalive_ms ? opts->keepalive_ms : 2000;
-	g->silence_ms = opts->silence_ms ? opts->silence_ms : 3000;
+	g->keepalive_ms = opts->keepalive_ms ? opts->keepalive_ms : 6000;
+	g->silence_ms = opts->silence_ms ? opts->silence_ms : 2000;
 	snprintf(g->why, sizeof(g->why), "not tried yet");
 	r = parse_endpoints(g, opts->endpoints, e);
 	if (r == 0)

@@ -12,6 +12,8 @@
  *most grpc_stream_open(g, "/pkg.Service/Method", &ops, arg, &st, e);
  *	grpc_stream_send(st, data, len);
  *
+ * Many servers close a connection that pings more often than every 5 s.
+ *
  * What a peer sends is bounded: messages by max_message, header lists by
  * 16 KiB, and compressed messages are refused (none are asked for).
  */

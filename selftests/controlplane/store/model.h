@@ -18,7 +18,7 @@
 #define MODEL_TENANTS 3
 #define MODEL_OPS     3 /* changes in one transaction */
 
-enum model_type { M_INVOKE, M_DONE, M_EVENT, M_WATCH, M_OPEN };
+enum model_type { M_INVOKE, M_DONE, M_EVENT, M_WATCH, M_OPENING, M_OPEN };
 enum model_kind {
 	M_PUT,
 	M_CREATE,

@@ -377,6 +377,7 @@ static void check_watches(struct judge *j)
 static void check_ops(struct judge *j)
 {
 	uint64_t *begun_max = calloc(j->max + 2, sizeof(*begun_max));
+	static uint64_t opening[4096];
 	uint64_t lo = 1, *floor_at = calloc(j->h->nr, sizeof(*floor_at));
 	struct model_rec *sorted = calloc(j->h->nr, sizeof(*sorted));
 
@@ -385,6 +386,7 @@ static void check_ops(struct judge *j)
 		if (j->at[rv].begun > begun_max[rv])
 			begun_max[rv] = j->at[rv].begun;
 	}
+	memset(opening, 0, sizeof(opening));
 	memcpy(sorted, j->h->v, j->h->nr * sizeof(*sorted));
 	qsort(sorted, j->h->nr, sizeof(*sorted), by_time);
 	for (size_t i = 0; i < j->h->nr; i++) {
@@ -397,8 +399,10 @@ static void check_ops(struct judge *j)
 			inv = invoked(j, r->id);
 			check_done(j, r, floor_at[inv - j->h->v],
 				   newest_begun(begun_max, j->max, r->ns));
+		} else if (r->type == M_OPENING) {
+			opening[r->child % 4096] = lo;
 		} else if (r->type == M_OPEN && !r->result &&
-			   r->revision < lo) {
+			   r->revision < opening[r->child % 4096]) {
 			WRONG(j, "opened at revision %llu after %llu",
 			      LL(r->revision), LL(lo));
 		}

@@ -305,7 +305,7 @@ static void *trouble(void *arg)
 
 void model_child(const struct model_child *c)
 {
-	struct model_rec r = { .type = M_OPEN };
+	struct model_rec r = { 0 };
 	struct worker w[16] = { 0 };
 	struct watcher watchers[3] = { 0 };
 	struct store *s = NULL;
@@ -313,6 +313,9 @@ void model_child(const struct model_child *c)
 	pthread_t t;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	r.type = M_OPENING;
+	report(c, &r);
+	r.type = M_OPEN;
 	r.result = store_open(&c->opts, &s, &e);
 	if (r.result)
 		fprintf(stderr, "# child %u: %s\n", c->child, e.msg);
