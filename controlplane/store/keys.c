@@ -186,51 +186,89 @@ int store_keys_rotate(struct store_keys *k, struct err *e)
 	return r < 0 ? r : store_keys_reload(k, e);
 }
 
-/* One context a thread: setting one up costs more than a small object. */
-static __thread EVP_CIPHER_CTX *thread_ctx;
-static pthread_key_t ctx_key;
-static pthread_once_t ctx_once = PTHREAD_ONCE_INIT;
+/*
+ * Two contexts a thread, for sealing and for opening, each with the key it was
+ * used with last: looking up the cipher and expanding a key cost more than a
+ * small object does.
+ */
+struct gcm {
+	EVP_CIPHER_CTX *ctx;
+	unsigned char key[KEY_BYTES];
+	bool has_key;
+};
 
-static void free_ctx(void *ctx)
+struct gcm_pair {
+	struct gcm v[2];
+};
+
+static __thread struct gcm_pair *thread_gcm;
+static pthread_key_t gcm_key;
+static pthread_once_t gcm_once = PTHREAD_ONCE_INIT;
+static EVP_CIPHER *gcm_cipher;
+
+static void free_gcm(void *arg)
 {
-	EVP_CIPHER_CTX_free(ctx);
+	struct gcm_pair *p = arg;
+
+	for (int i = 0; i < 2; i++)
+		EVP_CIPHER_CTX_free(p->v[i].ctx);
+	OPENSSL_cleanse(p, sizeof(*p));
+	free(p);
 }
 
-static void make_ctx_key(void)
+static void make_gcm(void)
 {
-	(void)pthread_key_create(&ctx_key, free_ctx);
+	(void)pthread_key_create(&gcm_key, free_gcm);
+	gcm_cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 }
 
-static EVP_CIPHER_CTX *ctx_get(void)
+static struct gcm *gcm_get(bool seal)
 {
-	if (!thread_ctx) {
-		pthread_once(&ctx_once, make_ctx_key);
-		thread_ctx = EVP_CIPHER_CTX_new();
-		(void)pthread_setspecific(ctx_key, thread_ctx);
+	struct gcm *g;
+
+	pthread_once(&gcm_once, make_gcm);
+	if (!thread_gcm) {
+		thread_gcm = calloc(1, sizeof(*thread_gcm));
+		(void)pthread_setspecific(gcm_key, thread_gcm);
 	}
-	return thread_ctx;
+	if (!thread_gcm || !gcm_cipher)
+		return NULL;
+	g = &thread_gcm->v[seal];
+	if (!g->ctx)
+		g->ctx = EVP_CIPHER_CTX_new();
+	return g->ctx ? g : NULL;
+}
+
+static int gcm_begin(struct gcm *g, const struct key *key, bool seal,
+		     const unsigned char *nonce)
+{
+	if (g->has_key && memcmp(g->key, key->bytes, KEY_BYTES) == 0)
+		return EVP_CipherInit_ex2(g->ctx, NULL, NULL, nonce, seal,
+					  NULL);
+	g->has_key = EVP_CipherInit_ex2(g->ctx, gcm_cipher, key->bytes, nonce,
+					seal, NULL) == 1;
+	memcpy(g->key, key->bytes, KEY_BYTES);
+	return g->has_key;
 }
 
 static int gcm(const struct key *key, bool seal, const unsigned char *nonce,
 	       unsigned char *tag, void *data, size_t len, const void *aad,
 	       size_t aad_len)
 {
-	EVP_CIPHER_CTX *c = ctx_get();
+	struct gcm *g = gcm_get(seal);
 	int n;
 
-	if (!c ||
-	    EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, key->bytes, nonce,
-			      seal) != 1 ||
-	    EVP_CipherUpdate(c, NULL, &n, aad, (int)aad_len) != 1 ||
-	    EVP_CipherUpdate(c, data, &n, data, (int)len) != 1)
+	if (!g || gcm_begin(g, key, seal, nonce) != 1 ||
+	    EVP_CipherUpdate(g->ctx, NULL, &n, aad, (int)aad_len) != 1 ||
+	    EVP_CipherUpdate(g->ctx, data, &n, data, (int)len) != 1)
 		return -EIO;
-	if (!seal &&
-	    EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) != 1)
+	if (!seal && EVP_CIPHER_CTX_ctrl(g->ctx, EVP_CTRL_GCM_SET_TAG,
+					 TAG_BYTES, tag) != 1)
 		return -EIO;
-	if (EVP_CipherFinal_ex(c, (unsigned char *)data + n, &n) != 1)
+	if (EVP_CipherFinal_ex(g->ctx, (unsigned char *)data + n, &n) != 1)
 		return seal ? -EIO : -EBADMSG;
-	if (seal &&
-	    EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) != 1)
+	if (seal && EVP_CIPHER_CTX_ctrl(g->ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES,
+					tag) != 1)
 		return -EIO;
 	return 0;
 }

@@ -94,9 +94,9 @@ int record_encode(const struct object_bytes *o, struct store_keys *keys,
 }
 
 struct parts {
-	struct record rec;
 	uint64_t expires_ms;
 	const char *seal, *body, *key;
+	struct record rec; /* without its bytes */
 };
 
 /* Is this a whole record? */
