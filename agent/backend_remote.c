@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The agent behind agent/remote: pods of the API server. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/backend.h"
@@ -12,11 +14,13 @@
 #include "agent/remote/remote.h"
 #include "agent/volume/payload.h"
 #include "controlplane/client/rest.h"
+#include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/str.h"
 
-#define WISH_WAIT_MS 2000 /* nothing to do, if it is not here by then */
+#define NODE_PORT    10250 /* a kubelet's */
+#define WISH_WAIT_MS 2000  /* nothing to do, if it is not here by then */
 #define WISH_LOOK_MS 5
 
 static int apply(void *arg, const char *json, size_t len, struct err *e)
@@ -95,6 +99,48 @@ static int each(void *arg, void (*fn)(void *to, const char *key, bool ours),
 	return 0;
 }
 
+static int connect_pod(void *arg, const char *key, uint16_t port, int *ret_fd,
+		       struct err *e)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(port) };
+	struct pod *pod = pods_find(arg, key);
+	struct agent *a = arg;
+	auto_close int fd = -EBADF;
+	bool host, up;
+	int r = 0;
+
+	if (!pod)
+		return err_set(e, -ENOENT, "the pod is gone");
+	pthread_mutex_lock(&pod->lock);
+	host = pod->spec->host_network;
+	up = pod->network_up;
+	if (host)
+		to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		to.sin_addr = pod->endpoint.ip;
+	pthread_mutex_unlock(&pod->lock);
+	if (host) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			    0);
+		if (fd < 0)
+			r = err_sys(e, "socket");
+	} else if (!up) {
+		r = err_set(e, -ESTALE, "the pod has no address yet");
+	} else {
+		r = network_pod_socket(a->network, pod->uid, AF_INET,
+				       SOCK_STREAM | SOCK_NONBLOCK, &fd, e);
+	}
+	pod_unref(pod);
+	if (r < 0)
+		return r;
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 &&
+	    errno != EINPROGRESS)
+		return err_sys(e, "connect to port %u", (unsigned)port);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
 const struct remote_ops backend_remote_ops = {
 	.apply = apply,
 	.remove = remove_pod,
@@ -102,6 +148,7 @@ const struct remote_ops backend_remote_ops = {
 	.content = content,
 	.each = each,
 	.node = backend_node,
+	.connect = connect_pod,
 };
 
 /* --- what the host's CLI wants of pods of the API server --- */
@@ -188,6 +235,9 @@ int backend_join(struct agent *a, struct err *e)
 		.address = a->opts.node_ip,
 		.ops = &backend_remote_ops,
 		.arg = a,
+		.port = NODE_PORT,
+		.backend = &agent_backend,
+		.backend_arg = a,
 	};
 	int r;
 

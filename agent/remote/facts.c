@@ -341,10 +341,10 @@ static void put_node(struct remote *r, yyjson_val *own, struct node_out *n)
 	json_put_end(o);
 	put_addresses(o, r);
 	put_info(o);
-	if (r->o.port) {
+	if (server_port(r)) {
 		json_put_object(o, "daemonEndpoints");
 		json_put_object(o, "kubeletEndpoint");
-		json_put_i64(o, "Port", r->o.port);
+		json_put_i64(o, "Port", server_port(r));
 		json_put_end(o);
 		json_put_end(o);
 	}

@@ -62,6 +62,9 @@ struct remote {
 	bool watch_runs, node_runs, event_runs;
 
 	struct event_queue *events;
+	char *ca_pem;            /* of the API server */
+	struct server *serving;  /* NULL: no server of our own */
+	struct buf serving_cert; /* signed; the node thread's */
 };
 
 /* --- remote.c --- */
@@ -120,6 +123,14 @@ void *node_run(void *arg);
 void *events_run(void *arg);
 int events_new(struct remote *r);
 void events_free(struct remote *r);
+
+/* --- server.c: the node's own server --- */
+
+int server_start(struct remote *r, struct err *e);
+void server_stop(struct remote *r);
+uint16_t server_port(const struct remote *r); /* 0: none */
+int server_swap_cert(struct remote *r, const struct buf *cert,
+		     const struct buf *key);
 
 /* --- facts.c: what there is to say of this host --- */
 

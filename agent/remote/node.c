@@ -6,6 +6,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "agent/remote/certs.h"
 #include "agent/remote/internal.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
@@ -192,6 +193,8 @@ void *node_run(void *arg)
 			reported = now.tv_sec;
 		if (ret == 0)
 			ret = keep_lease(r, &e);
+		if (ret == 0)
+			ret = certs_keep(r, &e);
 		if (ret < 0 && !told && !atomic_load(&r->stopping))
 			log_warn("node %s: %s, retrying", r->o.node_name,
 				 e.msg);

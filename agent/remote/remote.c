@@ -7,6 +7,7 @@
 
 #include "agent/remote/internal.h"
 #include "controlplane/client/rest.h"
+#include "controlplane/client/target.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -325,6 +326,18 @@ static int start_threads(struct remote *r, struct err *e)
 	return ret;
 }
 
+static int read_ca(struct remote *r, struct err *e)
+{
+	auto_ptr(target) t = NULL;
+	int ret = target_open(r->o.kubeconfig, &t, e);
+
+	if (ret == 0) {
+		r->ca_pem = strdup(t->ca_pem);
+		ret = r->ca_pem ? 0 : -ENOMEM;
+	}
+	return ret;
+}
+
 int remote_start(const struct remote_opts *o, struct remote **ret,
 		 struct err *e)
 {
@@ -355,7 +368,11 @@ int remote_start(const struct remote_opts *o, struct remote **ret,
 	if (code == 0)
 		code = facts_address(r, r->host_ip, sizeof(r->host_ip));
 	if (code == 0)
+		code = read_ca(r, e);
+	if (code == 0)
 		code = events_new(r);
+	if (code == 0 && o->backend)
+		code = server_start(r, e);
 	if (code == 0)
 		code = wq_new(&wq, &r->queue, e);
 	/* They call back at once: what changes then must reach us. */
@@ -392,6 +409,7 @@ void remote_stop(struct remote *r)
 		pthread_join(r->node_thread, NULL);
 	if (r->event_runs)
 		pthread_join(r->event_thread, NULL);
+	server_stop(r);
 	if (r->queue)
 		wq_free(r->queue);
 	for (l = r->links; l; l = next) {
@@ -403,6 +421,8 @@ void remote_stop(struct remote *r)
 	map_clear(&r->pods, entry_free);
 	map_clear(&r->objects, object_free);
 	events_free(r);
+	free(r->ca_pem);
+	buf_clear(&r->serving_cert);
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

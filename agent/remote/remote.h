@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct api_backend;
 struct buf;
 struct err;
 struct payload_set;
@@ -47,6 +48,9 @@ struct remote_ops {
 	/* Call @fn with every key there is here. */
 	int (*each)(void *arg, void (*fn)(void *to, const char *key, bool ours),
 		    void *to);
+	/* A socket that is being connected to a port of the pod. */
+	int (*connect)(void *arg, const char *key, uint16_t port, int *ret_fd,
+		       struct err *e);
 	/* A v1 Node with capacity, allocatable, conditions. */
 	int (*node)(void *arg, struct buf *out, struct err *e);
 };
@@ -56,9 +60,12 @@ struct remote_opts {
 	const char *kubeconfig; /* read again when it has changed */
 	const char *state_dir;
 	const char *address; /* of this node; NULL: found */
-	uint16_t port;       /* of the node's own server; 0: it has none */
+	uint16_t port;       /* of the node's own server; taken: any other */
 	const struct remote_ops *ops;
 	void *arg;
+	/* What the node's server passes on. NULL: it has none. */
+	const struct api_backend *backend;
+	void *backend_arg;
 };
 
 /**

@@ -105,6 +105,9 @@ static int use_config(struct target *c, yyjson_val *cluster, yyjson_val *user,
 		return r;
 	if (use_ca(c->ctx, &ca))
 		return err_set(e, -EBADMSG, "its certificates do not load");
+	c->ca_pem = strdup(buf_str(&ca));
+	if (!c->ca_pem)
+		return err_set(e, -ENOMEM, "out of memory");
 	if (c->token)
 		return 0;
 	r = get_pem(user, "client-certificate", &cert, e);
@@ -189,6 +192,7 @@ void target_free(struct target *t)
 	free(t->server);
 	free(t->host);
 	free(t->port);
+	free(t->ca_pem);
 	free(t->token);
 	free(t);
 }

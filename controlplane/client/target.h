@@ -16,7 +16,8 @@ struct err;
 struct target {
 	char *server; /* "https://HOST:PORT" */
 	char *host, *port;
-	char *token; /* NULL: the certificate alone says who we are */
+	char *ca_pem; /* whom it believes */
+	char *token;  /* NULL: the certificate alone says who we are */
 	SSL_CTX *ctx;
 };
 
