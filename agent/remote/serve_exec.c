@@ -12,7 +12,6 @@
 #include "lib/str.h"
 
 #define ARGS_MAX  1024
-#define CHUNK     65536
 #define LINGER_MS 30 /* a terminal passes on its last words with a delay */
 
 struct session {
@@ -155,8 +154,8 @@ static void watch_output(struct session *x, bool on)
 static ssize_t pass_on(struct session *x, struct ev_io *io, int *fd,
 		       enum stream_out to)
 {
-	static __thread char chunk[CHUNK];
-	ssize_t n = *fd < 0 ? 0 : read(*fd, chunk, sizeof(chunk));
+	char *chunk = x->s->chunk;
+	ssize_t n = *fd < 0 ? 0 : read(*fd, chunk, SERVE_CHUNK);
 
 	if (*fd < 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
 		return 0;

@@ -10,8 +10,6 @@
 #include "lib/http/stream.h"
 #include "lib/str.h"
 
-#define CHUNK 65536
-
 struct session {
 	struct server *s;
 	char key[KEY_MAX];
@@ -72,8 +70,8 @@ static void conn_write(struct conn *n)
 
 static void conn_read(struct conn *n)
 {
-	static __thread char chunk[CHUNK];
-	ssize_t k = recv(n->fd, chunk, sizeof(chunk), 0);
+	char *chunk = n->x->s->chunk;
+	ssize_t k = recv(n->fd, chunk, SERVE_CHUNK, 0);
 
 	if (k < 0 && (errno == EAGAIN || errno == EINTR))
 		return;

@@ -10,8 +10,6 @@
 #include "agent/remote/server.h"
 #include "lib/str.h"
 
-#define CHUNK 65536
-
 struct logs {
 	struct job_thread job;
 	struct http_req *req; /* referenced */
@@ -97,8 +95,8 @@ static void logs_drained(void *arg)
 static void logs_readable(void *arg, uint32_t events)
 {
 	struct logs *l = arg;
-	static __thread char chunk[CHUNK];
-	ssize_t n = read(l->in, chunk, sizeof(chunk));
+	char *chunk = l->job.s->chunk;
+	ssize_t n = read(l->in, chunk, SERVE_CHUNK);
 
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

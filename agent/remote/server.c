@@ -278,6 +278,9 @@ int server_start(struct remote *r, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	s->r = r;
 	r->serving = s;
+	s->chunk = malloc(SERVE_CHUNK);
+	if (!s->chunk)
+		return err_set(e, -ENOMEM, "out of memory");
 	rc = open_server(s, e);
 	if (rc < 0)
 		return err_wrap(e, rc, "the node's server");
@@ -353,6 +356,7 @@ void server_stop(struct remote *r)
 		http_server_free(s->http);
 	ev_free(s->loop);
 	SSL_CTX_free(s->tls);
+	free(s->chunk);
 	free(s);
 	r->serving = NULL;
 }

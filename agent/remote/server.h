@@ -15,7 +15,8 @@
 #include "lib/http/server.h"
 #include "lib/http/url.h"
 
-#define SERVE_HIGH ((size_t)256 * 1024) /* unread bytes of a client */
+#define SERVE_CHUNK ((size_t)64 * 1024)
+#define SERVE_HIGH  ((size_t)256 * 1024) /* unread bytes of a client */
 
 struct server {
 	struct remote *r;
@@ -27,6 +28,7 @@ struct server {
 	atomic_uint jobs;
 	bool stopping; /* on the loop */
 	uint16_t port;
+	char *chunk; /* [SERVE_CHUNK], the loop's, for what is passed on */
 };
 
 /* Something that may block: @run in a thread of its own, then @done on the

@@ -57,8 +57,6 @@ tenant_create() # TENANT
 node_credentials()
 {
 	[ -e "$E2E/node.kubeconfig" ] && return
-	k create clusterrolebinding nodes --clusterrole=cluster-admin \
-		--group=system:nodes >/dev/null 2>&1
 	"$CTL" tenant kubeconfig system --user "system:node:$NAME" \
 		--group system:nodes --out "$E2E/node.kubeconfig" >/dev/null
 }

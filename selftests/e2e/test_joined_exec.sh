@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 240
+# logs, exec, cp, attach and port-forward through the API server, with an old
+# and a new kubectl; in a container, and in a VM.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/joined.sh"
+
+control_start && node_join && image_web && image_vm || exit 1
+vm_manifest vm | bound | k create -f - >/dev/null
+cat <<-END | k create -f - >/dev/null
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: talk}
+	spec:
+	  nodeName: $NAME
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: c
+	    image: web
+	    imagePullPolicy: Never
+	    command: [/bin/sh, -c, "echo one; echo two; echo three; touch /tmp/on; while [ -e /tmp/on ]; do [ -e /tmp/speak ] && echo four; sleep 0.1; done; exit 7"]
+	    resources: {limits: {cpu: 500m, memory: 64Mi}}
+END
+web_manifest web | bound | k create -f - >/dev/null
+ok "pods run" wait_for 30 k_ready web
+ok "and talk" wait_for 20 k_ready talk
+signed() { grep -q 'its server has a certificate' "$LOG/agent.log"; }
+ok "the node's server has a certificate of the CA" wait_for 30 signed
+
+for kubectl in "${KUBECTLS[@]}"; do
+	v=$(basename "$(dirname "$kubectl")")
+	[[ $kubectl == *1.20* ]] && v=1.20 || v=1.32
+	ok "$v: logs" prints '^one$' k logs talk
+	ok "$v: logs --tail" prints '^three$' k logs talk --tail=1
+	lines() { [ "$(k logs talk "$@" | wc -l)" = "$WANT" ]; }
+	WANT=1 ok "$v: only so many" lines --tail=1
+	WANT=3 ok "$v: --since" lines --since=1h
+	ok "$v: --timestamps" prints '^20[0-9-]*T.*Z one$' k logs talk --timestamps
+	ok "$v: --limit-bytes" prints '^one$' k logs talk --limit-bytes=4
+	ok "$v: a container that is not there" prints 'container nope is not valid' \
+		k logs talk -c nope
+	ok "$v: exec" prints '^hello$' k exec talk -- echo hello
+	code() { k exec talk -- sh -c 'exit 5'; [ $? = 5 ]; }
+	ok "$v: its exit code" code
+	err() { k exec talk -- sh -c 'echo no >&2' 2>&1 >/dev/null; }
+	ok "$v: its standard error" prints '^no$' err
+	in_() { echo through | k exec -i talk -- cat; }
+	ok "$v: its standard input" prints '^through$' in_
+	big() { head -c 3000000 /dev/zero | k exec -i talk -- wc -c; }
+	ok "$v: much of it" prints '3000000' big
+	tty() { script -qec "$kubectl --cache-dir=$E2E/cache exec -it talk -- sh -c 'tty && stty size'" /dev/null </dev/null; }
+	ok "$v: a terminal" prints '/dev/(pts/|console)' tty
+	head -c 100000 /dev/urandom >"$E2E/file"
+	round_trip()
+	{
+		k exec -i talk -- sh -c 'cat >/tmp/file' <"$E2E/file" &&
+			k exec talk -- cat /tmp/file | cmp - "$E2E/file"
+	}
+	ok "$v: bytes there and back" round_trip
+	k port-forward web 18080:8080 >"$E2E/forward" 2>&1 &
+	forward=$!
+	ok "$v: port-forward" wait_for 15 curl -sf -o /dev/null -m 5 \
+		http://127.0.0.1:18080/
+	many() { for _ in 1 2 3 4 5 6 7 8; do curl -sf -o /dev/null -m 5 \
+		http://127.0.0.1:18080/ || return; done; }
+	ok "$v: again and again" many
+	kill $forward 2>/dev/null
+	wait $forward 2>/dev/null
+done
+cp_() { k cp "$E2E/file" talk:/tmp/copied && k exec talk -- cat /tmp/copied | cmp - "$E2E/file"; }
+if node exec talk -- sh -c 'command -v tar' >/dev/null 2>&1; then
+	ok "cp" cp_
+fi
+
+k logs -f talk >"$E2E/follow" 2>&1 &
+ok "logs -f begins" wait_for 10 grep -q three "$E2E/follow"
+k attach talk >"$E2E/attached" 2>&1 &
+node exec talk -- touch /tmp/speak
+ok "attach shows what comes" wait_for 15 grep -q four "$E2E/attached"
+node exec talk -- rm /tmp/on /tmp/speak
+ok "and ends with the container" wait_for 15 sh -c "! kill -0 $! 2>/dev/null"
+restarted() { k_is talk '.status.containerStatuses[0].restartCount > 0' true; }
+ok "the container starts again" wait_for 30 restarted
+ok "logs --previous" prints '^two$' k logs talk --previous
+ok "its last state is told" k_is talk \
+	'.status.containerStatuses[0].lastState.terminated.exitCode' 7
+
+# --- a virtual machine --------------------------------------------------------------
+ok "a VM runs" wait_for 90 k_ready vm
+# kubectl itself looks for the name among containers, of which a VM has none:
+# the old one does not when it is given with -c, the new one always does.
+kubectl=${KUBECTLS[0]}
+agent_answers() { k exec vm -c vm -- true; }
+ok "exec in the guest" wait_for 30 agent_answers
+ok "with its output" prints '^1$' k exec vm -c vm -- nproc
+code() { k exec vm -c vm -- sh -c 'exit 3'; [ $? = 3 ]; }
+ok "and exit code" code
+kubectl=${KUBECTLS[1]}
+ok "logs are the console" prints '.' k logs vm
+
+# --- who may ---------------------------------------------------------------------------
+port=$(k get node $NAME -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')
+stranger() { curl -sk -m 5 "https://127.0.0.1:$port/containerLogs/system/default/talk/c"; }
+ok "nobody else may ask the node" prints 'for the API server' stranger
+ok "not even a node" prints 'for the API server' curl -sk -m 5 \
+	--cert <(sed -n 's/.*client-certificate-data: //p' "$E2E/node.kubeconfig" | base64 -d) \
+	--key <(sed -n 's/.*client-key-data: //p' "$E2E/node.kubeconfig" | base64 -d) \
+	"https://127.0.0.1:$port/containerLogs/system/default/talk/c"
+tenant_create acme
+ok "a tenant does not reach another's" prints 'not found' kt acme logs talk
+
+for p in talk web vm; do k delete pod $p --wait=false >/dev/null; done
+ok "they go" wait_for 30 k_gone vm
+control_stop
+e2e_end
