@@ -20,9 +20,15 @@ struct plan {
 
 /* Conditions that are ours to remove when they are over. */
 static const char *const own_conditions[] = {
-	"Initialized",         "ContainersReady",  "Ready",
-	"VirtualMachineReady", "PodResizePending", "PodResizeInProgress",
-	"HardwareAccelerated", "UserNamespace",
+	"Initialized",
+	"ContainersReady",
+	"Ready",
+	"VirtualMachineReady",
+	"PodResizePending",
+	"PodResizeInProgress",
+	"HardwareAccelerated",
+	"PodReadyToStartContainers",
+	"UserNamespace",
 };
 
 static bool listed(const char *name, const char *const *list, size_t nr)

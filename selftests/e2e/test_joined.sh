@@ -37,7 +37,7 @@ ok "its addresses" k_is web \
 	'.status | .podIP == .podIPs[0].ip and .hostIP != null' true
 ok "its conditions are kubelet's" k_is web \
 	'[.status.conditions[] | select(.status == "True") | .type] | sort | join(" ")' \
-	"ContainersReady Initialized PodScheduled Ready"
+	"ContainersReady Initialized PodReadyToStartContainers PodScheduled Ready"
 ok "its container" k_is web '.status.containerStatuses[0]
 	| [.name, .ready, .started, .restartCount, .state.running != null]
 	| map(tostring) | join(" ")' "web true true 0 true"
