@@ -169,6 +169,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	signal(SIGPIPE, SIG_IGN);
 	clock_gettime(CLOCK_MONOTONIC, &api->started);
 	pthread_mutex_init(&api->doc_lock, NULL);
+	pthread_mutex_init(&api->aside_lock, NULL);
+	pthread_cond_init(&api->aside_cond, NULL);
 	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
 	api->data_dir = strdup(opts->data_dir);
@@ -212,6 +214,8 @@ void api_stop(struct api *api)
 	keyring_free(api->keyring);
 	free(api->issuer);
 	pthread_mutex_destroy(&api->doc_lock);
+	pthread_mutex_destroy(&api->aside_lock);
+	pthread_cond_destroy(&api->aside_cond);
 	pthread_mutex_destroy(&api->reserve_lock);
 	map_clear(&api->reserved, NULL);
 	buf_clear(&api->doc_v2);

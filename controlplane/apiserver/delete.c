@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -303,25 +304,18 @@ static bool matches(const struct object_bytes *o, void *arg)
 	return selector_match(arg, o);
 }
 
-void write_delete_collection(struct req *r)
-{
-	auto_buf struct buf prefix = BUF_INIT;
-	struct buf b = BUF_INIT;
-	struct err e = { 0 };
-	char version[256], dry[8];
-	int res;
+struct collection {
+	const struct type *type;
+	struct type_set *types; /* a reference: of a type of the tenant's own */
+	struct selector selector;
+	struct buf prefix;
+};
 
-	if (request_selector(r, &r->selector) < 0)
-		return;
-	route_key(r, NULL, &prefix);
-	if (!query_get(r, "dryRun", dry, sizeof(dry))) {
-		res = delete_range(r->api, r->route.type, buf_str(&prefix),
-				   matches, &r->selector, NULL, &e);
-		if (res < 0) {
-			reply_store_error(r, res, &e);
-			return;
-		}
-	}
+static void reply_collection(struct req *r)
+{
+	struct buf b = BUF_INIT;
+	char version[256];
+
 	buf_printf(&b,
 		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{"
 		   "\"resourceVersion\":\"%llu\"},\"items\":[]}\n",
@@ -329,4 +323,65 @@ void write_delete_collection(struct req *r)
 		   type_api_version(r->route.type, version, sizeof(version)),
 		   (unsigned long long)store_revision(r->api->store));
 	reply_json(r, 200, &b);
+}
+
+static void collection_work(struct aside *a)
+{
+	struct collection *c = a->data;
+
+	a->result = delete_range(a->api, c->type, buf_str(&c->prefix), matches,
+				 &c->selector, NULL, &a->err);
+}
+
+static void collection_done(struct aside *a)
+{
+	if (a->result < 0)
+		reply_store_error(a->req, a->result, &a->err);
+	else
+		reply_collection(a->req);
+}
+
+static void collection_free(struct aside *a)
+{
+	struct collection *c = a->data;
+
+	type_set_unref(c->types);
+	selector_clear(&c->selector);
+	buf_clear(&c->prefix);
+	free(c);
+}
+
+void write_delete_collection(struct req *r)
+{
+	struct collection *c;
+	struct aside *a;
+	char dry[8];
+
+	if (request_selector(r, &r->selector) < 0)
+		return;
+	if (query_get(r, "dryRun", dry, sizeof(dry))) {
+		reply_collection(r);
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	a = calloc(1, sizeof(*a));
+	if (!c || !a) {
+		free(c);
+		free(a);
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	c->type = r->route.type;
+	c->types = r->types;
+	if (c->types)
+		type_set_ref(c->types);
+	c->selector = r->selector;
+	memset(&r->selector, 0, sizeof(r->selector));
+	route_key(r, NULL, &c->prefix);
+	*a = (struct aside){ .req = r,
+			     .work = collection_work,
+			     .done = collection_done,
+			     .free = collection_free,
+			     .data = c };
+	aside_run(a);
 }

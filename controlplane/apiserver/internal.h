@@ -90,6 +90,7 @@ struct req {
 
 	/* passing on to a node; told when the request is over */
 	struct relay *relay;
+	struct aside *aside; /* work of its own thread */
 	struct timespec begun;
 };
 
@@ -103,6 +104,7 @@ struct loop {
 	pthread_mutex_t lock; /* the two lists and @posted */
 	struct req *ready;    /* watches with something to read */
 	struct write *done;   /* writes that are durable, or failed */
+	struct aside *asides; /* work that is done */
 	struct req *serving;  /* rest of the list being worked on */
 	bool posted, running, draining;
 	struct ev_timer drain_timer;
@@ -150,6 +152,9 @@ struct api {
 	struct map reserved; /* admission/service.c */
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
 	int64_t node_tls_s;
+	pthread_mutex_t aside_lock;
+	pthread_cond_t aside_cond;
+	unsigned int nr_asides;
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
 	struct timespec started;

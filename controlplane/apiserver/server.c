@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/str.h"
@@ -39,6 +40,7 @@ void req_free(struct req *r)
 	buf_clear(&r->lines);
 	buf_clear(&r->fields);
 	relay_free(r->relay);
+	aside_orphan(r);
 	free(r->own_type);
 	free(r->upgrade);
 	user_free(r->own_user);
@@ -81,6 +83,7 @@ static void loop_posted(void *arg)
 	struct loop *l = arg;
 	struct write *done, *next_write;
 	struct req *ready, *next;
+	struct aside *asides, *next_aside;
 
 	pthread_mutex_lock(&l->lock);
 	l->posted = false;
@@ -88,12 +91,18 @@ static void loop_posted(void *arg)
 	l->ready = NULL;
 	done = l->done;
 	l->done = NULL;
+	asides = l->asides;
+	l->asides = NULL;
 	for (next = ready; next; next = next->ready_next)
 		next->ready = false;
 	pthread_mutex_unlock(&l->lock);
 	for (; done; done = next_write) {
 		next_write = write_next(done);
 		write_done(done);
+	}
+	for (; asides; asides = next_aside) {
+		next_aside = asides->next;
+		aside_done(asides);
 	}
 	/* Serving one watch may end another: it takes itself off the list. */
 	l->serving = ready;
@@ -236,6 +245,7 @@ void server_stop(struct api *api)
 		while (l->conns)
 			peer_close(l->conns);
 	}
+	aside_wait(api);
 }
 
 void server_free(struct api *api)
