@@ -92,11 +92,6 @@ void crd_set_status(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		set_condition(doc, obj, "NamesAccepted", false, conflict, text);
 		set_condition(doc, obj, "Established", false, "NotAccepted",
 			      "not all names are accepted");
-		if (!mut_get(obj, "status.acceptedNames"))
-			mut_set_str(doc, obj, "status.acceptedNames.plural",
-				    ""),
-				mut_set_str(doc, obj,
-					    "status.acceptedNames.kind", "");
 	} else {
 		set_condition(doc, obj, "NamesAccepted", true, "NoConflicts",
 			      "no conflicts found");
@@ -110,6 +105,14 @@ void crd_set_status(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 }
 
 /* --- the thread --- */
+
+struct crd_follow {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool wake;
+	atomic_bool stop;
+};
 
 static int commit(struct api *api, const struct object_bytes *o,
 		  yyjson_mut_doc *doc, yyjson_mut_val *obj, bool remove,
@@ -273,7 +276,8 @@ static size_t round_over(struct api *api)
 
 	if (store_list(api->store, &range, &list, NULL) < 0)
 		return 1;
-	for (size_t i = 0; i < list.nr && !atomic_load(&api->crd_stop); i++)
+	for (size_t i = 0; i < list.nr && !atomic_load(&api->crd_follow->stop);
+	     i++)
 		left += follow(api, list.v[i]);
 	store_list_clear(&list);
 	return left;
@@ -283,10 +287,10 @@ static void wake(void *arg)
 {
 	struct api *api = arg;
 
-	pthread_mutex_lock(&api->crd_lock);
-	api->crd_wake = true;
-	pthread_cond_signal(&api->crd_cond);
-	pthread_mutex_unlock(&api->crd_lock);
+	pthread_mutex_lock(&api->crd_follow->lock);
+	api->crd_follow->wake = true;
+	pthread_cond_signal(&api->crd_follow->cond);
+	pthread_mutex_unlock(&api->crd_follow->lock);
 }
 
 /* The tenants of what has changed are read again. */
@@ -321,54 +325,65 @@ static void *crd_run(void *arg)
 	if (store_watch_open(api->store, CRD_GROUP "/" CRD_PLURAL "/", 0, wake,
 			     api, &watch, &e))
 		log_error("custom resource definitions: %s", e.msg);
-	pthread_mutex_lock(&api->crd_lock);
-	while (!atomic_load(&api->crd_stop)) {
+	pthread_mutex_lock(&api->crd_follow->lock);
+	while (!atomic_load(&api->crd_follow->stop)) {
 		struct timespec until;
 		size_t left;
 
-		api->crd_wake = false;
-		pthread_mutex_unlock(&api->crd_lock);
+		api->crd_follow->wake = false;
+		pthread_mutex_unlock(&api->crd_follow->lock);
 		if (watch)
 			take_events(api, watch);
 		left = round_over(api);
-		pthread_mutex_lock(&api->crd_lock);
+		pthread_mutex_lock(&api->crd_follow->lock);
 		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_sec += left ? 1 : 300;
-		while (!atomic_load(&api->crd_stop) && !api->crd_wake)
-			if (pthread_cond_timedwait(&api->crd_cond,
-						   &api->crd_lock, &until))
+		while (!atomic_load(&api->crd_follow->stop) &&
+		       !api->crd_follow->wake)
+			if (pthread_cond_timedwait(&api->crd_follow->cond,
+						   &api->crd_follow->lock,
+						   &until))
 				break;
 	}
-	pthread_mutex_unlock(&api->crd_lock);
+	pthread_mutex_unlock(&api->crd_follow->lock);
 	store_watch_close(watch);
 	return NULL;
 }
 
 int crds_start(struct api *api, struct err *e)
 {
+	auto_free struct crd_follow *f = calloc(1, sizeof(*f));
 	pthread_condattr_t attr;
 	int rc;
 
-	pthread_mutex_init(&api->crd_lock, NULL);
+	if (!f)
+		return err_set(e, -ENOMEM, "out of memory");
+	pthread_mutex_init(&f->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&api->crd_cond, &attr);
+	pthread_cond_init(&f->cond, &attr);
 	pthread_condattr_destroy(&attr);
-	rc = pthread_create(&api->crd_thread, NULL, crd_run, api);
-	if (rc)
+	api->crd_follow = f;
+	rc = pthread_create(&f->thread, NULL, crd_run, api);
+	if (rc) {
+		api->crd_follow = NULL;
 		return err_set(e, -rc, "cannot start a thread");
-	api->crd_run = true;
+	}
+	(void)take_ptr(f);
 	return 0;
 }
 
 void crds_stop(struct api *api)
 {
-	if (!api->crd_run)
+	struct crd_follow *f = api->crd_follow;
+
+	if (!f)
 		return;
-	atomic_store(&api->crd_stop, true);
+	atomic_store(&f->stop, true);
 	wake(api);
-	pthread_join(api->crd_thread, NULL);
-	pthread_mutex_destroy(&api->crd_lock);
-	pthread_cond_destroy(&api->crd_cond);
-	api->crd_run = false;
+	pthread_join(f->thread, NULL);
+	pthread_mutex_destroy(&f->lock);
+	pthread_cond_destroy(&f->cond);
+	api->crd_follow = NULL;
+	free(f);
 }

@@ -132,11 +132,7 @@ struct api {
 	struct store *store;
 	struct type_set *types;
 	struct crds *crds;
-	pthread_t crd_thread; /* crd_status.c */
-	pthread_mutex_t crd_lock;
-	pthread_cond_t crd_cond;
-	bool crd_run, crd_wake;
-	atomic_bool crd_stop;
+	struct crd_follow *crd_follow; /* crd_status.c */
 	struct loop *loops;
 	unsigned int nr_loops;
 	atomic_uint nr_conns;

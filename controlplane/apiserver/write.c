@@ -504,6 +504,13 @@ static void try_change(struct write *w)
 		reply_not_found(r);
 		return;
 	}
+	if (crd_is(r->route.type) && strcmp(r->tenant, SYSTEM) != 0 &&
+	    crds_is_forced(r->api, r->route.name)) {
+		reply_error(r, 403, "Forbidden",
+			    "%s is a system CRD, you cannot overwrite it.",
+			    r->route.name);
+		return;
+	}
 	w->code = 200;
 	doc = object_tree_as(r->route.type, cur);
 	if (!doc) {

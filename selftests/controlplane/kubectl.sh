@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by the test_kubectl_*.sh: one server, both kubectls, a scorecard.
+#
+#	t VERB NAME PATTERN COMMAND	the output of COMMAND must match PATTERN
+#	k ARGS...			kubectl as the system's admin
+#	as TENANT ARGS...		kubectl as a tenant's admin
+#	both FUNCTION			run FUNCTION once per version ($v)
+#	finish_tap			scorecard, plan, exit status
+set -u
+cd "$(dirname "$0")/../.."
+O=$(realpath "${O:-build}") deps=$(realpath "${BUILD:-build}/deps")
+dir=$(mktemp -d /tmp/arktos-kubectl.XXXXXX)
+n=0 rc=0 server= v=- kubectl=
+declare -A good all
+
+stop_all()
+{
+	[ -n "$server" ] && kill "$server" && wait "$server" 2>/dev/null
+	rm -rf "$dir"
+}
+trap stop_all EXIT
+
+start()
+{
+	"$O/bin/arktos-control" run --data-dir "$dir/data" \
+		--listen 127.0.0.1:0 >>"$dir/log" 2>&1 &
+	server=$!
+	if ! timeout 20 tail -n +1 -F "$dir/log" 2>/dev/null |
+		grep -q -m1 "serving on port"; then
+		sed 's,^,# ,' "$dir/log"
+		echo "not ok 1 arktos-control starts"
+		echo 1..1
+		exit 1
+	fi
+	export KUBECONFIG=$dir/data/admin.kubeconfig HOME=$dir
+	export PATH=$O/bin:$PATH
+}
+
+k() { timeout 30 "$kubectl" --cache-dir="$dir/cache-$v" "$@" </dev/null; }
+kin() { timeout 30 "$kubectl" --cache-dir="$dir/cache-$v" "$@"; }
+as()
+{
+	local t=$1
+	shift
+	timeout 30 "$kubectl" --cache-dir="$dir/cache-$v-$t" \
+		--kubeconfig="$dir/$t.kubeconfig" "$@"
+}
+
+t()
+{
+	local verb=$1 name=$2 pattern=$3 out
+	out=$(eval "$4" 2>&1)
+	n=$((n + 1))
+	all[$v/$verb]=$((${all[$v/$verb]:-0} + 1))
+	if grep -qE -- "$pattern" <<<"$out"; then
+		good[$v/$verb]=$((${good[$v/$verb]:-0} + 1))
+		echo "ok $n $v $verb: $name"
+		return
+	fi
+	rc=1
+	echo "# want /$pattern/ from: $4"
+	head -20 <<<"$out" | sed 's,^,# ,'
+	echo "not ok $n $v $verb: $name"
+}
+
+both()
+{
+	for v in 1.20 1.32; do
+		case $v in
+		1.20) kubectl=$deps/kubectl-1.20/usr/bin/kubectl ;;
+		*) kubectl=$deps/kubectl-$v/kubectl ;;
+		esac
+		if [ ! -x "$kubectl" ]; then
+			n=$((n + 1))
+			echo "ok $n kubectl $v # SKIP $kubectl is missing (make deps)"
+			continue
+		fi
+		"$1"
+	done
+}
+
+finish_tap()
+{
+	local key
+	for key in $(printf '%s\n' "${!all[@]}" | sort); do
+		echo "# scorecard $key ${good[$key]:-0}/${all[$key]}"
+	done
+	echo "1..$n"
+	exit $rc
+}
