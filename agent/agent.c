@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "agent/attach.h"
 #include "agent/backend.h"
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
@@ -111,7 +112,7 @@ static int open_cgroups(struct agent *a, struct err *e)
 		r = cg_warm_new(a->root, &a->warm, e);
 	if (r < 0)
 		return err_wrap(e, r, "cgroups");
-	if (cg_describe(a->root, &losses) > 0)
+	if (!a->quiet && cg_describe(a->root, &losses) > 0)
 		for (char *s = losses.data, *line; (line = strsep(&s, "\n"));)
 			if (line[0])
 				log_warn("cgroups: %s", line);
@@ -358,6 +359,18 @@ static void drain_workers(struct agent *a)
 	pthread_join(t, NULL);
 }
 
+/* We could not start: the cgroups go again, unless pods live in them. */
+static void give_up_cgroups(struct agent *a)
+{
+	if (!a->root)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(a->qos); i++)
+		cg_close(take_ptr(a->qos[i]));
+	cg_warm_free(take_ptr(a->warm));
+	cg_close(take_ptr(a->root));
+	(void)cg_root_remove(a->opts.cgroup_parent, a->opts.cgroup_name, NULL);
+}
+
 static int serve(struct agent *a, struct err *e)
 {
 	struct ev_signal term = { 0 }, intr = { 0 };
@@ -385,6 +398,8 @@ static int serve(struct agent *a, struct err *e)
 	}
 	if (a->queue)
 		drain_workers(a);
+	if (r < 0 && map_len(&a->pods) == 0)
+		give_up_cgroups(a);
 	close_all(a);
 	free(path);
 	ev_signal_del(&term);
@@ -438,6 +453,7 @@ static int take_down(struct agent *a, bool purge, struct err *e)
 {
 	int r = claim_take(a, e);
 
+	a->quiet = true; /* what this host lacks does not matter any more */
 	if (r == 0)
 		r = open_cgroups(a, e);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/attach.h"
 #include "agent/container/sandbox.h"
 #include "agent/events.h"
 #include "agent/internal.h"
@@ -128,7 +129,7 @@ static int step_image(struct pod *pod, size_t i)
 			return 1;
 		}
 		image_unref(image);
-		reason = "InvalidImageName";
+		reason = IMAGE_REASON_INSPECT;
 		retry_ms = RETRY_MAX_MS;
 	}
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/attach.h"
 #include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/network/repair.h"

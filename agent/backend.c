@@ -301,8 +301,20 @@ static void get_actual(struct pod *pod, const char *container,
 	pthread_mutex_unlock(&pod->lock);
 }
 
+/* What this one answers, and what became of the wish before it. */
+static void tell_why(struct api_resize_result *ret, const char *message,
+		     const char *note)
+{
+	size_t n, size = sizeof(ret->why);
+
+	snprintf(ret->why, size, "%s", message);
+	n = strlen(ret->why);
+	if (*note)
+		snprintf(ret->why + n, size - n, "%s%s", n ? "; " : "", note);
+}
+
 static void resize_result(const struct resize_public *p, uint64_t seq,
-			  struct api_resize_result *ret)
+			  const char *note, struct api_resize_result *ret)
 {
 	static const enum api_resize_state states[] = {
 		[RESIZE_NONE] = API_RESIZE_DONE,
@@ -315,18 +327,20 @@ static void resize_result(const struct resize_public *p, uint64_t seq,
 	if (p->done_seq >= seq) {
 		ret->state = API_RESIZE_DONE;
 		ret->took_ms = p->took_ms;
+		tell_why(ret, "", note);
 		return;
 	}
 	ret->state = p->seq < seq || p->condition == RESIZE_NONE
 			     ? API_RESIZE_IN_PROGRESS
 			     : states[p->condition];
-	snprintf(ret->why, sizeof(ret->why), "%s", p->message);
+	tell_why(ret, p->message, note);
 }
 
 static int pod_resize(void *arg, const struct api_resize *rs,
 		      struct api_resize_result *ret, struct err *e)
 {
 	struct pod *pod = backend_pod(arg, &rs->pod, e);
+	char note[POD_MESSAGE_MAX] = "";
 	struct resize_public p;
 	uint64_t seq = 0;
 	int r;
@@ -343,12 +357,12 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	get_actual(pod, ret->container, &ret->before);
 	r = pod->remote ? backend_remote_resize(pod, rs, &seq, e)
 			: agent_resize(arg, pod->key, rs->container, &rs->want,
-				       &seq, e);
+				       &seq, note, e);
 	if (r == 0)
 		r = wait_saved(pod, e);
 	if (r == 0) {
 		p = wait_settled(pod, seq, rs);
-		resize_result(&p, seq, ret);
+		resize_result(&p, seq, note, ret);
 		get_actual(pod, ret->container, &ret->after);
 	}
 	pod_unref(pod);

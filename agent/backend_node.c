@@ -65,16 +65,19 @@ static const char *kind_word(enum image_kind kind)
 static void put_image(struct json_out *o, const char *ref,
 		      const struct image *img, size_t used_by)
 {
-	char time[40] = "";
+	char time[40] = "", stored[40] = "";
 
 	if (img->created_s)
 		rfc3339(img->created_s * 1000000, time);
+	if (img->stored_s)
+		rfc3339(img->stored_s * 1000000, stored);
 	json_put_object(o, NULL);
 	json_put_str(o, "ref", ref);
 	json_put_str(o, "id", img->id);
 	json_put_str(o, "kind", kind_word(img->kind));
 	json_put_u64(o, "size", img->bytes);
 	json_put_str(o, "created", time);
+	json_put_str(o, "stored", stored);
 	json_put_u64(o, "usedBy", used_by);
 	json_put_end(o);
 }
@@ -183,8 +186,10 @@ int backend_image_import(void *arg, const struct api_image_job *job,
 			 struct buf *out, struct err *e)
 {
 	struct agent *a = arg;
+	auto_free char *name = NULL;
 	struct image_import_opts o = {
 		.name = job->name,
+		.ret_name = &name,
 		.format = job->format,
 		.progress = tell_progress,
 		.progress_arg = (void *)(uintptr_t)&job->progress,
@@ -195,8 +200,7 @@ int backend_image_import(void *arg, const struct api_image_job *job,
 
 	if (r == 0)
 		r = image_import(a->images, job->ref, &o, &img, e);
-	return r < 0 ? r
-		     : put_result(job->name ? job->name : job->ref, img, out);
+	return r < 0 ? r : put_result(name ? name : job->ref, img, out);
 }
 
 int backend_image_remove(void *arg, const char *ref, struct err *e)

@@ -67,6 +67,7 @@ struct agent {
 	bool userns;
 	char userns_why[256];
 	int64_t started_us;
+	bool quiet; /* taking down: no word about the host */
 	atomic_bool stopping, drained;
 	int probe_threads; /* atomic */
 };
@@ -147,20 +148,6 @@ void node_freed(struct agent *a);
 
 void pod_reconcile(struct agent *a, const char *key);
 
-/* --- attach.c: 1 or an error ------------------------------------------------
- */
-
-int pod_attach_network(struct pod *pod, struct err *e);
-/* The same, and tell when its link had vanished. */
-int pod_network_up(struct pod *pod, struct err *e);
-int pod_detach_network(struct pod *pod, struct err *e);
-
-/* --- links.c: links that vanish ---------------------------------------------
- */
-
-int links_start(struct agent *a, struct links **ret, struct err *e);
-void links_stop(struct links *l);
-
 /* --- watch.c: descriptors of pods in the loop
  * --------------------------------- */
 
@@ -215,10 +202,11 @@ int agent_apply_remote(struct agent *a, const char *json, size_t len,
 /* Before the pod is known to anybody: what is wished for is its spec. */
 int pod_remember_wish(struct pod *pod);
 /* Set resources of one container (NULL: the only one) of a pod. Missing values
- * stay as they are. @ret_seq: the wish's number, see pod.resize_public. */
+ * stay as they are; an earlier wish that was not granted is taken back, and
+ * @note tells so. @ret_seq: the wish's number, see pod.resize_public. */
 int agent_resize(struct agent *a, const char *key, const char *container,
 		 const struct resources *want, uint64_t *ret_seq,
-		 struct err *e);
+		 char note[POD_MESSAGE_MAX], struct err *e);
 
 /* The same as a strategic merge patch, for the API server. */
 int pod_resize_patch(struct pod *pod, const char *container,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "agent/attach.h"
 #include "agent/internal.h"
 #include "agent/network/repair.h"
 #include "lib/err.h"

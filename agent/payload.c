@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/attach.h"
 #include "agent/container/sandbox.h"
 #include "agent/events.h"
 #include "agent/internal.h"

@@ -92,6 +92,7 @@ struct ctr {
 	uint32_t attempt_reboots;         /* VM: resets, counted as restarts */
 	uint64_t oom_base;                /* oom_kill count at its start */
 	struct quantity_set shown_limits; /* actual, under the lock */
+	struct resources shown_allocated; /* under the lock */
 	int pid;                          /* on the host; 0: unknown */
 };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent/spec.h"
 #include "lib/str.h"
@@ -149,4 +150,43 @@ void pod_spec_free(struct pod_spec *spec)
 	spec_vm_free(spec->vm);
 	free(spec->json);
 	free(spec);
+}
+
+static bool adds_sys_admin(const struct container_spec *c)
+{
+	const struct security_spec *s = &c->security;
+
+	for (size_t i = 0; i < s->cap_add.nr && !s->privileged; i++) {
+		const char *name = s->cap_add.v[i];
+
+		if (strncasecmp(name, "CAP_", 4) == 0)
+			name += 4;
+		if (strcasecmp(name, "SYS_ADMIN") == 0 ||
+		    strcasecmp(name, "ALL") == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool any_privileged(const struct pod_spec *spec)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < spec->nr_init; i++)
+		any |= spec->init[i].security.privileged;
+	for (size_t i = 0; i < spec->nr_containers; i++)
+		any |= spec->containers[i].security.privileged;
+	return any;
+}
+
+bool pod_spec_may_mount(const struct pod_spec *spec)
+{
+	bool may = false;
+
+	for (size_t i = 0; i < spec->nr_init; i++)
+		may |= adds_sys_admin(&spec->init[i]);
+	for (size_t i = 0; i < spec->nr_containers; i++)
+		may |= adds_sys_admin(&spec->containers[i]);
+	/* The host is what a privileged container is for. */
+	return may && !any_privileged(spec);
 }

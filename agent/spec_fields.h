@@ -108,6 +108,9 @@ int spec_security(struct spec_ctx *c, yyjson_val *v,
 int spec_security_copy(struct security_spec *to,
 		       const struct security_spec *from);
 
+/* Names are unique, probes and policies make sense; at "spec". */
+int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod);
+
 /* Every mount names a volume that exists, paths are absolute and unique. */
 int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
 		      const struct mount_spec *mounts, size_t nr);

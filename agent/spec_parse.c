@@ -376,9 +376,12 @@ static int defaults(struct spec_ctx *c, struct pod_spec *pod)
 		r |= str_set(&pod->namespace, "default");
 	if (!pod->tenant)
 		r |= str_set(&pod->tenant, "system");
-	/* A tenant's pods get a user namespace unless they ask not to. */
+	/* A tenant's pods get a user namespace unless they ask not to, and so
+	 * do pods that may mount: the host's /proc/sys is not theirs there. */
 	if (!pod->has_host_users && r == 0)
-		pod->host_users = str_eq(pod->tenant, "system");
+		pod->host_users = str_eq(pod->tenant, "system") &&
+				  (pod->host_network || pod->host_pid ||
+				   pod->host_ipc || !pod_spec_may_mount(pod));
 	if (!pod->hostname && pod->name) {
 		r |= str_set(&pod->hostname, pod->name);
 		/* A host name is one label of at most 63 characters. */
@@ -426,48 +429,6 @@ static int containers(struct spec_ctx *c, yyjson_val *v,
 		spec_note(c, mark, r, &first);
 	}
 	return first;
-}
-
-static int check_workload(struct spec_ctx *c, const struct pod_spec *pod)
-{
-	int r;
-
-	if (pod->vm && (pod->nr_containers || pod->nr_init))
-		return spec_fail(c, -EINVAL,
-				 "has both containers and virtualMachine; a "
-				 "pod is one or the other");
-	if (!pod->vm && !pod->nr_containers)
-		return spec_fail(c, -EINVAL,
-				 "needs containers or virtualMachine");
-	for (size_t i = 0; i < pod->nr_init + pod->nr_containers; i++) {
-		bool init = i < pod->nr_init;
-		const struct container_spec *ctr =
-			init ? &pod->init[i]
-			     : &pod->containers[i - pod->nr_init];
-		size_t mark =
-			spec_push(c, init ? "initContainers" : "containers");
-
-		(void)spec_push_index(c, init ? i : i - pod->nr_init);
-		if (pod_spec_container(pod, ctr->name) != ctr)
-			return spec_fail_at(c, "name",
-					    "'%s' is used twice in the pod",
-					    ctr->name);
-		if (init && (ctr->liveness.kind || ctr->readiness.kind ||
-			     ctr->startup.kind))
-			return spec_fail(c, -EINVAL,
-					 "init containers have no probes");
-		if (pod->restart == RESTART_NEVER &&
-		    (ctr->resize.cpu_restart || ctr->resize.mem_restart))
-			return spec_fail_at(
-				c, "resizePolicy",
-				"RestartContainer contradicts the pod's "
-				"restartPolicy Never");
-		r = spec_check_mounts(c, pod, ctr->mounts, ctr->nr_mounts);
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
-	}
-	return 0;
 }
 
 static int read_workload(struct spec_ctx *c, yyjson_val *spec,
@@ -561,7 +522,7 @@ static int read_pod(struct spec_ctx *c, yyjson_val *root, struct pod_spec *pod)
 	if (r < 0)
 		return r;
 	mark = spec_push(c, "spec");
-	r = check_workload(c, pod);
+	r = spec_check_workload(c, pod);
 	if (r < 0)
 		return r;
 	spec_pop(c, mark);

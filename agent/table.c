@@ -296,11 +296,13 @@ void pod_publish(struct pod *pod)
 	pod->resize_public.took_ms = pod->resize.took_ms;
 	snprintf(pod->resize_public.message, sizeof(pod->resize_public.message),
 		 "%s", pod->resize.message);
-	for (size_t i = 0; i < pod->nr_ctrs; i++)
-		pod->ctrs[i].shown_limits =
-			pod->ctrs[i].res.actual_known
-				? pod->ctrs[i].res.actual.limits
-				: pod->ctrs[i].res.allocated.limits;
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		struct ctr *c = &pod->ctrs[i];
+
+		c->shown_allocated = c->res.allocated;
+		c->shown_limits = c->res.actual_known ? c->res.actual.limits
+						      : c->res.allocated.limits;
+	}
 	settle(pod);
 	pthread_cond_broadcast(&pod->changed);
 	old = pod->published;

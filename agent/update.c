@@ -369,7 +369,8 @@ static void put_quantities(yyjson_mut_doc *doc, yyjson_mut_val *resources,
 	char text[QUANTITY_TEXT_SIZE];
 	yyjson_mut_val *to;
 
-	if (!q->has_cpu && !q->has_mem)
+	to = yyjson_mut_obj_get(resources, which);
+	if (!to && !q->has_cpu && !q->has_mem)
 		return;
 	to = get_or_add(doc, resources, which);
 	yyjson_mut_obj_remove_key(to, "cpu");
@@ -521,30 +522,83 @@ int pod_resize_patch(struct pod *pod, const char *container,
 	return buf_error(out);
 }
 
-static int resize_pod(struct pod *pod, const char *container,
-		      const struct resources *want, uint64_t *ret_seq,
-		      struct err *e)
+/* Was the newest wish looked at, and not granted? Under the pod's lock. */
+static bool not_granted(const struct pod *pod)
 {
-	auto_buf struct buf b = BUF_INIT;
+	const struct resize_public *p = &pod->resize_public;
+
+	return p->seq == pod->resize_seq && p->done_seq != p->seq &&
+	       (p->condition == RESIZE_DEFERRED ||
+		p->condition == RESIZE_INFEASIBLE);
+}
+
+/* The manifest with what each workload was given, instead of what was wished
+ * for it in vain. Under the pod's lock. */
+static int take_back(const struct pod *pod, struct buf *json, char *note,
+		     struct err *e)
+{
+	bool infeasible = pod->resize_public.condition == RESIZE_INFEASIBLE;
+	int r;
+
+	for (size_t i = pod->nr_init; i < pod->nr_ctrs; i++) {
+		auto_buf struct buf next = BUF_INIT;
+
+		r = with_resources(buf_str(json), json->len, pod->ctrs[i].name,
+				   &pod->ctrs[i].shown_allocated, &next, e);
+		if (r < 0)
+			return r;
+		buf_reset(json);
+		buf_add(json, next.data, next.len);
+	}
+	snprintf(note, POD_MESSAGE_MAX,
+		 "the wish before, which was %s (%.150s), is taken back",
+		 infeasible ? "infeasible" : "deferred",
+		 pod->resize_public.message);
+	return buf_error(json);
+}
+
+/* The pod's manifest with @want on top of it. Under the pod's lock. */
+static int wish_with(const struct pod *pod, const char *container,
+		     const struct resources *want, struct buf *ret, char *note,
+		     struct err *e)
+{
+	auto_buf struct buf base = BUF_INIT;
 	struct pod_spec *spec = NULL;
 	const struct resources *now;
 	struct resources to;
+	int r;
+
+	r = buf_add(&base, pod->wish, pod->wish_len);
+	if (r == 0 && not_granted(pod))
+		r = take_back(pod, &base, note, e);
+	if (r == 0)
+		r = pod_spec_parse(buf_str(&base), base.len, &spec, e);
+	if (r < 0)
+		return r;
+	now = workload_resources(spec, &container, e);
+	if (now) {
+		to = merged(now, want);
+		r = with_resources(buf_str(&base), base.len, container, &to,
+				   ret, e);
+	} else {
+		r = e && e->code ? e->code : -EINVAL;
+	}
+	pod_spec_free(spec);
+	return r;
+}
+
+static int resize_pod(struct pod *pod, const char *container,
+		      const struct resources *want, uint64_t *ret_seq,
+		      char *note, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct pod_spec *spec = NULL;
 	const char *what;
 	int r;
 
 	pthread_mutex_lock(&pod->lock);
-	r = pod_spec_parse(pod->wish, pod->wish_len, &spec, e);
-	now = r == 0 ? workload_resources(spec, &container, e) : NULL;
-	if (r == 0 && !now)
-		r = e && e->code ? e->code : -EINVAL;
-	if (r == 0) {
-		to = merged(now, want);
-		r = with_resources(pod->wish, pod->wish_len, container, &to, &b,
-				   e);
-	}
+	r = wish_with(pod, container, want, &b, note, e);
 	pthread_mutex_unlock(&pod->lock);
-	pod_spec_free(spec);
-	spec = NULL;
 	if (r == 0)
 		r = pod_spec_parse(buf_str(&b), b.len, &spec, e);
 	if (r < 0)
@@ -556,7 +610,8 @@ static int resize_pod(struct pod *pod, const char *container,
 }
 
 int agent_resize(struct agent *a, const char *key, const char *container,
-		 const struct resources *want, uint64_t *ret_seq, struct err *e)
+		 const struct resources *want, uint64_t *ret_seq,
+		 char note[POD_MESSAGE_MAX], struct err *e)
 {
 	struct pod *pod = pods_find(a, key);
 	int r;
@@ -573,7 +628,7 @@ int agent_resize(struct agent *a, const char *key, const char *container,
 			    "a limit of 0 would be no limit at all: give at "
 			    "least 1m of CPU, 4Ki of memory");
 	else
-		r = resize_pod(pod, container, want, ret_seq, e);
+		r = resize_pod(pod, container, want, ret_seq, note, e);
 	if (r == 0)
 		pod_poke(pod);
 	pod_unref(pod);

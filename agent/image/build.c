@@ -167,7 +167,7 @@ static int describe(struct building *w, struct stored *img,
 
 	img->img.kind = kind;
 	img->img.created_s = w->c.created_s;
-	img->imported_s = (int64_t)time(NULL);
+	img->img.stored_s = (int64_t)time(NULL);
 	if (str_set(&img->img.id, w->m.config.digest) < 0 ||
 	    str_set(&img->img.manifest_digest, w->manifest_digest) < 0 ||
 	    strlist_add(&img->digests, w->manifest_digest) < 0)

@@ -242,7 +242,7 @@ static int stage_disk(struct transfer *t, int fd, int dir, struct stored *img,
 	if (r < 0)
 		return r;
 	img->img.kind = IMAGE_DISK;
-	img->imported_s = (int64_t)time(NULL);
+	img->img.stored_s = (int64_t)time(NULL);
 	if (str_set(&img->img.id, digest) < 0 ||
 	    str_set(&img->img.manifest_digest, "") < 0 ||
 	    (t->name && strlist_add(&img->names, t->name) < 0))

@@ -67,6 +67,7 @@ struct image {
 	enum image_kind kind; /* never IMAGE_AUTO */
 	char *manifest_digest; /* "" for imports without one */
 	int64_t created_s;  /* Unix time the image says it was made; 0: none */
+	int64_t stored_s;   /* since when it is here */
 	uint64_t bytes;     /* on disk, shared layers included */
 	struct strv layers; /* absolute directories, lowest first */
 	struct image_config config; /* IMAGE_CONTAINER */
@@ -123,6 +124,7 @@ struct image_import_opts {
 	const char *name; /* NULL: as the file or folder */
 	enum image_kind kind;
 	const char *format; /* of a disk: "qcow2", "raw"; NULL: look */
+	char **ret_name;    /* set to the name it got, owned; may be NULL */
 	image_progress_fn *progress;
 	void *progress_arg;
 	const atomic_bool *cancel;
@@ -134,6 +136,8 @@ struct image_import_opts {
 #define IMAGE_REASON_NEVER   "ErrImageNeverPull"
 #define IMAGE_REASON_NAME    "InvalidImageName"
 #define IMAGE_REASON_VERIFY  "ErrImageVerify"
+/* The caller's: it is here, and of no use for this pod. */
+#define IMAGE_REASON_INSPECT "ImageInspectError"
 
 /**
  * image_store_open() - Open, or create, the store of a state directory.

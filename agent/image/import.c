@@ -8,6 +8,7 @@
 
 #include "agent/image/internal.h"
 #include "agent/image/names.h"
+#include "agent/image/vmfile.h"
 #include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/fs.h"
@@ -180,6 +181,20 @@ static bool is_tar(const unsigned char *head, size_t len)
 	       (len > 4 && memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0);
 }
 
+/* A raw disk is any bytes: without being told, one that can be booted, or that
+ * is called so. */
+static bool looks_like_disk(const char *path, const unsigned char *head,
+			    size_t len)
+{
+	struct disk_info info;
+
+	if (disk_probe(head, len, len, NULL, &info, NULL) < 0 ||
+	    !str_eq(info.format, "raw"))
+		return true; /* some format: told of there */
+	return (len >= 512 && head[510] == 0x55 && head[511] == 0xaa) ||
+	       str_ends(path, ".img") || str_ends(path, ".raw");
+}
+
 static int import_file(struct importing *in, int fd, struct image **ret,
 		       struct err *e)
 {
@@ -194,6 +209,10 @@ static int import_file(struct importing *in, int fd, struct image **ret,
 		return err_set(e, -EINVAL,
 			       "no container image: neither a tar, nor one "
 			       "compressed with gzip or zstd");
+	if (!in->t.format && !looks_like_disk(in->path, head, (size_t)n))
+		return err_set(e, -EINVAL,
+			       "neither an image nor a disk that says so; "
+			       "--format raw takes it as a VM's disk");
 	return disk_import(&in->t, fd, ret, e);
 }
 
@@ -256,6 +275,8 @@ int image_import(struct image_store *s, const char *source,
 		r = take_name(&in, opts->name, e);
 	if (r == 0)
 		r = read_source(&in, ret, e);
+	if (r == 0 && opts->ret_name)
+		*opts->ret_name = take_ptr(in.name);
 	free(in.path);
 	free(in.tag);
 	free(in.name);

@@ -143,7 +143,7 @@ static void settle(struct image_store *s)
 			for (size_t n = k->names.nr; n-- > 0;) {
 				if (!strlist_has(&i->names, k->names.v[n]))
 					continue;
-				if (i->imported_s > k->imported_s)
+				if (i->img.stored_s > k->img.stored_s)
 					strlist_del(&k->names, k->names.v[n]);
 				else
 					strlist_del(&i->names, k->names.v[n]);

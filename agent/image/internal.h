@@ -39,7 +39,6 @@ struct stored {
 	struct layer_record *layers; /* each once, lowest first */
 	size_t nr_layers;
 	uint64_t own_bytes;
-	int64_t imported_s;
 
 	struct stored *next;
 	struct strv names;

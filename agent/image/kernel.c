@@ -93,7 +93,7 @@ static int stage_bundle(struct bundling *b, const struct vm_bundle *vm,
 	if (r < 0)
 		return r;
 	img->img.kind = IMAGE_KERNEL;
-	img->imported_s = (int64_t)time(NULL);
+	img->img.stored_s = (int64_t)time(NULL);
 	if (str_set(&img->img.id, id) < 0 ||
 	    str_set(&img->img.manifest_digest, "") < 0 ||
 	    str_set(&img->img.vm.cmdline, vm->cmdline) < 0 ||

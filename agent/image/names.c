@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/image/entry.h"
 #include "agent/image/names.h"
 #include "lib/err.h"
 #include "lib/str.h"
@@ -190,6 +191,7 @@ static int parse(const char *ref, struct image_name *ret)
 int image_name_parse(const char *ref, struct image_name *ret, struct err *e)
 {
 	struct image_name name = { .repo = "" };
+	char shown[ENTRY_TEXT_MAX];
 
 	if (str_starts(ref, SCHEME))
 		ref += strlen(SCHEME);
@@ -198,7 +200,7 @@ int image_name_parse(const char *ref, struct image_name *ret, struct err *e)
 			       "'%.128s' is not an image name: want "
 			       "[host[:port]/]path[:tag][@sha256:digest] in "
 			       "lower case",
-			       image_name_is_fine(ref) ? ref : "?");
+			       entry_text(ref, shown));
 	*ret = name;
 	return 0;
 }

@@ -66,7 +66,7 @@ int record_write(int dirfd, const struct stored *img, struct err *e)
 	json_put_str(&o, "kind", kinds[img->img.kind]);
 	json_put_str(&o, "manifest", img->img.manifest_digest);
 	json_put_i64(&o, "created", img->img.created_s);
-	json_put_i64(&o, "imported", img->imported_s);
+	json_put_i64(&o, "imported", img->img.stored_s);
 	json_put_u64(&o, "bytes", img->own_bytes);
 	put_list(&o, "names", &img->names);
 	put_list(&o, "digests", &img->digests);
@@ -197,7 +197,7 @@ static int parse(const struct json_ref *root, struct stored *img, struct err *e)
 	if (r == 0)
 		r = get_i64(root, "created", &img->img.created_s, e);
 	if (r == 0)
-		r = get_i64(root, "imported", &img->imported_s, e);
+		r = get_i64(root, "imported", &img->img.stored_s, e);
 	if (r == 0)
 		r = get_u64(root, "bytes", &img->own_bytes, e);
 	if (r == 0)

@@ -68,7 +68,7 @@ static int put_images(const struct json_ref *items, const struct args *a,
 		snprintf(id, sizeof(id), "%.12s", full);
 		snprintf(used, sizeof(used), "%" PRIu64,
 			 view_u64(&it.item, "usedBy"));
-		view_age(view_str(&it.item, "created"), age, sizeof(age));
+		view_age(view_str(&it.item, "stored"), age, sizeof(age));
 		quantity_format_human(view_u64(&it.item, "size"), size);
 		cli_row(&t, view_str(&it.item, "ref"),
 			view_str(&it.item, "kind"), size, age, used, id, NULL);

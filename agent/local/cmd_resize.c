@@ -37,9 +37,10 @@ const struct cli_option resize_options[] = {
 
 #define ARROW " \xe2\x86\x92 "
 
-/* "cpu 500m -> 2, memory 64Mi -> 512Mi" of what was asked for. */
+/* "cpu 500m -> 2, memory 64Mi -> 512Mi": what it became when it is @done, else
+ * what was asked for. */
 static void put_amounts(const struct json_ref *res, const struct args *a,
-			struct buf *b)
+			bool done, struct buf *b)
 {
 	struct json_ref before = view_get(res, "before");
 	struct json_ref after = view_get(res, "after");
@@ -48,6 +49,9 @@ static void put_amounts(const struct json_ref *res, const struct args *a,
 
 	set_read(&before, &was);
 	set_read(&after, &is);
+	if (!done)
+		is = (struct quantity_set){ true, true, a->cpu_milli,
+					    a->mem_bytes };
 	if (a->cpu_milli != UNSET) {
 		set_cpu_text(&was, x, sizeof(x));
 		set_cpu_text(&is, y, sizeof(y));
@@ -75,11 +79,12 @@ static int print_result(const struct buf *answer, const struct args *a,
 	root = json_root(doc);
 	state = view_str(&root, "state");
 	why = view_str(&root, "message");
-	put_amounts(&root, a, &b);
+	put_amounts(&root, a, str_eq(state, "Done"), &b);
 	if (str_eq(state, "Done")) {
-		buf_printf(&b, "%s confirmed, %" PRIu64 " ms\n",
+		buf_printf(&b, "%s confirmed, %" PRIu64 " ms%s%s\n",
 			   view_str(&root, "confirmedBy"),
-			   view_u64(&root, "milliseconds"));
+			   view_u64(&root, "milliseconds"), *why ? "; " : "",
+			   why);
 	} else if (str_eq(state, "InProgress")) {
 		buf_printf(&b,
 			   "in progress, not done within %" PRIu64 " s%s%s\n",

@@ -69,6 +69,40 @@ TEST(a_tenants_pod_gets_a_user_namespace_unless_it_asks_not_to)
 	pod_spec_free(s);
 }
 
+static bool host_users(int *verdict_, const char *json)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(json, &e, &r);
+	bool yes = s && s->host_users;
+
+	if (!s)
+		FAIL("%s: %s", json, e.msg);
+	pod_spec_free(s);
+	return yes;
+}
+#define HOST_USERS(json) host_users(verdict_, POD(json))
+#define CAPS(list) \
+	",\"securityContext\":{\"capabilities\":{\"add\":[" list "]}}"
+#define ADMIN                                                   \
+	"\"containers\":[{\"name\":\"c\",\"image\":\"i\"" CAPS( \
+		"\"CAP_SYS_ADMIN\"") "}]"
+
+TEST(who_may_mount_gets_a_user_namespace)
+{
+	EXPECT_EQ(HOST_USERS(CTR("")), true);
+	EXPECT_EQ(HOST_USERS(CTR(CAPS("\"NET_ADMIN\""))), true);
+	EXPECT_EQ(HOST_USERS(CTR(CAPS("\"SYS_ADMIN\""))), false);
+	EXPECT_EQ(HOST_USERS(CTR(CAPS("\"ALL\""))), false);
+	EXPECT_EQ(HOST_USERS("{" ADMIN "}"), false);
+	EXPECT_EQ(HOST_USERS("{\"hostUsers\":true," ADMIN "}"), true);
+	EXPECT_EQ(HOST_USERS("{\"hostNetwork\":true," ADMIN "}"), true);
+	EXPECT_EQ(HOST_USERS(
+			  CTR(",\"securityContext\":{\"privileged\":true,"
+			      "\"capabilities\":{\"add\":[\"SYS_ADMIN\"]}}")),
+		  true);
+}
+
 TEST(a_limit_without_a_request_is_a_request_too)
 {
 	struct err e = { 0 };

@@ -72,6 +72,16 @@ ok "more than the node has is infeasible" prints '(I|i)nfeasible' \
 ok "with the numbers, too" prints \
 	'^Infeasible: cpu: 5 requested, the node has 1 in all$' \
 	condition small PodResizePending
+ok "and what was asked for" prints 'cpu 500m → 6, infeasible|cpu 500m → 6' \
+	node resize small --cpu 6 --timeout 5s
+ok "the next resize answers for itself, and names what it takes back" \
+	prints 'memory 64Mi → 80Mi, kernel.*; the wish before.*cpu: 6 requested.*taken back' \
+	node resize small --memory 80Mi --timeout 5s
+ok "nothing is wished for in vain any more" prints '^$' \
+	condition small PodResizePending
+ok "back to where it was" node resize small --memory 64Mi --timeout 5s
+ok "infeasible once more" prints 'cpu 500m → 5.*infeasible' \
+	node resize small --cpu 5 --timeout 5s
 for p in $(our_processes); do
 	[ "$(cat /proc/$p/comm)" = sleep ] && grep -q small /proc/$p/environ &&
 		kill -9 "$p"

@@ -69,6 +69,14 @@ ok "all in one boot" [ "$before" = "$(boot_id)" ]
 note_bpf
 ok "a reboot is asked for" node reboot vm
 ok "and the guest boots anew" wait_for $boot_limit rebooted
+ok "which is one restart" pod_is vm .status.virtualMachineStatus.restartCount 1
+ok "the guest answers again" wait_for $boot_limit guest_answers
+before=$(boot_id)
+ok "one more, and a resize at once" eval \
+	'node reboot vm && node resize vm --cpu 2 --timeout 60s'
+ok "is another boot" wait_for $boot_limit rebooted
+ok "and one more restart" pod_is vm \
+	.status.virtualMachineStatus.restartCount 2
 ok "the console has been logged" prints 'login|BusyBox|reboot' node logs vm
 
 # Far more than one file holds, while the files are being replaced.
