@@ -255,15 +255,18 @@ static bool initialized(const struct pod *pod)
 static void put_conditions(struct json_out *o, const struct pod *pod)
 {
 	bool ready = pod_is_ready(pod);
+	bool scheduled = pod->admitted || pod->start_us;
 	bool up = pod->sandbox_state == SANDBOX_UP && !pod->network_lost;
 	const char *why = ready           ? ""
 			  : pod->spec->vm ? "VmNotReady"
 					  : "ContainersNotReady";
 
 	json_put_array(o, "conditions");
-	put_condition(o, "PodScheduled", pod->admitted,
-		      pod->admitted ? "" : "Unschedulable", pod->unschedulable,
-		      pod->admitted ? pod->start_us : pod->created_us);
+	/* What it had, and gave back when it ended, it was scheduled with. */
+	put_condition(o, "PodScheduled", scheduled,
+		      scheduled ? "" : "Unschedulable",
+		      scheduled ? "" : pod->unschedulable,
+		      scheduled ? pod->start_us : pod->created_us);
 	if (pod->admitted)
 		put_condition(o, "PodReadyToStartContainers", up,
 			      pod->network_lost ? "NetworkLinkLost" : "",

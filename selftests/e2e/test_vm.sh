@@ -88,7 +88,7 @@ ok "the last of it is found from the end" prints "^row $rows" \
 	node logs vm --tail 3
 kill -9 "$(qemu_pid)"
 ok "a VM whose QEMU was killed is started again" wait_for 20 pod_is vm \
-	.status.virtualMachineStatus.restartCount 2
+	.status.virtualMachineStatus.restartCount 3
 ok "its console of before is there" has_all_rows --previous
 ok "and it boots" wait_for $boot_limit guest_answers
 ok "a VM is deleted" node delete vm
