@@ -149,6 +149,8 @@ struct template_of {
 	/* Further labels and annotations: name, value, ..., NULL. */
 	const char *const *labels, *const *annotations;
 	const char *hostname;  /* spec.hostname; NULL: the template's */
+	const char *subdomain; /* spec.subdomain; NULL: the template's */
+	const char *volumes;   /* JSON array of more of them; NULL: none */
 	const char *finalizer; /* one more; NULL: none */
 	const char *index_env; /* JOB_COMPLETION_INDEX; NULL: none */
 	const char *node;      /* required by affinity (daemons); NULL: any */

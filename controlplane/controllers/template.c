@@ -53,7 +53,7 @@ static void put_node_affinity(struct json_out *o, const char *node)
 	json_put_str(o, "operator", "In");
 	json_put_array(o, "values");
 	json_put_str(o, NULL, node);
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < 8; i++)
 		json_put_end(o);
 }
 
@@ -125,6 +125,22 @@ static void put_containers(struct json_out *o, yyjson_val *list,
 	json_put_end(o);
 }
 
+/* The template's, but those that the others replace by name. */
+static void put_volumes(struct json_out *o, yyjson_val *own, const char *more)
+{
+	yyjson_doc *doc = yyjson_read(more, strlen(more), 0);
+	yyjson_val *list = yyjson_doc_get_root(doc), *v;
+	size_t i, max;
+
+	json_put_array(o, "volumes");
+	yyjson_arr_foreach(own, i, max,
+			   v) if (!obj_item(list, "name", obj_str(v, "name")))
+		json_put_val(o, NULL, v);
+	yyjson_arr_foreach(list, i, max, v) json_put_val(o, NULL, v);
+	json_put_end(o);
+	yyjson_doc_free(doc);
+}
+
 static void put_spec(struct json_out *o, const struct template_of *t)
 {
 	yyjson_val *spec = obj_at(t->template, "spec"), *key, *val;
@@ -136,6 +152,8 @@ static void put_spec(struct json_out *o, const struct template_of *t)
 		const char *k = yyjson_get_str(key);
 
 		if ((t->hostname && strcmp(k, "hostname") == 0) ||
+		    (t->subdomain && strcmp(k, "subdomain") == 0) ||
+		    (t->volumes && strcmp(k, "volumes") == 0) ||
 		    (t->node && (strcmp(k, "tolerations") == 0 ||
 				 strcmp(k, "affinity") == 0)))
 			continue;
@@ -146,6 +164,10 @@ static void put_spec(struct json_out *o, const struct template_of *t)
 	}
 	if (t->hostname)
 		json_put_str(o, "hostname", t->hostname);
+	if (t->subdomain && *t->subdomain)
+		json_put_str(o, "subdomain", t->subdomain);
+	if (t->volumes)
+		put_volumes(o, obj_at(spec, "volumes"), t->volumes);
 	if (t->node) {
 		put_node_affinity(o, t->node);
 		put_daemon_tolerations(o, obj_at(spec, "tolerations"));
