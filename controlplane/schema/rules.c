@@ -82,7 +82,8 @@ static void workload_validate(yyjson_mut_val *obj, struct field_errors *errs)
 		rule_check_strategy(obj, errs);
 	if (!spec)
 		return;
-	rule_check_pod_spec(spec, "spec.template.spec", errs);
+	rule_check_template(spec, mut_get(obj, "spec.volumeClaimTemplates"),
+			    "spec.template.spec", errs);
 	if (restart && strcmp(restart, "Always") != 0)
 		field_error_add(errs, FIELD_NOT_SUPPORTED,
 				"spec.template.spec.restartPolicy",

@@ -15,6 +15,9 @@
 void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec);
 void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
 			 struct field_errors *errs);
+/* The same with volumeClaimTemplates (may be NULL), which are volumes, too. */
+void rule_check_template(yyjson_mut_val *spec, yyjson_mut_val *claims,
+			 const char *prefix, struct field_errors *errs);
 
 void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		      yyjson_mut_val *old, const char *subresource);

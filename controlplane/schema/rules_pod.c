@@ -178,8 +178,21 @@ static bool has_volume(yyjson_mut_val *spec, const char *name)
 	return false;
 }
 
-static void check_mounts(yyjson_mut_val *spec, yyjson_mut_val *c,
-			 struct path *at, struct field_errors *errs)
+/* Volumes that a StatefulSet makes from its claim templates. */
+static bool has_claim(yyjson_mut_val *claims, const char *name)
+{
+	yyjson_mut_val *v;
+	size_t i, max;
+
+	yyjson_mut_arr_foreach(claims, i, max,
+			       v) if (str_eq(mut_str(v, "metadata.name"),
+					     name)) return true;
+	return false;
+}
+
+static void check_mounts(yyjson_mut_val *spec, yyjson_mut_val *claims,
+			 yyjson_mut_val *c, struct path *at,
+			 struct field_errors *errs)
 {
 	yyjson_mut_val *m;
 	size_t i, max;
@@ -191,15 +204,15 @@ static void check_mounts(yyjson_mut_val *spec, yyjson_mut_val *c,
 
 		path_index(at, i);
 		path_field(at, "name");
-		if (name && !has_volume(spec, name))
+		if (name && !has_volume(spec, name) && !has_claim(claims, name))
 			field_error_add(errs, FIELD_INVALID, at->text, NULL,
 					"\"%s\": Not found", name);
 		path_cut(at, cut);
 	}
 }
 
-void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
-			 struct field_errors *errs)
+void rule_check_template(yyjson_mut_val *spec, yyjson_mut_val *claims,
+			 const char *prefix, struct field_errors *errs)
 {
 	static const char *const lists[] = { "initContainers", "containers" };
 	yyjson_mut_val *vm = yyjson_mut_obj_get(spec, "virtualMachine"), *c;
@@ -225,7 +238,7 @@ void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
 			cut = path_field(&at, lists[l]);
 			path_index(&at, i);
 			check_container(c, &at, errs);
-			check_mounts(spec, c, &at, errs);
+			check_mounts(spec, claims, c, &at, errs);
 			path_cut(&at, cut);
 		}
 	if (vm) {
@@ -233,6 +246,12 @@ void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
 		check_container(vm, &at, errs);
 		path_cut(&at, cut);
 	}
+}
+
+void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
+			 struct field_errors *errs)
+{
+	rule_check_template(spec, NULL, prefix, errs);
 }
 
 void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs)
