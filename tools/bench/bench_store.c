@@ -5,13 +5,19 @@
  * leases 512.
  * OBJECTS=N for the restart (1000000).
  */
+#include <fcntl.h>
 #include <malloc.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +26,6 @@
 #include "lib/fs.h"
 #include "lib/grpc/grpc.h"
 #include "lib/str.h"
-#include "selftests/controlplane/store/etcd_server.h"
 
 #define CONNECTIONS 64
 #define NODES       512 /* that renew their leases at once */
@@ -274,6 +279,55 @@ static int bench_embedded(const char *dir, double *ret)
 
 /* --- etcd --- */
 
+static int free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	auto_close int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(fd, (struct sockaddr *)&a, len) ||
+	    getsockname(fd, (struct sockaddr *)&a, &len))
+		return 0;
+	return ntohs(a.sin_port);
+}
+
+/* One member on @url, with its data and its log below @dir. */
+static pid_t start_etcd(const char *dir, const char *url)
+{
+	auto_free char *data = str_printf("%s/etcd", dir);
+	auto_free char *log = str_printf("%s/etcd.log", dir);
+	char *argv[] = { (char *)"etcd",
+			 (char *)"--data-dir",
+			 data,
+			 (char *)"--listen-client-urls",
+			 (char *)url,
+			 (char *)"--advertise-client-urls",
+			 (char *)url,
+			 (char *)"--listen-peer-urls",
+			 (char *)"http://127.0.0.1:0",
+			 NULL };
+	posix_spawn_file_actions_t fa;
+	pid_t pid = -1;
+
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 1, log,
+					 O_WRONLY | O_CREAT | O_APPEND, 0600);
+	posix_spawn_file_actions_adddup2(&fa, 1, 2);
+	if (posix_spawn(&pid, "/usr/bin/etcd", &fa, NULL, argv, environ))
+		pid = -1;
+	posix_spawn_file_actions_destroy(&fa);
+	return pid;
+}
+
+static void stop_etcd(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+}
+
 struct peer {
 	struct grpc *g;
 	char value[POD_BYTES];
@@ -399,22 +453,28 @@ static void peer_end(void *arg, int code, const struct err *e)
 static int bench_etcd(const char *dir, double *ret)
 {
 	static const struct grpc_stream_ops ops = { peer_message, peer_end };
-	auto_free char *data = str_printf("%s/etcd", dir);
+	char url[64];
 	struct grpc_stream *st = NULL;
-	struct etcd_servers servers = { 0 };
-	struct grpc_opts opts = { .endpoints = servers.endpoints,
-				  .max_message = 64 << 20 };
+	struct grpc_opts opts = { .endpoints = url, .max_message = 64 << 20 };
 	static struct peer p;
-	struct buf q = BUF_INIT;
+	struct buf q = BUF_INIT, reply = BUF_INIT;
 	struct err e = { 0 };
+	bool up = false;
 	double begin;
+	pid_t pid;
 
-	if (!etcd_present() || !etcd_start(&servers, data, 1, NULL) ||
-	    grpc_open(&opts, &p.g, &e) < 0) {
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d", free_port());
+	pid = start_etcd(dir, url);
+	if (pid < 0 || grpc_open(&opts, &p.g, &e) < 0) {
 		printf("# etcd does not start: %s\n", e.msg);
-		etcd_stop(&servers);
+		stop_etcd(pid);
 		return 1;
 	}
+	etcd_range_request(&q, &(struct etcd_range){ .key = "a" });
+	for (int i = 0; i < 50 && !up; i++)
+		up = peer_call(&p, "/etcdserverpb.KV/Range", &q, &reply);
+	buf_clear(&q);
+	buf_clear(&reply);
 	memset(p.value, 'p', sizeof(p.value));
 	p.len = POD_BYTES;
 	ret[0] = peer_run(&p, CONNECTIONS, SECONDS);
@@ -445,8 +505,8 @@ static int bench_etcd(const char *dir, double *ret)
 	grpc_stream_close(st);
 	buf_clear(&q);
 	grpc_close(p.g);
-	etcd_stop(&servers);
-	return 0;
+	stop_etcd(pid);
+	return up ? 0 : 1;
 }
 
 /* --- a large store comes up --- */
