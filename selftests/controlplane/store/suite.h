@@ -514,3 +514,37 @@ TEST(a_backup_is_restored_beyond_every_revision_given_out)
 	store_close(s);
 	EXPECT_EQ(store_restore("copy", "new", NULL, &e), -EEXIST);
 }
+
+TEST(kine_577_progress_is_never_ahead_of_what_was_delivered)
+{
+	auto_ptr(store) s = open_store("db");
+	struct writer_arg arg = { .s = s, .id = 1 };
+	struct store_watch *w = NULL;
+	struct store_event ev[8];
+	uint64_t promised = 0;
+	pthread_t t;
+	int got = 0;
+	sem_t sem;
+
+	sem_init(&sem, 0, 0);
+	ASSERT_EQ(store_watch_open(s, "p/t1/", 0, on_change, &sem, &w, NULL),
+		  0);
+	pthread_create(&t, NULL, write_many, &arg);
+	while (got < 300) {
+		int n = store_watch_read(w, ev, 8);
+
+		ASSERT_EQ(n >= 0, 1);
+		for (int i = 0; i < n; i++, got++) {
+			EXPECT_GE(ev[i].obj->revision, promised + 1);
+			store_event_clear(&ev[i]);
+		}
+		if (store_watch_progress(w))
+			promised = store_watch_progress(w);
+		if (!n)
+			while (sem_wait(&sem))
+				;
+	}
+	pthread_join(t, NULL);
+	EXPECT_EQ(arg.done, 300);
+	store_watch_close(w);
+}
