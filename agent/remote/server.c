@@ -16,7 +16,8 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define CLIENT_NAME "arktos-apiserver"
+#define CLIENT_NAME  "arktos-apiserver"
+#define CLIENT_GROUP "system:apiservers"
 
 /* --- jobs --- */
 
@@ -148,17 +149,34 @@ void serve_path_clear(struct serve_path *p)
 	url_clear(&p->url);
 }
 
+/* Is the only entry of that kind this very text? */
+static bool subject_is(const X509_NAME *subject, int nid, const char *want)
+{
+	int at = X509_NAME_get_index_by_NID(subject, nid, -1);
+	const ASN1_STRING *s;
+
+	if (at < 0 || X509_NAME_get_index_by_NID(subject, nid, at) >= 0)
+		return false;
+	s = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+	return (size_t)ASN1_STRING_length(s) == strlen(want) &&
+	       memcmp(ASN1_STRING_get0_data(s), want, strlen(want)) == 0;
+}
+
+/* Anybody may have a user of that name; the organization is the API server's
+ * own, which it signs for nobody else. */
 static bool is_api_server(struct http_req *req)
 {
 	X509 *cert = http_req_cert(req);
-	char name[64] = "";
+	const X509_NAME *subject;
+	bool yes;
 
 	if (!cert)
 		return false;
-	(void)X509_NAME_get_text_by_NID(X509_get_subject_name(cert),
-					NID_commonName, name, sizeof(name));
+	subject = X509_get_subject_name(cert);
+	yes = subject_is(subject, NID_commonName, CLIENT_NAME) &&
+	      subject_is(subject, NID_organizationName, CLIENT_GROUP);
 	X509_free(cert);
-	return str_eq(name, CLIENT_NAME);
+	return yes;
 }
 
 static void of_pod(struct server *s, struct http_req *req, struct serve_path *p)

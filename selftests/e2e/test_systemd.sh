@@ -139,6 +139,23 @@ ok "both start again" ctl start arktos-node
 ok "the pods come back" wait_for 40 both_ready
 note_bpf
 ok "all is stopped" ctl stop arktos-pods
+ok "nothing is left" wait_for 10 nothing_left
+
+# What 'make up' and 'make down' do: the same, as transient units.
+rm -r "$UNITS"/arktos-*
+here() { inside env -C "$PWD" BUILD="$BUILD" "$@"; }
+mkdir -p $RUN
+ok "make up starts transient units" eval 'ctl daemon-reload &&
+	here bash -c ". tools/demo/paths.sh; start_units"'
+ok "the pods come back there, too" wait_for 40 both_ready
+pids=$(pids)
+before=$(agent_pid)
+inside kill -9 "$before"
+ok "an agent that was killed is started again" wait_for 30 again
+ok "its pods are the same" [ "$(pids)" = "$pids" ]
+note_bpf
+ok "make down" here tools/down.sh
+ok "leaves no unit" eval '! is pods active && ! is node active'
 ok "nothing is left behind" wait_for 10 nothing_left
 kill -9 "$init"
 wait 2>/dev/null

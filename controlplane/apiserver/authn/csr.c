@@ -233,6 +233,10 @@ static int check_client(const struct csr *c, const char *tenant, struct err *e)
 {
 	bool system = strcmp(tenant, "system") == 0;
 
+	if (csr_has_organization(c, API_SERVERS))
+		return err_set(e, -EINVAL,
+			       "the organization " API_SERVERS
+			       " is the API server's own");
 	if (csr_has_organization(c, "system:masters"))
 		return err_set(e, -EINVAL,
 			       "use of %s signer with system:masters group is "

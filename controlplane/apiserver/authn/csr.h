@@ -14,6 +14,9 @@ struct err;
 #define CSR_NAMES_MAX 32
 #define CSR_LEN_MAX   (32 * 1024)
 
+/* Organization of the API server, to nodes: in nobody else's certificate. */
+#define API_SERVERS "system:apiservers"
+
 #define SIGNER_CLIENT  "kubernetes.io/kube-apiserver-client"
 #define SIGNER_KUBELET "kubernetes.io/kube-apiserver-client-kubelet"
 #define SIGNER_SERVING "kubernetes.io/kubelet-serving"

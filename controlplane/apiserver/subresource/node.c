@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/authn/csr.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/subresource/node.h"
 #include "controlplane/apiserver/subresource/relay.h"
@@ -20,7 +21,7 @@ static int make_tls(struct api *api, struct err *e)
 {
 	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT;
 	struct cert_request req = { .common_name = CLIENT_NAME,
-				    .organization = "system:apiservers",
+				    .organization = API_SERVERS,
 				    .days = CLIENT_DAYS };
 	struct tls_client_opts opts = { .server_ca_pem = ca_cert_pem(api->ca) };
 	SSL_CTX *ctx = NULL;
