@@ -187,6 +187,15 @@ static void on_signal(void *arg, int signo)
 	ev_stop(a->loop);
 }
 
+static void on_hangup(void *arg, int signo)
+{
+	struct agent *a = arg;
+
+	(void)signo;
+	if (agent_remote(a))
+		remote_renew(agent_remote(a));
+}
+
 static int open_all(struct agent *a, struct err *e)
 {
 	struct wq_opts wq = {
@@ -373,7 +382,7 @@ static void give_up_cgroups(struct agent *a)
 
 static int serve(struct agent *a, struct err *e)
 {
-	struct ev_signal term = { 0 }, intr = { 0 };
+	struct ev_signal term = { 0 }, intr = { 0 }, hup = { 0 };
 	char *path = NULL;
 	int r;
 
@@ -382,6 +391,8 @@ static int serve(struct agent *a, struct err *e)
 	r = ev_signal_add(a->loop, &term, SIGTERM, on_signal, a, e);
 	if (r == 0)
 		r = ev_signal_add(a->loop, &intr, SIGINT, on_signal, a, e);
+	if (r == 0)
+		r = ev_signal_add(a->loop, &hup, SIGHUP, on_hangup, a, e);
 	if (r == 0)
 		r = open_all(a, e);
 	if (r == 0)
@@ -404,6 +415,7 @@ static int serve(struct agent *a, struct err *e)
 	free(path);
 	ev_signal_del(&term);
 	ev_signal_del(&intr);
+	ev_signal_del(&hup);
 	return r;
 }
 

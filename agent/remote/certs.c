@@ -22,6 +22,8 @@
 #define LOOK_MS     200
 #define FIRST_DAYS  7
 #define PEM_MAX     65536
+#define CERT_KEY    "client-certificate-data:"
+#define KEY_KEY     "client-key-data:"
 #define RENEW_SHARE 5 /* when a fifth of its life is left */
 
 static void free_key(EVP_PKEY **k)
@@ -323,12 +325,12 @@ int certs_first(struct remote *r, struct buf *cert, struct buf *key,
 	return 0;
 }
 
-static int keep_serving(struct remote *r, struct err *e)
+static int keep_serving(struct remote *r, bool force, struct err *e)
 {
 	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT;
 	int ret;
 
-	if (!r->serving || !is_due(&r->serving_cert))
+	if (!r->serving || (!force && !is_due(&r->serving_cert)))
 		return 0;
 	ret = renew(r, true, &cert, &key, e);
 	if (ret == 0)
@@ -344,7 +346,85 @@ static int keep_serving(struct remote *r, struct err *e)
 	return 0;
 }
 
+/* --- the one we show --- */
+
+/* The value behind "@key: " in a kubeconfig: where it begins, how long it is.
+ * 0: it is not inline, and somebody else's to renew. */
+static size_t inline_value(const char *config, const char *key,
+			   const char **ret)
+{
+	const char *at = strstr(config, key);
+
+	if (!at)
+		return 0;
+	at += strlen(key);
+	at += strspn(at, " \"");
+	*ret = at;
+	return strcspn(at, " \"\r\n,}");
+}
+
+/* @config with another value for @key. */
+static int replace(struct buf *config, const char *key, const struct buf *pem)
+{
+	auto_buf struct buf out = BUF_INIT;
+	const char *at = NULL;
+	size_t len = inline_value(buf_str(config), key, &at);
+	int ret;
+
+	if (!len)
+		return -ENOENT;
+	(void)buf_add(&out, config->data, (size_t)(at - config->data));
+	(void)base64_put(&out, pem->data, pem->len);
+	ret = buf_puts(&out, at + len);
+	if (ret < 0)
+		return ret;
+	buf_reset(config);
+	return buf_add(config, out.data, out.len);
+}
+
+static int keep_client(struct remote *r, bool force, struct err *e)
+{
+	auto_buf struct buf config = BUF_INIT, old = BUF_INIT;
+	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT;
+	const char *at = NULL;
+	size_t len;
+	int ret = fs_read(AT_FDCWD, r->o.kubeconfig, PEM_MAX * 4, &config, e);
+
+	if (ret < 0)
+		return ret;
+	len = inline_value(buf_str(&config), CERT_KEY, &at);
+	if (!len || base64_get(at, len, &old) < 0)
+		return 0;
+	if (!force && !is_due(&old))
+		return 0;
+	ret = renew(r, false, &cert, &key, e);
+	if (ret == 0)
+		ret = replace(&config, CERT_KEY, &cert);
+	if (ret == 0)
+		ret = replace(&config, KEY_KEY, &key);
+	if (ret == 0)
+		ret = fs_write_atomic(AT_FDCWD, r->o.kubeconfig, config.data,
+				      config.len, 0600, e);
+	if (ret < 0)
+		return err_wrap(e, ret, "a new certificate for this node");
+	/* Whoever asks for something from now on does so with it; what is
+	 * under way ends as it began. */
+	pthread_mutex_lock(&r->lock);
+	r->generation++;
+	pthread_mutex_unlock(&r->lock);
+	log_info("node %s: a new certificate is in %s", r->o.node_name,
+		 r->o.kubeconfig);
+	return 0;
+}
+
 int certs_keep(struct remote *r, struct err *e)
 {
-	return keep_serving(r, e);
+	bool force = atomic_exchange(&r->renew, false);
+	int ret = keep_client(r, force, e);
+
+	if (ret == 0)
+		ret = keep_serving(r, force, e);
+	if (ret < 0 && force)
+		atomic_store(&r->renew, true);
+	return ret;
 }

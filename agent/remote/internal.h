@@ -48,6 +48,7 @@ struct remote {
 	char server[256];
 	struct wq *queue;
 	atomic_bool stopping;
+	atomic_bool renew; /* all certificates, now */
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* of whoever waits for remote_pause() */

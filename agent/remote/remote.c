@@ -276,6 +276,11 @@ bool remote_synced(const struct remote *r)
 	return synced;
 }
 
+void remote_renew(struct remote *r)
+{
+	atomic_store(&r->renew, true);
+}
+
 void remote_pod_changed(struct remote *r, const char *key)
 {
 	(void)wq_add(r->queue, key); /* out of memory: the next change does */

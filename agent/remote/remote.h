@@ -82,6 +82,9 @@ int remote_start(const struct remote_opts *o, struct remote **ret,
 /* End all threads and connections. Pods go on. */
 void remote_stop(struct remote *r);
 
+/* Have new certificates made soon, whether it is time or not. */
+void remote_renew(struct remote *r);
+
 /* The pod has changed here, or is gone. From any thread, cheap. */
 void remote_pod_changed(struct remote *r, const char *key);
 

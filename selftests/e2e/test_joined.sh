@@ -106,6 +106,28 @@ ok "after both were killed the Node is Ready" wait_for 30 node_ready
 ok "and the pods are" wait_for 30 k_ready web
 ok "and were not restarted" [ "$(started)" = "$before" ]
 
+# --- certificates ------------------------------------------------------------------
+sum_() { sha256sum "$E2E/node.kubeconfig"; }
+before=$(sum_)
+shown() # by the node's server
+{
+	local port
+	port=$(k get node $NAME -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')
+	openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null |
+		openssl x509 -noout -serial -subject
+}
+serving=$(shown)
+kill -HUP "$AGENT_PID"
+renewed_() { [ "$(sum_)" != "$before" ]; }
+ok "on SIGHUP the node's certificate is renewed" wait_for 30 renewed_
+changed() { [ "$(shown)" != "$serving" ]; }
+ok "and its server's" wait_for 30 changed
+ok "which is the node's" prints "CN = system:node:$NAME" shown
+web_manifest fresh | bound | k create -f - >/dev/null
+ok "with the new one it works" wait_for 30 k_ready fresh
+ok "logs work" wait_for 10 k logs fresh
+k delete pod fresh --wait=false >/dev/null
+
 # --- the end of pods -------------------------------------------------------------
 grace()
 {

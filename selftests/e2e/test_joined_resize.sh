@@ -51,9 +51,9 @@ ok "and the container" wait_for 10 inside_is web '300m 96'
 ok "and the status" wait_for 10 resized web 300m 96Mi
 refused()
 {
-	! node resize web --cpu 10m >"$E2E/out" 2>&1 && cat "$E2E/out"
+	! node resize web -c nope --cpu 1 >"$E2E/out" 2>&1 && cat "$E2E/out"
 }
-ok "what the API refuses is refused" prints 'less than or equal' refused
+ok "what is not there is not resized" prints "no container 'nope'" refused
 pending()
 {
 	k_is "$1" '[.status.conditions[] | select(.type == "PodResizePending")
@@ -81,7 +81,7 @@ ok "its state is Arktos'" k_is vm '.status.virtualMachineStatus
 	"active running true 0"
 ok "its conditions, too" k_is vm '[.status.conditions[]
 	| select(.status == "True") | .type] | sort | join(" ")' \
-	"PodScheduled Ready VirtualMachineReady"
+	"PodReadyToStartContainers PodScheduled Ready VirtualMachineReady"
 ok "get pods shows it" prints '^vm +1/1 +Running' k get pods
 k patch pod vm --subresource resize --type merge -p '{"spec":{"virtualMachine":
 	{"resources":{"limits":{"cpu":"2","memory":"384Mi"}}}}}' >/dev/null
@@ -93,6 +93,15 @@ vm_resized()
 }
 ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
 ok "and its status says so" wait_for 30 vm_resized
+
+# Off and on. (With a scheduler running it would leave the node in between.)
+power() { k patch pod vm --type merge -p "{\"spec\":{\"virtualMachine\":{\"powerSpec\":\"$1\"}}}"; }
+ok "powerSpec Shutdown" power Shutdown
+ok "shuts it down" wait_for 60 k_is vm '.status
+	| "\(.phase) \(.virtualMachineStatus.powerState) \(.podIP)"' \
+	"NoSchedule shutdown null"
+ok "powerSpec Running" power Running
+ok "boots it again" wait_for 90 k_ready vm
 
 # --- two tenants -------------------------------------------------------------------
 for t in acme zeta; do
