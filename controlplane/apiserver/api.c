@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "controlplane/apiserver/admission/quota.h"
+#include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
@@ -154,6 +155,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = quota_start(api, e);
 	if (r == 0)
+		r = webhooks_start(api, e);
+	if (r == 0)
 		r = server_start(api, threads, e);
 	return r;
 }
@@ -200,6 +203,7 @@ void api_stop(struct api *api)
 	quota_stop(api);
 	crds_stop(api);
 	server_stop(api);
+	webhooks_stop(api);
 	rbac_close(api);
 	quota_close(api);
 	/* Finishes what is queued; its results still go to the loops. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -157,7 +158,7 @@ static int check_preconditions(struct write *w, yyjson_mut_val *obj,
 }
 
 static int admit_delete(struct write *w, yyjson_mut_doc *doc,
-			yyjson_mut_val *old)
+			yyjson_mut_val *old, uint64_t revision)
 {
 	struct admission a;
 	int r;
@@ -165,8 +166,10 @@ static int admit_delete(struct write *w, yyjson_mut_doc *doc,
 	write_admission(w, &a, doc, NULL, old);
 	r = admission_mutate(&a);
 	if (r == 0)
+		r = webhooks_admit(&a, false, revision);
+	if (r == 0)
 		r = admission_validate(&a);
-	if (r < 0)
+	if (r < 0 && r != -EINPROGRESS)
 		admission_reply(&a);
 	return r;
 }
@@ -192,7 +195,7 @@ void delete_attempt(struct write *w)
 	obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 	if (!obj) {
 		reply_error(r, 500, "InternalError", "out of memory");
-	} else if (admit_delete(w, doc, obj) == 0 &&
+	} else if (admit_delete(w, doc, obj, cur->revision) == 0 &&
 		   check_preconditions(w, obj, cur) == 0 &&
 		   (!w->evict || evict_allowed(w, cur) == 0)) {
 		yyjson_mut_val *old = yyjson_mut_val_mut_copy(doc, obj);

@@ -126,6 +126,7 @@ struct api {
 	struct keeper *keeper;
 	struct rbac *rbac;
 	struct quota_ledger *quota;
+	struct webhooks *webhooks;
 	struct keyring *keyring; /* signs service accounts' tokens */
 	char *issuer;            /* of them, for the tenant system */
 	struct ca *ca;

@@ -7,6 +7,7 @@
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/admission/quota.h"
+#include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -44,6 +45,7 @@ void write_free(struct write *w)
 	if (!w)
 		return;
 	clear_ops(w);
+	hook_memo_free(w->hooks);
 	yyjson_doc_free(w->body);
 	buf_clear(&w->data);
 	buf_clear(&w->tags);
@@ -263,6 +265,12 @@ void write_done(struct write *w)
 		write_free(w);
 		return;
 	}
+	if (w->set_aside) {
+		w->set_aside = false;
+		clear_ops(w);
+		attempt(w);
+		return;
+	}
 	if (result == 0) {
 		/* Who declares a type can use it at once. */
 		if (crd_is(r->route.type))
@@ -275,6 +283,11 @@ void write_done(struct write *w)
 	      (w->apply || (w->kind == WRITE_CREATE && w->generated)))) &&
 	    !w->only_rv && w->tries < WRITE_TRIES) {
 		clear_ops(w);
+		/* Another name, and with it another object. */
+		if (result == -EEXIST) {
+			hook_memo_free(w->hooks);
+			w->hooks = NULL;
+		}
 		attempt(w);
 		return;
 	}
@@ -388,6 +401,7 @@ static void submit_change(struct write *w, yyjson_mut_doc *doc,
 {
 	struct object_bytes *cur = *slot;
 
+	w->base = cur->revision;
 	if (check_version(w, obj, old, cur) || write_check(w, doc, obj, old))
 		return;
 	mut_remove(obj, "metadata.resourceVersion");
@@ -612,6 +626,7 @@ void write_patch(struct req *r)
 static void attempt(struct write *w)
 {
 	w->tries++;
+	w->base = 0;
 	if (w->kind == WRITE_CREATE)
 		try_create(w);
 	else if (w->kind == WRITE_DELETE)

@@ -22,6 +22,9 @@ struct write {
 	struct write *next; /* of the loop's done list */
 	enum write_kind kind;
 	int tries, code;
+	struct hook_memo *hooks; /* what webhooks have said */
+	uint64_t base;           /* revision of what is changed; 0: a create */
+	bool set_aside;          /* until they have */
 	struct quota_hold *hold; /* of quotas, until it is stored */
 	bool dry_run, only_rv;   /* the client named a version */
 	bool in_flight, generated;

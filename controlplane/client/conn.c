@@ -291,7 +291,7 @@ static void put_request(struct conn *n, struct client_call *call)
 		   "User-Agent: %s\r\n",
 		   call->method, call->path, c->to->host, c->to->port,
 		   call->accept ? call->accept : "application/json", c->agent);
-	if (c->to->token)
+	if (c->to->token && *c->to->token)
 		buf_printf(b, "Authorization: Bearer %s\r\n", c->to->token);
 	if (call->body)
 		buf_printf(b, "Content-Type: %s\r\n",

@@ -17,6 +17,8 @@
 
 struct rest {
 	struct target *to;
+	char *address; /* NULL: to->host */
+	int seconds;   /* without progress */
 	SSL *ssl;
 	int fd;
 	struct buf in;
@@ -28,18 +30,44 @@ struct rest {
 	bool chunked, ended;
 };
 
+static struct rest *rest_new(void)
+{
+	struct rest *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	pthread_mutex_init(&c->lock, NULL);
+	c->fd = -EBADF;
+	c->seconds = REST_TIMEOUT_S;
+	c->in.max = REST_ANSWER_MAX;
+	c->text.max = REST_ANSWER_MAX;
+	return c;
+}
+
 int rest_open(const char *kubeconfig, struct rest **ret, struct err *e)
 {
-	auto_ptr(rest) c = calloc(1, sizeof(*c));
+	auto_ptr(rest) c = rest_new();
 	int r;
 
 	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
-	pthread_mutex_init(&c->lock, NULL);
-	c->fd = -EBADF;
-	c->in.max = REST_ANSWER_MAX;
-	c->text.max = REST_ANSWER_MAX;
 	r = target_open(kubeconfig, &c->to, e);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(c);
+	return 0;
+}
+
+int rest_open_text(const char *text, const char *address, int seconds,
+		   struct rest **ret, struct err *e)
+{
+	auto_ptr(rest) c = rest_new();
+	int r;
+
+	if (!c || (address && str_set(&c->address, address)))
+		return err_set(e, -ENOMEM, "out of memory");
+	c->seconds = seconds;
+	r = target_parse(text, strlen(text), "client", &c->to, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(c);
@@ -84,6 +112,7 @@ void rest_close(struct rest *c)
 {
 	disconnect(c);
 	target_free(c->to);
+	free(c->address);
 	buf_clear(&c->in);
 	buf_clear(&c->text);
 	pthread_mutex_destroy(&c->lock);
@@ -107,8 +136,9 @@ static void set_patience(int fd, time_t seconds)
 static int dial(struct rest *c, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
-	struct timeval limit = { .tv_sec = REST_TIMEOUT_S };
-	int rc = getaddrinfo(c->to->host, c->to->port, &hints, &ai);
+	struct timeval limit = { .tv_sec = c->seconds };
+	int rc = getaddrinfo(c->address ? c->address : c->to->host, c->to->port,
+			     &hints, &ai);
 	int one = 1, fd = -EBADF;
 
 	if (rc)
@@ -120,7 +150,7 @@ static int dial(struct rest *c, struct err *e)
 		if (fd < 0)
 			continue;
 		rc = take_over(c, fd);
-		set_patience(fd, REST_TIMEOUT_S);
+		set_patience(fd, c->seconds);
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		if (rc == 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0)
@@ -324,7 +354,7 @@ static void put_head(struct rest *c, const char *method, const char *path,
 		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: application/json"
 		   "\r\nUser-Agent: arktos/" ARKTOS_VERSION "\r\n",
 		   method, path, c->to->host, c->to->port);
-	if (c->to->token)
+	if (c->to->token && *c->to->token)
 		buf_printf(req, "Authorization: Bearer %s\r\n", c->to->token);
 }
 

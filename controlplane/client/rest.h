@@ -24,6 +24,11 @@ struct rest;
 
 /* -ENOENT, -EBADMSG: the kubeconfig; else what connecting may return. */
 int rest_open(const char *kubeconfig, struct rest **ret, struct err *e);
+/* The same from a kubeconfig's text; @address: connect there instead (the
+ * server's name is verified all the same); NULL: to the server. @seconds: how
+ * long to wait without any progress. */
+int rest_open_text(const char *text, const char *address, int seconds,
+		   struct rest **ret, struct err *e);
 void rest_close(struct rest *c);
 DEFINE_AUTO_PTR(rest, rest_close)
 

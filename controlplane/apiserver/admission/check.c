@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/managed.h"
+#include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -437,6 +438,13 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		admission_reply(&a);
 		return r;
 	}
+	r = webhooks_admit(&a, true, w->base);
+	if (r > 0)
+		r = shape(w, doc, obj, old);
+	else if (r < 0 && r != -EINPROGRESS)
+		admission_reply(&a);
+	if (r < 0)
+		return r;
 	/* What plug-ins have added has defaults, too. */
 	if (schema_default(t->schema, doc, obj)) {
 		reply_error(w->req, 500, "InternalError", "out of memory");
@@ -450,8 +458,10 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		reply_error(w->req, 500, "InternalError", "out of memory");
 		return -ENOMEM;
 	}
-	r = admission_validate(&a);
-	if (r < 0)
+	r = webhooks_admit(&a, false, w->base);
+	if (r == 0)
+		r = admission_validate(&a);
+	if (r < 0 && r != -EINPROGRESS)
 		admission_reply(&a);
 	return r;
 }

@@ -14,6 +14,7 @@ extern const struct admission_plugin admission_node_selector;
 extern const struct admission_plugin admission_daemon_set;
 extern const struct admission_plugin admission_limit_ranger;
 extern const struct admission_plugin admission_quota;
+extern const struct admission_plugin admission_webhook_config;
 extern const struct admission_plugin admission_rbac;
 extern const struct admission_plugin admission_secrets;
 extern const struct admission_plugin admission_service_account;

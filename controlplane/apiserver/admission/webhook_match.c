@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/apiserver/admission/plugins.h"
+#include "controlplane/apiserver/admission/webhook_match.h"
+#include "controlplane/apiserver/authz/rbac.h"
+#include "controlplane/apiserver/internal.h"
+#include "lib/str.h"
+
+static bool has(yyjson_val *list, const char *want)
+{
+	yyjson_val *v;
+	size_t i, max;
+
+	yyjson_arr_foreach(list, i, max, v)
+	{
+		if (yyjson_equals_str(v, "*") || yyjson_equals_str(v, want))
+			return true;
+	}
+	return false;
+}
+
+/* "pods", "pods/status", "pods/\*", "*", "*\/\*", "*\/status". */
+static bool resource_fits(const char *s, const char *plural, const char *sub)
+{
+	const char *slash = strchr(s, '/');
+	size_t n = slash ? (size_t)(slash - s) : strlen(s);
+
+	if (!(n == 1 && *s == '*') &&
+	    (strlen(plural) != n || strncmp(s, plural, n) != 0))
+		return false;
+	if (!slash)
+		return !*sub;
+	return strcmp(slash + 1, "*") == 0 || strcmp(slash + 1, sub) == 0;
+}
+
+static bool rule_fits(const struct admission *a, yyjson_val *rule)
+{
+	static const char *const ops[] = { "CREATE", "UPDATE", "DELETE",
+					   "CONNECT" };
+	const char *scope = yyjson_get_str(yyjson_obj_get(rule, "scope"));
+	bool namespaced = a->type->scope == SCOPE_NAMESPACED, found = false;
+	yyjson_val *v;
+	size_t i, max, op = 0;
+
+	while (op < 3 && !(a->op & 1u << op))
+		op++;
+	if (!has(yyjson_obj_get(rule, "operations"), ops[op]) ||
+	    !has(yyjson_obj_get(rule, "apiGroups"), a->type->group) ||
+	    !has(yyjson_obj_get(rule, "apiVersions"), a->type->version))
+		return false;
+	if (scope && strcmp(scope, "*") != 0 &&
+	    (strcmp(scope, "Namespaced") == 0) != namespaced)
+		return false;
+	yyjson_arr_foreach(yyjson_obj_get(rule, "resources"), i, max, v)
+	{
+		const char *s = yyjson_get_str(v);
+
+		found |= s && resource_fits(s, a->type->plural, a->subresource);
+	}
+	return found;
+}
+
+static bool labels_fit(yyjson_val *selector, yyjson_mut_val *obj)
+{
+	yyjson_mut_val *labels = mut_get(obj, "metadata.labels");
+	yyjson_doc *doc =
+		labels ? yyjson_mut_val_imut_copy(labels, NULL) : NULL;
+	bool fits =
+		rbac_selects(selector, doc ? yyjson_doc_get_root(doc) : NULL);
+
+	yyjson_doc_free(doc);
+	return fits;
+}
+
+static bool namespace_fits(const struct admission *a, yyjson_val *selector)
+{
+	auto_buf struct buf key = BUF_INIT;
+	auto_ptr(object_bytes) o = NULL;
+	yyjson_doc *doc;
+	bool fits;
+
+	if (!yyjson_obj_size(selector))
+		return true;
+	if (admission_is(a, "", "namespaces"))
+		return labels_fit(selector, a->obj ? a->obj : a->old);
+	if (a->type->scope != SCOPE_NAMESPACED)
+		return true;
+	buf_printf(&key, "core/namespaces/%s//%s", a->tenant, a->namespace);
+	o = store_get(a->api->store, buf_str(&key));
+	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	fits = rbac_selects(selector,
+			    yyjson_ptr_get(doc ? yyjson_doc_get_root(doc)
+					       : NULL,
+					   "/metadata/labels"));
+	yyjson_doc_free(doc);
+	return fits;
+}
+
+/* The annotation that names tenants, if there is one, names this. */
+static bool tenant_fits(const struct admission *a, yyjson_val *config)
+{
+	const char *list = yyjson_get_str(
+		yyjson_obj_get(yyjson_ptr_get(config, "/metadata/annotations"),
+			       "arktos.futurewei.com/tenants"));
+
+	if (!list)
+		return true;
+	while (*list) {
+		size_t n = strcspn(list, ", ");
+
+		if (n && n == strlen(a->tenant) &&
+		    strncmp(list, a->tenant, n) == 0)
+			return true;
+		list += n + (list[n] != '\0');
+	}
+	return false;
+}
+
+bool webhook_matches(const struct admission *a, yyjson_val *config,
+		     yyjson_val *hook)
+{
+	yyjson_val *objects = yyjson_obj_get(hook, "objectSelector"), *rule;
+	bool found = false;
+	size_t i, max;
+
+	yyjson_arr_foreach(yyjson_obj_get(hook, "rules"), i, max, rule)
+	{
+		found |= rule_fits(a, rule);
+	}
+	if (!found || !tenant_fits(a, config) ||
+	    !namespace_fits(a, yyjson_obj_get(hook, "namespaceSelector")))
+		return false;
+	return !yyjson_obj_size(objects) ||
+	       (a->obj && labels_fit(objects, a->obj)) ||
+	       (a->old && labels_fit(objects, a->old));
+}
+
+/* --- the configurations --- */
+
+/* A condition nobody can evaluate must not look as if it held. */
+static int no_conditions(struct admission *a)
+{
+	yyjson_mut_val *hook;
+	size_t i, max;
+
+	if (strcmp(a->type->group, "admissionregistration.k8s.io") != 0)
+		return 0;
+	yyjson_mut_arr_foreach(mut_get(a->obj, "webhooks"), i, max, hook)
+	{
+		if (yyjson_mut_arr_size(mut_get(hook, "matchConditions")))
+			return admission_forbid(
+				a,
+				"webhooks[%zu].matchConditions: CEL is not "
+				"supported; use namespaceSelector, "
+				"objectSelector and rules",
+				i);
+	}
+	return 0;
+}
+
+const struct admission_plugin admission_webhook_config = {
+	.name = "WebhookConfiguration",
+	.ops = ADMIT_CREATE | ADMIT_UPDATE,
+	.validate = no_conditions,
+};

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * LANE: both
+ * SECONDS: 60
+ * Admission webhooks, against a server of the test's own: what they are asked,
+ * what they change and refuse, and what it means that one does not answer.
+ */
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "controlplane/apiserver/authn/pki.h"
+#include "selftests/controlplane/apiserver/world.h"
+
+/* Answers by path: /label adds a label, /deny refuses, /mute never answers,
+ * /junk answers nonsense, /rename tries to. */
+struct hook {
+	SSL_CTX *ctx;
+	int fd;
+	uint16_t port;
+	char *ca;
+	pthread_mutex_t lock;
+	struct buf asked; /* all requests' bodies */
+	int nr;
+};
+
+static void answer(struct hook *h, const char *path, const char *body,
+		   struct buf *out)
+{
+	/* The request's own: the object has one, too. */
+	const char *at = strstr(body, "\"dryRun\":");
+	const char *uid = at ? strstr(at, "\"uid\":\"") : NULL;
+	const char *patch = NULL;
+	auto_buf struct buf b64 = BUF_INIT, json = BUF_INIT;
+
+	if (strcmp(path, "/label") == 0)
+		patch = "[{\"op\":\"add\",\"path\":\"/metadata/labels\","
+			"\"value\":{\"seen\":\"yes\"}}]";
+	if (strcmp(path, "/rename") == 0)
+		patch = "[{\"op\":\"replace\",\"path\":\"/metadata/tenant\","
+			"\"value\":\"evil\"}]";
+	buf_printf(&json,
+		   "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":"
+		   "\"AdmissionReview\",\"response\":{\"uid\":\"%.36s\","
+		   "\"allowed\":%s",
+		   uid ? uid + 7 : "",
+		   strcmp(path, "/deny") ? "true" : "false");
+	if (strcmp(path, "/deny") == 0)
+		buf_puts(&json, ",\"status\":{\"code\":403,\"message\":"
+				"\"not on a Sunday\"}");
+	if (strcmp(path, "/warn") == 0)
+		buf_puts(&json, ",\"warnings\":[\"this is odd\"]");
+	if (patch) {
+		base64_put(&b64, patch, strlen(patch));
+		buf_printf(&json,
+			   ",\"patchType\":\"JSONPatch\",\"patch\":\"%s\"",
+			   buf_str(&b64));
+	}
+	buf_puts(&json, "}}");
+	if (strcmp(path, "/junk") == 0) {
+		buf_reset(&json);
+		buf_puts(&json, "{\"hello\":1}");
+	}
+	buf_printf(out,
+		   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+		   "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+		   json.len, buf_str(&json));
+	pthread_mutex_lock(&h->lock);
+	buf_puts(&h->asked, body);
+	h->nr++;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void serve_one(struct hook *h, int fd)
+{
+	SSL *ssl = SSL_new(h->ctx);
+	auto_buf struct buf in = BUF_INIT, out = BUF_INIT;
+	char path[64] = "", *body = NULL;
+	size_t want = 0;
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_accept(ssl) == 1) {
+		for (;;) {
+			char *p = buf_reserve(&in, 65536);
+			int n = SSL_read(ssl, p, 65535);
+
+			if (n <= 0)
+				break;
+			buf_commit(&in, n);
+			body = strstr(buf_str(&in), "\r\n\r\n");
+			if (body && !want) {
+				char *l = strstr(buf_str(&in),
+						 "Content-Length: ");
+
+				want = l ? strtoul(l + 16, NULL, 10) : 0;
+				sscanf(buf_str(&in), "POST %63s", path);
+			}
+			if (body && strlen(body + 4) >= want)
+				break;
+		}
+		/* Held open until the other side gives up. */
+		if (strcmp(path, "/mute") == 0)
+			SSL_read(ssl, path, sizeof(path));
+		else if (body) {
+			answer(h, path, body + 4, &out);
+			SSL_write(ssl, buf_str(&out), (int)out.len);
+			SSL_shutdown(ssl);
+		}
+	}
+	SSL_free(ssl);
+	close(fd);
+}
+
+static void *serve(void *arg)
+{
+	struct hook *h = arg;
+	int fd;
+
+	while ((fd = accept(h->fd, NULL, NULL)) >= 0)
+		serve_one(h, fd);
+	return NULL;
+}
+
+static bool hook_start(struct hook *h)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct cert_request req = { .common_name = "hook",
+				    .alt_names = "IP:127.0.0.1",
+				    .days = 1 };
+	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, b64 = BUF_INIT;
+	socklen_t len = sizeof(sa);
+	struct ca *ca = NULL;
+	pthread_t thread;
+	BIO *bio;
+	X509 *x;
+	EVP_PKEY *k;
+
+	memset(h, 0, sizeof(*h));
+	pthread_mutex_init(&h->lock, NULL);
+	if (mkdir("hookca", 0700) || ca_open("hookca", &ca, NULL) ||
+	    ca_issue(ca, &req, &cert, &key, NULL))
+		return false;
+	base64_put(&b64, ca_cert_pem(ca), strlen(ca_cert_pem(ca)));
+	h->ca = buf_take(&b64);
+	ca_free(ca);
+	h->ctx = SSL_CTX_new(TLS_server_method());
+	bio = BIO_new_mem_buf(cert.data, (int)cert.len);
+	x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	BIO_free(bio);
+	bio = BIO_new_mem_buf(key.data, (int)key.len);
+	k = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+	BIO_free(bio);
+	SSL_CTX_use_certificate(h->ctx, x);
+	SSL_CTX_use_PrivateKey(h->ctx, k);
+	X509_free(x);
+	EVP_PKEY_free(k);
+	h->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(h->fd, (void *)&sa, sizeof(sa)) || listen(h->fd, 16) ||
+	    getsockname(h->fd, (void *)&sa, &len))
+		return false;
+	h->port = ntohs(sa.sin_port);
+	return pthread_create(&thread, NULL, serve, h) == 0;
+}
+
+/* A configuration with one webhook for config maps. */
+static int add_hook(struct world *w, struct hook *h, const char *kind,
+		    const char *name, const char *path, const char *notes,
+		    const char *more)
+{
+	auto_free char *url =
+		str_printf("/apis/admissionregistration.k8s.io/v1/"
+			   "%swebhookconfigurations",
+			   *kind == 'M' ? "mutating" : "validating");
+
+	return POST(w, w->root, url,
+		    "{'apiVersion':'admissionregistration.k8s.io/v1','kind':"
+		    "'%s','metadata':{'name':'%s','annotations':{%s}},"
+		    "'webhooks':[{'name':'%s.example.com','clientConfig':{"
+		    "'url':'https://127.0.0.1:%u%s','caBundle':'%s'},'rules':[{"
+		    "'operations':['CREATE','UPDATE','DELETE'],'apiGroups':["
+		    "''],'apiVersions':['v1'],'resources':['configmaps']}],"
+		    "'sideEffects':'None','admissionReviewVersions':['v1']%s}"
+		    "]}",
+		    kind, name, notes, name, h->port, path, h->ca, more);
+}
+
+#define MUTATING   "MutatingWebhookConfiguration"
+#define VALIDATING "ValidatingWebhookConfiguration"
+#define MAPS       "/api/v1/tenants/acme/namespaces/default/configmaps"
+
+static int make_map(struct world *w, const char *path, const char *name)
+{
+	return POST(w, w->root, path,
+		    "{'apiVersion':'v1','kind':'ConfigMap','metadata':{%s}}",
+		    name);
+}
+
+static int drop(struct world *w, const char *kind, const char *name)
+{
+	auto_free char *path =
+		str_printf("/apis/admissionregistration.k8s.io/v1/"
+			   "%swebhookconfigurations/%s",
+			   *kind == 'M' ? "mutating" : "validating", name);
+
+	return ask(w, w->root, "DELETE", path, NULL);
+}
+
+TEST(webhooks_change_and_refuse)
+{
+	struct hook h;
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(hook_start(&h), true);
+	make_tenant(&w, "acme");
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, MUTATING, "label", "/label", "", ""));
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'a'"));
+	EXPECT_STREQ(said(&w, "/metadata/labels/seen"), "yes");
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'generateName':'g-'"));
+	EXPECT_STREQ(said(&w, "/metadata/labels/seen"), "yes");
+	/* It was told who, what, and where. */
+	pthread_mutex_lock(&h.lock);
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"operation\":\"CREATE\"") != NULL,
+		  true);
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"username\":\"root\"") != NULL,
+		  true);
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"tenant\":\"acme\"") != NULL,
+		  true);
+	EXPECT_EQ(h.nr, 2);
+	pthread_mutex_unlock(&h.lock);
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, VALIDATING, "deny", "/deny", "", ""));
+	EXPECT_STATUS(&w, 403, make_map(&w, MAPS, "'name':'b'"));
+	EXPECT_SAYS(&w, "admission webhook \\\"deny.example.com\\\" denied the "
+			"request: not on a Sunday");
+	EXPECT_STATUS(&w, 403,
+		      ask(&w, w.root, "PATCH", MAPS "/a",
+			  "{'data':{'k':'v'}}"));
+	EXPECT_STATUS(&w, 403, ask(&w, w.root, "DELETE", MAPS "/a", NULL));
+	EXPECT_STATUS(&w, 404, GET(&w, w.root, MAPS "/b"));
+	/* Other things are not asked about. */
+	EXPECT_STATUS(
+		&w, 201,
+		POST(&w, w.root,
+		     "/api/v1/tenants/acme/namespaces/default/secrets",
+		     "{'apiVersion':'v1','kind':'Secret','metadata':{'name':"
+		     "'s'}}"));
+	EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "deny"));
+	EXPECT_STATUS(&w, 200,
+		      ask(&w, w.root, "PATCH", MAPS "/a",
+			  "{'data':{'k':'v'}}"));
+	EXPECT_STATUS(&w, 200, ask(&w, w.root, "DELETE", MAPS "/a", NULL));
+	EXPECT_STATUS(&w, 403,
+		      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
+			       ",'matchConditions':[{'name':'x','expression':"
+			       "'true'}]"));
+	EXPECT_SAYS(&w, "CEL is not supported");
+	/* What a webhook makes of it is still checked: no way out of here. */
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, MUTATING, "zz", "/rename", "", ""));
+	EXPECT_STATUS(&w, 400, make_map(&w, MAPS, "'name':'c'"));
+	world_end(&w);
+}
+
+TEST(webhooks_are_asked_about_what_they_want)
+{
+	struct hook h;
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(hook_start(&h), true);
+	make_tenant(&w, "acme");
+	make_tenant(&w, "other");
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, VALIDATING, "tenant", "/deny",
+			       "'arktos.futurewei.com/tenants':'other'", ""));
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'a'"));
+	EXPECT_STATUS(
+		&w, 403,
+		make_map(&w,
+			 "/api/v1/tenants/other/namespaces/default/configmaps",
+			 "'name':'a'"));
+	EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "tenant"));
+	EXPECT_STATUS(
+		&w, 201,
+		add_hook(&w, &h, VALIDATING, "objects", "/deny", "",
+			 ",'objectSelector':{'matchLabels':{'watch':'me'}}"));
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'b'"));
+	EXPECT_STATUS(&w, 403,
+		      make_map(&w, MAPS, "'name':'c','labels':{'watch':'me'}"));
+	EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "objects"));
+	EXPECT_STATUS(
+		&w, 201,
+		add_hook(&w, &h, VALIDATING, "spaces", "/deny", "",
+			 ",'namespaceSelector':{'matchExpressions':[{'key':"
+			 "'kubernetes.io/metadata.name','operator':'In',"
+			 "'values':['kube-system']}]}"));
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'d'"));
+	EXPECT_STATUS(&w, 403,
+		      make_map(&w,
+			       "/api/v1/tenants/acme/namespaces/kube-system/"
+			       "configmaps",
+			       "'name':'d'"));
+	world_end(&w);
+}
+
+TEST(a_webhook_that_fails_has_a_policy)
+{
+	static const struct {
+		const char *path, *says;
+	} cases[] = {
+		{ "/junk", "no AdmissionReview's response" },
+		{ "/mute", "failed calling webhook" },
+	};
+	struct hook h;
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(hook_start(&h), true);
+	make_tenant(&w, "acme");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		EXPECT_STATUS(&w, 201,
+			      add_hook(&w, &h, VALIDATING, "bad", cases[i].path,
+				       "", ",'timeoutSeconds':1"));
+		EXPECT_STATUS(&w, 500, make_map(&w, MAPS, "'name':'x'"));
+		EXPECT_SAYS(&w, cases[i].says);
+		EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "bad"));
+		EXPECT_STATUS(&w, 201,
+			      add_hook(&w, &h, VALIDATING, "bad", cases[i].path,
+				       "",
+				       ",'timeoutSeconds':1,'failurePolicy':"
+				       "'Ignore'"));
+		EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'x'"));
+		EXPECT_STATUS(&w, 200,
+			      ask(&w, w.root, "DELETE", MAPS "/x", NULL));
+		EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "bad"));
+	}
+	/* One that is signed by nobody we were told of. */
+	free(h.ca);
+	h.ca = strdup(w.ca);
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, VALIDATING, "alien", "/warn", "", ""));
+	EXPECT_STATUS(&w, 500, make_map(&w, MAPS, "'name':'y'"));
+	EXPECT_SAYS(&w, "failed calling webhook \\\"alien.example.com\\\"");
+	world_end(&w);
+}
+
+TEST_MAIN()
