@@ -17,6 +17,7 @@ extern const struct controller nodelifecycle_controller;
 extern const struct controller podgc_controller;
 extern const struct controller vmpower_controller;
 extern const struct controller daemonset_controller;
+extern const struct controller cronjob_controller;
 extern const struct controller statefulset_controller;
 extern const struct controller endpoints_controller;
 extern const struct controller disruption_controller;

@@ -199,6 +199,65 @@ places()
 	k delete deployment d >/dev/null
 }
 
+sets()
+{
+	local spec='selector: {matchLabels: {app: s}}, template: {metadata: {labels: {app: s}}, spec: {containers: [{name: c, image: "x:1"}]}}'
+	cat >"$dir/ds" <<-EOF2
+	apiVersion: apps/v1
+	kind: DaemonSet
+	metadata: {name: s}
+	spec: {$spec}
+	EOF2
+	says "a daemon" created k create -f "$dir/ds"
+	says "runs on every node" "successfully" \
+		k rollout status daemonset s --timeout=20s
+	says "once" '^3$' bash -c "$(declare -f k count); count pods -l app=s"
+	says "a new image" updated k set image daemonset s c=x:2
+	says "comes node by node" "successfully" \
+		k rollout status daemonset s --timeout=20s
+	says "and is undone" "rolled back" k rollout undo daemonset s
+	says "to the old one" '^x:1$' \
+		k get daemonset s -o 'jsonpath={.spec.template.spec.containers[0].image}'
+	k delete daemonset s >/dev/null
+	says "its pods go" '^0$' bash -c "$(declare -f k count); count pods"
+	cat >"$dir/ss" <<-EOF2
+	apiVersion: apps/v1
+	kind: StatefulSet
+	metadata: {name: s}
+	spec: {replicas: 3, serviceName: s, $spec}
+	EOF2
+	says "a stateful set" created k create -f "$dir/ss"
+	says "has pods with names" '^pod/s-0 pod/s-1 pod/s-2 $' bash -c \
+		"$(declare -f k); k get pods -l app=s -o name | tr '\\n' ' '"
+	says "is updated from the top" "partitioned roll out complete|rolling update complete" \
+		bash -c "$(declare -f k); k set image statefulset s c=x:2 >/dev/null; k rollout status statefulset s --timeout=20s"
+	says "shrinks from the top" '^pod/s-0 $' bash -c \
+		"$(declare -f k); k scale statefulset s --replicas=1 >/dev/null; k get pods -l app=s -o name | tr '\\n' ' '"
+	k delete statefulset s >/dev/null
+	says "and goes" '^0$' bash -c "$(declare -f k count); count pods"
+}
+
+services()
+{
+	says "a deployment behind" created \
+		k create deployment e --image=x --replicas=2
+	says "a service" exposed k expose deployment e --port=80 --target-port=8080
+	says "has both addresses" ':8080,[0-9.]*:8080' k get endpoints e
+	says "in a slice, too" '[0-9.]+,[0-9.]+' \
+		k get endpointslices -l kubernetes.io/service-name=e
+	says "a budget" created k create pdb e --selector=app=e --min-available=2
+	says "allows none" '^0$' k get pdb e -o 'jsonpath={.status.disruptionsAllowed}'
+	says "and holds a drain" 'disruption budget' \
+		k drain hollow-0 hollow-1 hollow-2 --timeout=2s
+	k uncordon hollow-0 hollow-1 hollow-2 >/dev/null
+	says "with one more" scaled k scale deployment e --replicas=3
+	says "one may go" '^1$' k get pdb e -o 'jsonpath={.status.disruptionsAllowed}'
+	k delete pdb,service,deployment e >/dev/null
+	says "the endpoints go" '^0$' \
+		bash -c "$(declare -f k count); count endpoints,endpointslices"
+	says "and the pods" '^0$' bash -c "$(declare -f k count); count pods"
+}
+
 tenants()
 {
 	local t
@@ -263,6 +322,8 @@ for v in 1.20 1.32; do
 	collection
 	jobs_
 	places
+	sets
+	services
 	tenants
 done
 killed

@@ -5,11 +5,13 @@
  * taints.
  */
 #include "controlplane/client/object.h"
+#include "controlplane/controllers/cron.h"
 #include "controlplane/controllers/deployment_plan.h"
 #include "controlplane/controllers/job_plan.h"
 #include "controlplane/controllers/replicaset.h"
 #include "controlplane/controllers/taints.h"
 #include "lib/buf.h"
+#include "lib/err.h"
 #include "selftests/harness.h"
 
 /* --- replica sets --- */
@@ -326,6 +328,48 @@ TEST(a_pod_stays_as_long_as_it_tolerates)
 	yyjson_doc_free(plain);
 	yyjson_doc_free(ever);
 	yyjson_doc_free(some);
+}
+
+/* --- schedules --- */
+
+static void next_is(const char *schedule, const char *after, const char *want)
+{
+	char text[OBJ_TIME_SIZE];
+	struct cron c;
+	struct err e = { 0 };
+	int64_t t;
+
+	if (cron_parse(schedule, &c, &e) < 0) {
+		printf("# %s\n", e.msg);
+		abort();
+	}
+	t = cron_next(&c, time_parse(after), 0);
+	if (strcmp(t ? time_format(t, text) : "never", want) != 0) {
+		printf("# '%s' after %s is %s, want %s\n", schedule, after,
+		       t ? text : "never", want);
+		abort();
+	}
+}
+
+TEST(schedules_are_those_of_crontab)
+{
+	struct cron c;
+
+	next_is("* * * * *", "2026-11-22T03:04:05Z", "2026-11-22T03:05:00Z");
+	next_is("*/15 * * * *", "2026-11-22T03:45:00Z", "2026-11-22T04:00:00Z");
+	next_is("30 9-17/4 * * mon-fri", "2026-11-22T03:00:00Z",
+		"2026-11-23T09:30:00Z");
+	next_is("@monthly", "2026-12-02T00:00:00Z", "2027-01-01T00:00:00Z");
+	next_is("0 0 29 2 *", "2026-11-22T03:00:00Z", "2028-02-29T00:00:00Z");
+	next_is("0 0 30 2 *", "2026-11-22T03:00:00Z", "never");
+	/* Day or weekday, when both are given. */
+	next_is("0 0 1 * 3", "2026-11-22T03:00:00Z", "2026-11-25T00:00:00Z");
+	next_is("0 0 * * 7", "2026-11-22T03:00:00Z", "2026-11-29T00:00:00Z");
+	EXPECT_EQ(cron_parse("* * * *", &c, NULL), -EINVAL);
+	EXPECT_EQ(cron_parse("60 * * * *", &c, NULL), -EINVAL);
+	EXPECT_EQ(cron_parse("5-1 * * * *", &c, NULL), -EINVAL);
+	EXPECT_EQ(cron_parse("*/0 * * * *", &c, NULL), -EINVAL);
+	EXPECT_EQ(cron_parse("a * * * *", &c, NULL), -EINVAL);
 }
 
 /* --- one text --- */
