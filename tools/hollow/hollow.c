@@ -225,7 +225,11 @@ static void *renew(void *arg)
 	static const struct round round = {
 		"PATCH", KIND_LEASE, "kube-node-lease", NULL, true, put_renewal
 	};
+	static const struct round status = { "PATCH", KIND_NODE,
+					     NULL,    "status",
+					     true,    put_node_status };
 	struct hollow *h = arg;
+	unsigned rounds = 0;
 
 	pthread_mutex_lock(&h->lock);
 	while (!h->stopping) {
@@ -233,6 +237,10 @@ static void *renew(void *arg)
 		struct err e = { 0 };
 
 		pthread_mutex_unlock(&h->lock);
+		/* Whoever took us for lost learns that we are not. */
+		if (++rounds % STATUS_ROUNDS == 0 &&
+		    for_nodes(h, &status, &e) < 0)
+			log_warn("nodes: %s, retrying", e.msg);
 		if (for_nodes(h, &round, &e) < 0)
 			log_warn("leases: %s, retrying", e.msg);
 		pthread_mutex_lock(&h->lock);
