@@ -14,8 +14,9 @@
 #include "lib/str.h"
 #include "lib/wq.h"
 
-#define BATCH       256
-#define EXIT_KILLED 137
+#define BATCH         256
+#define STATUS_ROUNDS 6 /* renewals of leases to one of statuses */
+#define EXIT_KILLED   137
 
 struct hollow {
 	struct hollow_opts opts;
