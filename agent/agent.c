@@ -17,6 +17,7 @@
 #include "agent/attach.h"
 #include "agent/backend.h"
 #include "agent/container/sandbox.h"
+#include "agent/disk.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
 #include "agent/puller.h"
@@ -176,7 +177,10 @@ static void raise_nofile(void)
 
 static void work(void *arg, const char *key)
 {
-	pod_reconcile(arg, key);
+	if (str_eq(key, DISK_KEY))
+		disk_look(arg);
+	else
+		pod_reconcile(arg, key);
 }
 
 static void on_signal(void *arg, int signo)
@@ -271,6 +275,7 @@ static int take_over(struct agent *a, struct err *e)
 		return r;
 	if (pods_all(a, &pods, &nr) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
+	disk_look(a); /* before any pod asks */
 	collect_garbage(a, pods, nr);
 	for (size_t i = 0; i < nr; i++) {
 		struct quantity_set claim = pod_claim(pods[i]);
@@ -435,6 +440,7 @@ static int with_agent(const struct agent_opts *opts,
 	a->loop_thread = pthread_self();
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_mutex_init(&a->node.lock, NULL);
+	pthread_mutex_init(&a->disk.lock, NULL);
 	if (geteuid() != 0)
 		r = err_set(e, -EPERM,
 			    "the agent must run as root: it makes namespaces, "
@@ -452,6 +458,7 @@ static int with_agent(const struct agent_opts *opts,
 	free(d.manifests);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->node.lock);
+	pthread_mutex_destroy(&a->disk.lock);
 	free(a);
 	return r;
 }

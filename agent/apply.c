@@ -12,6 +12,7 @@
 
 #include "agent/attach.h"
 #include "agent/container/sandbox.h"
+#include "agent/disk.h"
 #include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
@@ -27,6 +28,7 @@
 
 #define ROUNDS_MAX     64
 #define RETRY_MAX_MS   30000
+#define RETRY_ROOM_MS  800
 #define VOLUME_LOOK_MS 10000
 
 /* A step's result: 1 something has changed, 0 it waits for an event. */
@@ -49,6 +51,7 @@ static int step_admit(struct pod *pod, struct err *e)
 {
 	struct quantity_set claim;
 	struct err why = { 0 };
+	char room[200];
 	int r;
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
@@ -64,7 +67,13 @@ static int step_admit(struct pod *pod, struct err *e)
 	claim = pod_claim(pod);
 	/* Set first: what frees the node right now must see us waiting. */
 	__atomic_store_n(&pod->waits_for_node, true, __ATOMIC_RELEASE);
-	r = node_claim(pod, &claim, &why);
+	if (disk_low(pod->agent, room, sizeof(room)))
+		r = err_set(&why, -ENOSPC,
+			    "the node has disk pressure: %s; it starts when "
+			    "there is room",
+			    room);
+	else
+		r = node_claim(pod, &claim, &why);
 	if (r == -ENOSPC || r == -E2BIG) {
 		snprintf(pod->unschedulable, sizeof(pod->unschedulable), "%.*s",
 			 POD_MESSAGE_MAX - 1, why.msg);
@@ -498,6 +507,12 @@ static void step_failed(struct pod *pod, int r, const struct err *e)
 
 	if (pause > RETRY_MAX_MS)
 		pause = RETRY_MAX_MS;
+	/* Room on a disk comes suddenly, and is waited for. */
+	if (r == -ENOSPC || r == -EDQUOT) {
+		disk_hint(pod->agent);
+		if (pause > RETRY_ROOM_MS)
+			pause = RETRY_ROOM_MS;
+	}
 	pod->failures++;
 	if (strncmp(pod->trouble, e->msg, sizeof(pod->trouble) - 1) != 0)
 		log_warn("pod %s: %s, retrying in %llums", pod->key, e->msg,
@@ -509,7 +524,6 @@ static void step_failed(struct pod *pod, int r, const struct err *e)
 		pod->unsaved_seq = pod->taken_seq;
 	pthread_cond_broadcast(&pod->changed);
 	pthread_mutex_unlock(&pod->lock);
-	(void)r;
 	(void)wq_add_after(pod->agent->queue, pod->key, pause);
 }
 

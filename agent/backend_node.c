@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 
 #include "agent/backend.h"
+#include "agent/disk.h"
 #include "agent/internal.h"
 #include "agent/stats.h"
 #include "cgroups/cgroup.h"
@@ -21,39 +22,6 @@
 
 /* --- images
  * -------------------------------------------------------------------------- */
-
-/* Ids of the images pods use. The strings are copies. */
-static int used_images(struct agent *a, struct strv *ret)
-{
-	struct pod **pods;
-	size_t nr, total = 0, n = 0;
-
-	if (pods_all(a, &pods, &nr) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < nr; i++)
-		total += pods[i]->nr_ctrs;
-	ret->v = calloc(total + 1, sizeof(*ret->v));
-	for (size_t i = 0; ret->v && i < nr; i++) {
-		pthread_mutex_lock(&pods[i]->lock);
-		for (size_t k = 0; k < pods[i]->nr_ctrs; k++) {
-			const struct image *img = pods[i]->ctrs[k].image;
-
-			if (img && (ret->v[n] = strdup(img->id)))
-				n++;
-		}
-		pthread_mutex_unlock(&pods[i]->lock);
-	}
-	ret->nr = n;
-	pod_list_free(pods, nr);
-	return ret->v ? 0 : -ENOMEM;
-}
-
-static void used_free(struct strv *used)
-{
-	for (size_t i = 0; i < used->nr; i++)
-		free(used->v[i]);
-	free(used->v);
-}
 
 static const char *kind_word(enum image_kind kind)
 {
@@ -94,7 +62,7 @@ int backend_image_list(void *arg, struct buf *out, struct err *e)
 	if (r == 0)
 		r = image_list(a->images, &items, &nr);
 	if (r < 0) {
-		used_free(&used);
+		used_images_free(&used);
 		return err_wrap(e, r, "list images");
 	}
 	json_put_object(&o, NULL);
@@ -112,7 +80,7 @@ int backend_image_list(void *arg, struct buf *out, struct err *e)
 	json_put_end(&o);
 	json_put_end(&o);
 	image_list_free(items, nr);
-	used_free(&used);
+	used_images_free(&used);
 	return buf_error(out);
 }
 
@@ -211,7 +179,7 @@ int backend_image_remove(void *arg, const char *ref, struct err *e)
 
 	r = r < 0 ? err_wrap(e, r, "look who uses it")
 		  : image_remove(a->images, ref, &used, e);
-	used_free(&used);
+	used_images_free(&used);
 	return r;
 }
 
@@ -258,14 +226,19 @@ static void put_runtimes(struct json_out *o, const struct agent *a)
 			       : "QEMU, software emulation");
 }
 
-static void put_conditions(struct json_out *o, const struct agent *a)
+static void put_conditions(struct json_out *o, struct agent *a)
 {
 	auto_buf struct buf losses = BUF_INIT;
+	char why[256] = "the state and log folders have room";
+	bool low = disk_low(a, why, sizeof(why));
 	int nr = cg_describe(a->root, &losses);
 
 	json_put_array(o, "conditions");
 	put_condition(o, "Ready", true, "AgentReady", "the agent serves");
 	put_runtimes(o, a);
+	put_condition(o, "DiskPressure", low,
+		      low ? "NodeHasDiskPressure" : "NodeHasNoDiskPressure",
+		      why);
 	put_condition(o, "HardwareAccelerated", a->kvm,
 		      a->kvm ? "KVMUsable" : "KVMUnusable", a->kvm_why);
 	put_condition(o, "UserNamespaces", a->userns,

@@ -50,6 +50,11 @@ struct agent {
 	struct remote *remote; /* NULL: alone */
 	struct links *links;
 	struct node_resources node;
+	struct {                      /* disk.c */
+		pthread_mutex_t lock; /* of @why */
+		atomic_bool low;
+		char why[256];
+	} disk;
 	int claims[3]; /* claim.c */
 
 	pthread_mutex_t lock; /* of the table, the slots and the cache */

@@ -252,9 +252,6 @@ const char *qos_name(enum qos qos); /* "Guaranteed" */
  * missing when any container has none. */
 struct resources pod_spec_total(const struct pod_spec *spec);
 
-/* Does a container that is not privileged add SYS_ADMIN, or all? */
-bool pod_spec_may_mount(const struct pod_spec *spec);
-
 /* Find by name among containers and init containers; NULL if there is none. */
 const struct container_spec *pod_spec_container(const struct pod_spec *spec,
 						const char *name);

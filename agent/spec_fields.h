@@ -108,6 +108,9 @@ int spec_security(struct spec_ctx *c, yyjson_val *v,
 int spec_security_copy(struct security_spec *to,
 		       const struct security_spec *from);
 
+/* Does a container add SYS_ADMIN, or all, in a pod without privileged ones? */
+bool pod_spec_may_mount(const struct pod_spec *spec);
+
 /* Names are unique, probes and policies make sense; at "spec". */
 int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod);
 

@@ -18,13 +18,11 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-#define KUBELET_VERSION    "v1.32.0+arktos-" ARKTOS_VERSION
-#define PODS_MAX           "1000"
+#define KUBELET_VERSION  "v1.32.0+arktos-" ARKTOS_VERSION
+#define PODS_MAX         "1000"
 /* As kubelet's default eviction thresholds. */
-#define MEMORY_LOW_BYTES   (100ULL << 20)
-#define DISK_LOW_PERCENT   10
-#define INODES_LOW_PERCENT 5
-#define PIDS_LOW_PERCENT   5
+#define MEMORY_LOW_BYTES (100ULL << 20)
+#define PIDS_LOW_PERCENT 5
 
 /* --- addresses --- */
 
@@ -130,21 +128,16 @@ static uint64_t available_memory(void)
 }
 
 struct disk {
-	uint64_t bytes, free_percent, free_inodes_percent;
+	uint64_t bytes;
 };
 
 static void measure_disk(const char *path, struct disk *d)
 {
 	struct statvfs st;
 
-	*d = (struct disk){ .free_percent = 100, .free_inodes_percent = 100 };
-	if (statvfs(path, &st) < 0 || !st.f_blocks)
-		return;
-	d->bytes = (uint64_t)st.f_blocks * st.f_frsize;
-	d->free_percent = (uint64_t)st.f_bavail * 100 / st.f_blocks;
-	if (st.f_files)
-		d->free_inodes_percent =
-			(uint64_t)st.f_favail * 100 / st.f_files;
+	*d = (struct disk){ 0 };
+	if (statvfs(path, &st) == 0)
+		d->bytes = (uint64_t)st.f_blocks * st.f_frsize;
 }
 
 static unsigned free_pids_percent(void)
@@ -219,11 +212,10 @@ static void put_own(struct node_out *n, yyjson_val *node)
 	}
 }
 
-static void put_pressures(struct node_out *n, const struct disk *d)
+/* That of disks is among what the agent says of itself. */
+static void put_pressures(struct node_out *n)
 {
 	bool memory = available_memory() < MEMORY_LOW_BYTES;
-	bool disk = d->free_percent < DISK_LOW_PERCENT ||
-		    d->free_inodes_percent < INODES_LOW_PERCENT;
 	bool pids = free_pids_percent() < PIDS_LOW_PERCENT;
 
 	put_condition(n, "MemoryPressure", memory,
@@ -231,10 +223,6 @@ static void put_pressures(struct node_out *n, const struct disk *d)
 			     : "NodeHasSufficientMemory",
 		      memory ? "less than 100Mi of memory is available"
 			     : "memory is available");
-	put_condition(n, "DiskPressure", disk,
-		      disk ? "NodeHasDiskPressure" : "NodeHasNoDiskPressure",
-		      disk ? "the disk of the state folder is nearly full"
-			   : "the state folder has room");
 	put_condition(n, "PIDPressure", pids,
 		      pids ? "NodeHasInsufficientPID" : "NodeHasSufficientPID",
 		      pids ? "process ids are running out"
@@ -336,7 +324,7 @@ static void put_node(struct remote *r, yyjson_val *own, struct node_out *n)
 	put_amounts(o, "capacity", own, &d);
 	put_amounts(o, "allocatable", own, &d);
 	json_put_array(o, "conditions");
-	put_pressures(n, &d);
+	put_pressures(n);
 	put_own(n, own);
 	json_put_end(o);
 	put_addresses(o, r);
