@@ -242,8 +242,6 @@ static void request_over(struct conn *c)
 		c->dead = true;
 	req_free(c->req);
 	c->req = NULL;
-	free(c->out);
-	c->out = NULL;
 	c->phase = GREETING; /* the next request has its own time */
 }
 
@@ -293,6 +291,14 @@ void h1_run(struct conn *c)
 		c->dead = true;
 	if (!c->dead)
 		set_timer(c);
+	/* Who only waits holds no buffers. */
+	if (c->w_off == c->w_len) {
+		free(c->out);
+		c->out = NULL;
+		c->w_off = c->w_len = 0;
+	}
+	if (!c->in.len)
+		buf_clear(&c->in);
 	c->busy = false;
 	if (c->dead)
 		peer_close(c);
