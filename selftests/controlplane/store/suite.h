@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "controlplane/store/admin.h"
+#include "controlplane/store/tenant.h"
 #include "lib/str.h"
 #include "selftests/harness.h"
 
@@ -547,4 +548,73 @@ TEST(kine_577_progress_is_never_ahead_of_what_was_delivered)
 	pthread_join(t, NULL);
 	EXPECT_EQ(arg.done, 300);
 	store_watch_close(w);
+}
+
+TEST(a_view_of_a_tenant_reaches_nothing_of_another)
+{
+	static const char *const evil[] = { "../t2", "t1/../t2", "n/x",  "/",
+					    ".",     "..",       "a\nb", "" };
+	auto_ptr(store) s = open_store("db");
+	struct store_range after = { .after = "core/pods/t2/n/a" };
+	struct tenant_view v, none;
+	struct store_list l;
+	struct err e = { 0 };
+	auto_ptr(object_bytes) o = NULL;
+	char key[STORE_KEY_MAX];
+
+	put(s, "core/pods/t1/n/a", "mine");
+	put(s, "core/pods/t10/n/a", "other");
+	put(s, "core/pods/t2/n/a", "other");
+	ASSERT_EQ(tenant_view_init(&v, s, "t1", &e), 0);
+	o = tenant_get(&v, "core/pods", "n", "a");
+	ASSERT_EQ(o != NULL, 1);
+	EXPECT_STREQ(o->data, "mine");
+	ASSERT_EQ(tenant_list(&v, "core/pods", NULL, NULL, &l, &e), 0);
+	EXPECT_EQ(l.nr, 1);
+	store_list_clear(&l);
+	EXPECT_EQ(tenant_list(&v, "core/pods", NULL, &after, &l, &e), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(evil); i++) {
+		EXPECT_EQ(tenant_view_init(&none, s, evil[i], &e), -EINVAL);
+		EXPECT_EQ(tenant_get(&v, "core/pods", "n", evil[i]) == NULL, 1);
+		/* "n/x" is a group and a resource. */
+		EXPECT_EQ(tenant_key(&v, evil[i], "n", "a", key, &e),
+			  i == 2 ? 0 : -EINVAL);
+		if (*evil[i])
+			EXPECT_EQ(tenant_key(&v, "core/pods", evil[i], "a", key,
+					     &e),
+				  -EINVAL);
+	}
+}
+
+TEST(a_dropped_tenant_leaves_nothing_and_takes_nothing_along)
+{
+	static const char *const keys[] = {
+		"apps/deployments/%s/n/a", "core/configmaps/%s/n/a",
+		"core/pods/%s/n/a",        "core/pods/%s/n/b",
+		"core/namespaces/%s//n",   "x.io/things/%s/n/a",
+	};
+	auto_ptr(store) s = open_store("db");
+	struct tenant_view v;
+	struct err e = { 0 };
+	char key[64];
+	size_t nr = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		for (int t = 1; t <= 12; t++) {
+			char tenant[8];
+			auto_free char *fmt = strdup(keys[i]);
+			char *at = strstr(fmt, "%s");
+
+			snprintf(tenant, sizeof(tenant), "t%d", t);
+			*at = '\0';
+			snprintf(key, sizeof(key), "%s%s%s", fmt, tenant,
+				 at + 2);
+			EXPECT_GE(put(s, key, "x"), 2);
+		}
+	ASSERT_EQ(tenant_view_init(&v, s, "t1", &e), 0);
+	ASSERT_EQ(tenant_drop(&v, &nr, &e), 0);
+	EXPECT_EQ(nr, 6);
+	EXPECT_EQ(store_count(s, ""), 11 * 6);
+	ASSERT_EQ(tenant_drop(&v, &nr, &e), 0);
+	EXPECT_EQ(nr, 0);
 }
