@@ -130,6 +130,13 @@ agent_start() # OPTION...
 	}
 }
 
+# For LD_PRELOAD: a fault of selftests/shims; behind the sanitizer, if there is one.
+shim() # NAME
+{
+	ldd "$NODE" | awk '/lib[at]san/ { printf "%s ", $3 }'
+	echo "$PWD/$O/selftests/shims/$1.so"
+}
+
 gone() { ! [ -d "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
 agent_stop() { kill "$AGENT_PID" && wait_for 15 gone "$AGENT_PID"; }
 agent_kill() { kill -9 "$AGENT_PID" && wait_for 5 gone "$AGENT_PID"; }

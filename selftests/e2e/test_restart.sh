@@ -90,7 +90,7 @@ ok "the pod is gone" wait_for 20 pod_gone a
 
 # What was answered is on disk, however slow that is.
 ok "the agent stops" agent_stop
-export SHIM_FSYNC_MS=200 LD_PRELOAD=$PWD/$O/selftests/shims/slow_fsync.so
+export SHIM_FSYNC_MS=200 LD_PRELOAD=$(shim slow_fsync)
 ok "the agent starts on a slow disk" agent_start --restart-backoff 100ms
 unset SHIM_FSYNC_MS LD_PRELOAD
 web_manifest late | apply >"$E2E/said" 2>&1
@@ -99,7 +99,7 @@ ok "killed as soon as 'apply' has said so" agent_kill
 ok "the agent starts" agent_start --restart-backoff 100ms
 ok "what was applied is there" wait_for 30 pod_ready late
 ok "the agent stops" agent_stop
-export SHIM_FSYNC_MS=200 LD_PRELOAD=$PWD/$O/selftests/shims/slow_fsync.so
+export SHIM_FSYNC_MS=200 LD_PRELOAD=$(shim slow_fsync)
 ok "the agent starts on a slow disk" agent_start --restart-backoff 100ms
 unset SHIM_FSYNC_MS LD_PRELOAD
 ns=/api/v1/tenants/system/namespaces/default

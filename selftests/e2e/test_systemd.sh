@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: guest
-# SECONDS: 300
+# SECONDS: 500
 # The installed units under a real systemd, on cgroup v2: the agent is restarted,
 # crashes and is stopped, and its pods do not notice; they end with their unit.
 # systemd is the first process of namespaces of its own.
@@ -59,9 +59,9 @@ start_systemd()
 					SYSTEMD_LOG_TARGET=null $0 --system \
 					--unit=multi-user.target"' $systemd
 	) >"$LOG/systemd" 2>&1 </dev/null &
-	wait_for 30 eval 'init=$(pgrep -f "^$systemd --system --unit=multi" |
+	wait_for 120 eval 'init=$(pgrep -f "^$systemd --system --unit=multi" |
 		head -1) && [ -S /run/systemd/private ]' &&
-		wait_for 30 ctl is-active --quiet multi-user.target
+		wait_for 120 ctl is-active --quiet multi-user.target
 }
 inside() { nsenter -t "$init" -m -p -u -C -- "$@"; }
 ctl() { inside systemctl "$@"; }
