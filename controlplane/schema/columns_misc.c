@@ -238,7 +238,7 @@ static void quota(yyjson_val *o, bool limits, struct buf *b)
 
 	if (!hard)
 		hard = at(o, ".spec.hard");
-	yyjson_obj_foreach(hard, i, max, key, val)
+	obj_foreach(hard, i, max, key, val)
 	{
 		const char *name = yyjson_get_str(key);
 		const char *used = yyjson_get_str(

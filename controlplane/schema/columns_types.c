@@ -186,7 +186,7 @@ static void podtemplate_labels(yyjson_val *o, int64_t now, struct buf *b)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(at(o, ".template.metadata.labels"), i, max, key, val)
+	obj_foreach(at(o, ".template.metadata.labels"), i, max, key, val)
 		buf_printf(&text, "%s%s=%s", text.len ? "," : "",
 			   yyjson_get_str(key), yyjson_get_str(val));
 	put_buf(b, &text);

@@ -68,8 +68,8 @@ static void put_extensions(struct buf *b, int field, yyjson_val *of)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(of, i, max, key,
-			   val) if (str_starts(yyjson_get_str(key), "x-"))
+	obj_foreach(of, i, max, key,
+		    val) if (str_starts(yyjson_get_str(key), "x-"))
 		put_extension(b, field, key, val);
 }
 
@@ -80,7 +80,7 @@ static void put_named_schemas(struct buf *b, yyjson_val *of, int depth)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(of, i, max, key, val)
+	obj_foreach(of, i, max, key, val)
 	{
 		auto_buf struct buf named = BUF_INIT, schema = BUF_INIT;
 
@@ -173,7 +173,7 @@ static void put_paths(struct buf *b, yyjson_val *paths)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(paths, i, max, key, val)
+	obj_foreach(paths, i, max, key, val)
 	{
 		auto_buf struct buf item = BUF_INIT, named = BUF_INIT;
 

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/* LANE: native SECONDS: 30 */
+/* Sets of fields: what they hold, how values differ, merging, giving up. */
+#include "controlplane/schema/fields.h"
+#include "controlplane/schema/types.h"
+#include "lib/json.h"
+#include "selftests/harness.h"
+
+static yyjson_mut_doc *doc;
+
+static const struct schema *deployment(void)
+{
+	struct type_set *set;
+
+	if (type_set_builtin(&set, NULL))
+		abort();
+	return type_find(set, "apps", "v1", "deployments")->schema;
+}
+
+static yyjson_mut_val *value(const char *text)
+{
+	yyjson_doc *in = yyjson_read(text, strlen(text), 0);
+	yyjson_mut_val *v;
+
+	if (!doc)
+		doc = yyjson_mut_doc_new(NULL);
+	v = yyjson_val_mut_copy(doc, yyjson_doc_get_root(in));
+	yyjson_doc_free(in);
+	return v;
+}
+
+/* A set as text; it is freed. */
+static const char *text_of(struct fields *s)
+{
+	static struct buf b;
+
+	buf_reset(&b);
+	json_write_mut(fields_to_json(s, doc), false, &b);
+	fields_free(s);
+	return buf_str(&b);
+}
+
+static const char *json_of(yyjson_mut_val *v)
+{
+	static struct buf b;
+
+	buf_reset(&b);
+	json_write_mut(v, false, &b);
+	return buf_str(&b);
+}
+
+TEST(items_are_known_by_their_keys)
+{
+	struct fields *s = fields_of(
+		deployment(),
+		value("{\"spec\":{\"replicas\":1,\"template\":{\"spec\":{"
+		      "\"containers\":[{\"name\":\"c\",\"ports\":[{"
+		      "\"containerPort\":80}]}]}}}}"));
+
+	EXPECT_STREQ(text_of(s),
+		     "{\"f:spec\":{\"f:replicas\":{},\"f:template\":{"
+		     "\"f:spec\":{\"f:containers\":{\"k:{\\\"name\\\":\\\"c\\\""
+		     "}\":{\".\":{},\"f:name\":{},\"f:ports\":{\"k:{"
+		     "\\\"containerPort\\\":80,\\\"protocol\\\":\\\"TCP\\\"}\":"
+		     "{\".\":{},\"f:containerPort\":{}}}}}}}}}");
+}
+
+TEST(differences)
+{
+	struct fields_change c;
+
+	ASSERT_EQ(fields_compare(
+			  deployment(),
+			  value("{\"spec\":{\"replicas\":1,\"paused\":true}}"),
+			  value("{\"spec\":{\"replicas\":2,\"minReadySeconds\":"
+				"1}}"),
+			  &c),
+		  0);
+	EXPECT_STREQ(text_of(c.modified), "{\"f:spec\":{\"f:replicas\":{}}}");
+	EXPECT_STREQ(text_of(c.removed), "{\"f:spec\":{\"f:paused\":{}}}");
+	EXPECT_STREQ(text_of(c.added),
+		     "{\"f:spec\":{\"f:minReadySeconds\":{}}}");
+}
+
+TEST(atomic_is_one_field)
+{
+	struct fields_change c;
+
+	ASSERT_EQ(fields_compare(
+			  deployment(),
+			  value("{\"spec\":{\"selector\":{\"matchLabels\":{"
+				"\"a\":\"b\"}}}}"),
+			  value("{\"spec\":{\"selector\":{\"matchLabels\":{"
+				"\"a\":\"c\"}}}}"),
+			  &c),
+		  0);
+	EXPECT_STREQ(text_of(c.modified), "{\"f:spec\":{\"f:selector\":{}}}");
+	fields_free(c.added);
+	fields_free(c.removed);
+}
+
+TEST(merging_keeps_places)
+{
+	yyjson_mut_val *live = value(
+		"{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":"
+		"\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]}}}}");
+	yyjson_mut_val *applied = value(
+		"{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":"
+		"\"c\"},{\"name\":\"a\",\"image\":\"9\"}]}}}}");
+
+	EXPECT_STREQ(json_of(fields_merge(deployment(), doc, live, applied)),
+		     "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{"
+		     "\"name\":\"a\",\"image\":\"9\"},{\"name\":\"b\",\"image\":"
+		     "\"2\"},{\"name\":\"c\"}]}}}}");
+}
+
+TEST(giving_up_spares_what_others_have)
+{
+	static const char *const all =
+		"{\"metadata\":{\"labels\":{\"a\":\"1\"}},\"spec\":{\"template"
+		"\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"1\"}"
+		",{\"name\":\"b\",\"image\":\"2\",\"tty\":true}]}}}}";
+	yyjson_mut_val *v = value(all);
+	struct fields *gone = fields_of(deployment(), value(all));
+	struct fields *kept = fields_of(
+		deployment(),
+		value("{\"spec\":{\"template\":{\"spec\":{\"containers\":[{"
+		      "\"name\":\"b\",\"image\":\"2\"}]}}}}"));
+
+	fields_subtract(gone, kept);
+	fields_remove(deployment(), v, gone, kept);
+	EXPECT_STREQ(json_of(mut_get(v, "spec.template.spec.containers")),
+		     "[{\"name\":\"b\",\"image\":\"2\"}]");
+	EXPECT_EQ(mut_get(v, "metadata.labels") == NULL, 1);
+	fields_free(gone);
+	fields_free(kept);
+}
+
+static void note(void *arg, const char *path)
+{
+	buf_printf(arg, "%s ", path);
+}
+
+TEST(paths_for_people)
+{
+	struct fields *s = NULL;
+	struct buf b = BUF_INIT;
+
+	ASSERT_EQ(fields_from_json(
+			  value("{\"f:spec\":{\"f:ports\":{\"k:{\\\"port\\\":"
+				"80}\":{\"f:name\":{}}},\"f:set\":{\"v:\\\"x\\"
+				"\"\":{}}}}"),
+			  &s),
+		  0);
+	fields_each(s, note, &b);
+	EXPECT_STREQ(buf_str(&b),
+		     ".spec.ports[port=80].name .spec.set[=\"x\"] ");
+	buf_clear(&b);
+	fields_free(s);
+	EXPECT_EQ(fields_from_json(value("{\"x\":{}}"), &s), -EINVAL);
+	EXPECT_EQ(fields_from_json(value("[]"), &s), -EINVAL);
+}
+
+TEST_MAIN()
