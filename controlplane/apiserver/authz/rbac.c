@@ -112,6 +112,7 @@ struct rbac {
 	struct store_watch *watches[4];
 	atomic_uint_fast64_t seq; /* counts what the watches tell */
 	atomic_uint_fast64_t applied;
+	uint64_t changes[256];
 };
 
 static const char *const prefixes[] = {
@@ -394,6 +395,13 @@ static void on_change(void *arg)
 	atomic_fetch_add(&x->seq, 1);
 }
 
+/* How often a tenant's rules have changed; some tenants share a count. */
+static uint64_t *changes_of(struct rbac *x, const char *tenant)
+{
+	return &x->changes[map_hash(tenant, strlen(tenant)) %
+			   ARRAY_LEN(x->changes)];
+}
+
 /* Forget the policies of the tenants in which something has changed. */
 static void forget(struct rbac *x, const char *key)
 {
@@ -405,6 +413,7 @@ static void forget(struct rbac *x, const char *key)
 		return;
 	memcpy(name, tenant, n);
 	name[n] = '\0';
+	(*changes_of(x, name))++;
 	policy_unref(map_del(&x->tenants, name));
 }
 
@@ -422,16 +431,37 @@ static void catch_up(struct rbac *x)
 				store_event_clear(&ev[i]);
 			}
 		/* It fell behind: nothing that is known is sure. */
-		if (n < 0)
+		if (n < 0) {
 			map_clear(&x->tenants, policy_unref);
+			for (size_t i = 0; i < ARRAY_LEN(x->changes); i++)
+				x->changes[i]++;
+		}
 	}
 	atomic_store(&x->applied, seq);
+}
+
+/* Kept, unless the tenant's rules have changed while it was made. */
+static void keep(struct rbac *x, const char *tenant, struct policy *p,
+		 uint64_t changes)
+{
+	void *old = NULL;
+
+	pthread_rwlock_wrlock(&x->lock);
+	catch_up(x);
+	if (map_len(&x->tenants) >= TENANTS_MAX)
+		map_clear(&x->tenants, policy_unref);
+	if (*changes_of(x, tenant) == changes &&
+	    map_set(&x->tenants, tenant, p, &old) == 0)
+		atomic_fetch_add(&p->refs, 1);
+	policy_unref(old);
+	pthread_rwlock_unlock(&x->lock);
 }
 
 static struct policy *policy_get(struct api *api, const char *tenant)
 {
 	struct rbac *x = api->rbac;
 	struct policy *p = NULL;
+	uint64_t changes;
 
 	pthread_rwlock_rdlock(&x->lock);
 	if (atomic_load(&x->applied) == atomic_load(&x->seq))
@@ -444,20 +474,17 @@ static struct policy *policy_get(struct api *api, const char *tenant)
 	pthread_rwlock_wrlock(&x->lock);
 	catch_up(x);
 	p = map_get(&x->tenants, tenant);
-	if (!p) {
-		if (map_len(&x->tenants) >= TENANTS_MAX)
-			map_clear(&x->tenants, policy_unref);
-		/* Compiled with the lock held: what changes while it is being
-		 * made is told later, and undoes it. */
-		p = compile(api, tenant);
-		if (p && map_set(&x->tenants, tenant, p, NULL)) {
-			policy_unref(p);
-			p = NULL;
-		}
-	}
 	if (p)
 		atomic_fetch_add(&p->refs, 1);
+	changes = *changes_of(x, tenant);
 	pthread_rwlock_unlock(&x->lock);
+	if (p)
+		return p;
+	/* Without the lock: a tenant with many rules keeps nobody else waiting.
+	 * It has all that was acknowledged before this request. */
+	p = compile(api, tenant);
+	if (p)
+		keep(x, tenant, p, changes);
 	return p;
 }
 
