@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: qmp/conn.c qmp/qmp.c qmp/event.c qmp/msg.c qmp/qga.c
-// FUZZ: qmp/qga_command.c qmp/qga_exec.c qmp/qga_net.c lib/buf.c lib/err.c
-// lib/str.c FUZZ: build/deps/src/yyjson/src/yyjson.c
+// FUZZ: qmp/qga_command.c qmp/qga_exec.c qmp/qga_net.c
+// FUZZ: lib/buf.c lib/err.c lib/str.c
+// FUZZ: build/deps/src/yyjson/src/yyjson.c
 /*
  * What a hostile guest sends in the agent's name: once synchronised, any
  * bytes. The first one chooses the command that is asked.
