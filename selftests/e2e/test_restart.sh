@@ -12,6 +12,8 @@ pids() # of all containers
 		find "$c" -path '*/web/cgroup.procs' -exec cat {} +
 	done | sort -un | tr '\n' ' '
 }
+# A server has a child for as long as it answers.
+same_pids() { [ "$(pids)" = "$pids" ]; }
 ip_of() { pod "$1" .status.podIP; }
 
 ok "the agent starts" agent_start --restart-backoff 100ms
@@ -28,11 +30,11 @@ nsenter --net="$RUN/pods/$(pod b .metadata.uid)/netns" \
 pinger=$!
 ok "pods reach each other" wait_for 10 grep -q 'seq=3' "$E2E/ping"
 ok "the agent stops" agent_stop
-ok "containers run on without it" [ "$pids" = "$(pids)" ]
+ok "containers run on without it" wait_for 5 same_pids
 ok "they are served without it" prints Hello fetch "http://$ip:8080/"
 ok "it starts again" agent_start --restart-backoff 100ms
 ok "the pods are ready" wait_for 20 eval 'pod_ready a && pod_ready b'
-ok "they are the same processes" [ "$pids" = "$(pids)" ]
+ok "they are the same processes" wait_for 5 same_pids
 ok "with the same address" [ "$ip" = "$(ip_of a)" ]
 ok "never restarted" pod_is a '.status.containerStatuses[0].restartCount' 0
 ok "exec works on" prints '^a$' node exec a -- hostname
@@ -51,7 +53,7 @@ for i in 1 2 3 4 5; do
 	ok "killed in resize $i: it gets there" \
 		wait_for 20 prints " $size\$" container_size a
 done
-ok "still the same processes" [ "$pids" = "$(pids)" ]
+ok "still the same processes" wait_for 5 same_pids
 
 # --- another agent would take these pods for leftovers, and remove them
 second() # OPTION...
@@ -69,7 +71,7 @@ ok "nor takes any other than its own agent's pods down" prints \
 	"another agent \(pid $AGENT_PID\)" "$NODE" down --run-dir "$E2E/r2" \
 	--state-dir "$E2E/s2" --log-dir "$E2E/l2" --cgroup-name "$CG-2"
 ok "the pods are not disturbed" eval \
-	'[ "$pids" = "$(pids)" ] && ping_once() { nsenter \
+	'wait_for 5 same_pids && ping_once() { nsenter \
 	--net="$RUN/pods/$(pod b .metadata.uid)/netns" ping -c 1 -W 2 "$ip"; } &&
 	ping_once'
 
