@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 300
+# SECONDS: 420
 # Scheduler and controllers as kubectl users meet them, on simulated nodes:
 # deployments, rollouts, jobs, garbage collection, drain and taints, two
 # tenants, and a control plane that is killed in the middle of it.
@@ -245,7 +245,14 @@ services()
 	says "has both addresses" ':8080,[0-9.]*:8080' k get endpoints e
 	says "in a slice, too" '[0-9.]+,[0-9.]+' \
 		k get endpointslices -l kubernetes.io/service-name=e
-	says "a budget" created k create pdb e --selector=app=e --min-available=2
+	# What kubectl 1.20 would create is of a version that is no more.
+	cat >"$dir/pdb" <<-EOF2
+	apiVersion: policy/v1
+	kind: PodDisruptionBudget
+	metadata: {name: e}
+	spec: {minAvailable: 2, selector: {matchLabels: {app: e}}}
+	EOF2
+	says "a budget" created k create -f "$dir/pdb"
 	says "allows none" '^0$' k get pdb e -o 'jsonpath={.status.disruptionsAllowed}'
 	says "and holds a drain" 'disruption budget' \
 		k drain hollow-0 hollow-1 hollow-2 --timeout=2s
