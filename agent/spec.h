@@ -166,9 +166,7 @@ struct vm_spec {
 enum volume_kind {
 	VOLUME_EMPTY_DIR,
 	VOLUME_HOST_PATH,
-	/* Of the API server: configMap, secret, downwardAPI, projected, and
-	 * the environment from there. agent/remote fills it. */
-	VOLUME_PAYLOAD,
+	VOLUME_PAYLOAD, /* configMap, secret, ...; agent/remote fills it */
 };
 enum host_path_type {
 	HOST_PATH_ANY,

@@ -428,3 +428,17 @@ int certs_keep(struct remote *r, struct err *e)
 		atomic_store(&r->renew, true);
 	return ret;
 }
+
+int certs_join(const char *kubeconfig, const char *name, struct buf *cert,
+	       struct buf *key, struct err *e)
+{
+	struct remote_opts o = { .kubeconfig = kubeconfig, .node_name = name };
+	struct remote *r = remote_bare(&o);
+	int ret;
+
+	if (!r)
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = renew(r, false, cert, key, e);
+	remote_stop(r);
+	return ret;
+}

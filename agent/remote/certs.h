@@ -16,4 +16,8 @@ int certs_first(struct remote *r, struct buf *cert, struct buf *key,
  * one we show, which is put into the kubeconfig. Waits for it. */
 int certs_keep(struct remote *r, struct err *e);
 
+/* A first certificate for the node @name, asked for with another kubeconfig. */
+int certs_join(const char *kubeconfig, const char *name, struct buf *cert,
+	       struct buf *key, struct err *e);
+
 #endif /* AGENT_REMOTE_CERTS_H */

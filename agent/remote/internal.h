@@ -80,6 +80,8 @@ int link_call(struct link *l, const char *method, const char *path,
 	      const char *body, const char *type, struct buf *answer,
 	      struct err *e);
 
+/* A remote with nothing but connections; remote_stop() ends it. */
+struct remote *remote_bare(const struct remote_opts *o);
 /* Sleep; false when it is time to end. */
 bool remote_pause(struct remote *r, unsigned ms);
 

@@ -331,6 +331,20 @@ static int start_threads(struct remote *r, struct err *e)
 	return ret;
 }
 
+struct remote *remote_bare(const struct remote_opts *o)
+{
+	struct remote *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	set_up(r);
+	r->o = *o;
+	r->pods = r->objects = (struct map)MAP_INIT;
+	/* So that the first failure is told. */
+	atomic_store(&r->connected, true);
+	return r;
+}
+
 static int read_ca(struct remote *r, struct err *e)
 {
 	auto_ptr(target) t = NULL;
@@ -351,19 +365,14 @@ int remote_start(const struct remote_opts *o, struct remote **ret,
 			      .name = "arktos-remote",
 			      .base_ms = BACKOFF_BASE_MS,
 			      .max_ms = BACKOFF_MAX_MS };
-	struct remote *r = calloc(1, sizeof(*r));
+	struct remote *r = remote_bare(o);
 	struct link *l;
 	struct rest *c;
 	int code;
 
 	if (!r)
 		return err_set(e, -ENOMEM, "out of memory");
-	set_up(r);
-	r->o = *o;
-	r->pods = (struct map)MAP_INIT;
 	wq.arg = r;
-	atomic_store(&r->connected,
-		     true); /* so that the first failure is told */
 	l = link_take(r);
 	c = l ? link_rest(l, e) : NULL;
 	code = c ? 0 : e && e->code ? e->code : -ENOMEM;

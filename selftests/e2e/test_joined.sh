@@ -8,6 +8,18 @@
 . "$(dirname "$0")/joined.sh"
 
 ok "the API server serves" control_start
+refused() # TOKEN HASH
+{
+	! "$NODE" join "https://127.0.0.1:$CONTROL_PORT" --token "$1" \
+		--ca-hash "$2" --node-name $NAME --out "$E2E/none" >"$E2E/out" 2>&1 &&
+		cat "$E2E/out"
+}
+read -ra words <<<"$("$CTL" node token)"
+ok "a server of another CA is not believed" prints 'not of the CA' \
+	refused "${words[4]}" "sha256:$(printf %064d 1)"
+ok "a wrong token gets nothing" prints 'nauthorized' \
+	refused "${words[4]%?????}aaaaa" "${words[6]}"
+ok "and leaves nothing" [ ! -e "$E2E/none" ] && [ ! -e "$E2E/none.bootstrap" ]
 ok "the node joins" node_join
 ok "the Node is Ready" wait_for 20 node_ready
 ok "its image is there" image_web

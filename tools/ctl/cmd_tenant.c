@@ -27,18 +27,23 @@ struct args {
 	size_t nr_groups;
 };
 
-int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e)
+char *ctl_kubeconfig(const char *given)
 {
 	const char *home = getenv("HOME");
-	auto_free char *path = NULL;
 
-	if (!kubeconfig)
-		kubeconfig = getenv("KUBECONFIG");
-	if (!kubeconfig || !*kubeconfig) {
-		path = str_printf("%s/.kube/config", home ? home : "");
-		kubeconfig = path;
-	}
-	return rest_open(kubeconfig, ret, e);
+	if (!given)
+		given = getenv("KUBECONFIG");
+	return given && *given
+		       ? strdup(given)
+		       : str_printf("%s/.kube/config", home ? home : "");
+}
+
+int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e)
+{
+	auto_free char *path = ctl_kubeconfig(kubeconfig);
+
+	return path ? rest_open(path, ret, e)
+		    : err_set(e, -ENOMEM, "out of memory");
 }
 
 static int take_bio(BIO *bio, struct buf *b)

@@ -6,9 +6,12 @@ struct rest;
 struct err;
 
 /* The kubeconfig given, or $KUBECONFIG, or ~/.kube/config. */
+/* The one given, $KUBECONFIG, or ~/.kube/config. Owned by the caller. */
+char *ctl_kubeconfig(const char *given);
 int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
 
 /* Each returns an exit code. */
+int cmd_node(const char *kubeconfig, int argc, char **argv);
 int cmd_tenant(const char *kubeconfig, int argc, char **argv);
 
 #endif /* TOOLS_CTL_CTL_H */

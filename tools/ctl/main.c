@@ -10,9 +10,11 @@ static const char usage[] =
 	"       arktosctl [--kubeconfig FILE] tenant delete NAME\n"
 	"       arktosctl [--kubeconfig FILE] tenant kubeconfig NAME "
 	"[--user USER] [--group GROUP]... [--out FILE]\n"
-	"       arktosctl [--kubeconfig FILE] tenant list\n\n"
+	"       arktosctl [--kubeconfig FILE] tenant list\n"
+	"       arktosctl [--kubeconfig FILE] node token\n\n"
 	"Makes tenants and the kubeconfigs of their users. Without --out, the\n"
-	"kubeconfig goes to NAME.kubeconfig.\n";
+	"kubeconfig goes to NAME.kubeconfig. A node's token is good for a "
+	"day.\n";
 
 int main(int argc, char **argv)
 {
@@ -41,6 +43,8 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc && strcmp(argv[optind], "tenant") == 0)
 		return cmd_tenant(kubeconfig, argc - optind, argv + optind);
+	if (optind < argc && strcmp(argv[optind], "node") == 0)
+		return cmd_node(kubeconfig, argc - optind, argv + optind);
 	fputs(usage, stderr);
 	return 2;
 }
