@@ -222,6 +222,12 @@ static int quota_load(struct quota *q, const struct object_bytes *o,
 		    counts(q, t))
 			r = add_feed(q, t, e);
 	}
+	/* Half a ledger is none: it is made anew the next time. */
+	if (r < 0) {
+		quota_clear(q);
+		yyjson_doc_free(old);
+		return r;
+	}
 	drop_holds(q, false);
 	for (struct hold_item *i = q->holds; i; i = i->next) {
 		int64_t delta[NAMES_MAX] = { 0 };
