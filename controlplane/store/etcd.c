@@ -261,13 +261,16 @@ static int etcd_tail(struct store_backend *b, uint64_t after, bool force,
 			       "to accept that",
 			       (unsigned long long)after,
 			       (unsigned long long)f.head.revision);
+	/* What was compacted away in between cannot be told event by event. The
+	 * head is known only once the caller has what it stands for. */
+	if (f.seen_head && f.head.revision > after &&
+	    (f.head.compacted > after || f.expected != f.head.revision + 1)) {
+		atomic_store(&c->news, true);
+		return -ESTALE;
+	}
 	know_head(c, &f);
-	if (!f.seen_head)
-		return 0;
-	/* What was compacted away in between cannot be told event by event. */
-	if (f.head.compacted > after || f.expected != f.head.revision + 1)
-		return f.head.revision > after ? -ESTALE : 0;
-	*ret_revision = f.head.revision;
+	if (f.seen_head)
+		*ret_revision = f.head.revision;
 	return 0;
 }
 
@@ -335,6 +338,13 @@ static int etcd_commit(struct store_backend *b, struct object_bytes **v,
 	bool sent = false;
 	int r = 0;
 
+	/* Revisions follow on those of the head, or it is not the head whose
+	 * objects the caller has looked at. */
+	if (c->head_mod && revision - nr != c->head_rev) {
+		atomic_store(&c->news, true);
+		return err_set(e, -EAGAIN, "etcd: the head is at %llu",
+			       (unsigned long long)c->head_rev);
+	}
 	if (compacted < c->compacted)
 		compacted = c->compacted;
 	c->batch++;

@@ -164,20 +164,69 @@ static int publish_news(struct store *s, struct news *n, uint64_t revision,
 	return r < 0 ? err_set(e, r, "store: out of memory") : 0;
 }
 
-/* Too far behind: start again, as far as the history reaches. */
+struct memory {
+	struct index index;
+	struct history history;
+	struct ttl *ttl;
+	size_t nr_ttl, ttl_size;
+	uint64_t live_bytes, compacted;
+	size_t live_objects;
+};
+
+static struct memory take_memory(struct store *s)
+{
+	struct memory m = { s->index,     s->history,     s->ttl,
+			    s->nr_ttl,    s->ttl_size,    s->live_bytes,
+			    s->compacted, s->live_objects };
+
+	memset(&s->index, 0, sizeof(s->index));
+	memset(&s->history, 0, sizeof(s->history));
+	s->ttl = NULL;
+	s->nr_ttl = s->ttl_size = 0;
+	s->live_bytes = 0;
+	s->live_objects = 0;
+	return m;
+}
+
+static void put_memory(struct store *s, const struct memory *m)
+{
+	s->index = m->index;
+	s->history = m->history;
+	s->ttl = m->ttl;
+	s->nr_ttl = m->nr_ttl;
+	s->ttl_size = m->ttl_size;
+	s->live_bytes = m->live_bytes;
+	s->compacted = m->compacted;
+	s->live_objects = m->live_objects;
+}
+
+static void free_memory(struct memory *m)
+{
+	history_clear(&m->history);
+	index_clear(&m->index);
+	free(m->ttl);
+}
+
+/* Too far behind: start again, as far as the history reaches. When that fails,
+ * memory stays as it was, and the next change has to begin with this. */
 static int reload(struct store *s, struct err *e)
 {
+	struct memory old;
 	int r;
 
 	pthread_mutex_lock(&s->hub);
 	pthread_rwlock_wrlock(&s->lock);
-	history_clear(&s->history);
-	index_clear(&s->index);
-	s->nr_ttl = 0;
-	s->live_objects = 0;
-	s->live_bytes = 0;
+	old = take_memory(s);
 	r = store_load(s, e);
-	watch_cut_all(s);
+	if (r < 0) {
+		struct memory half = take_memory(s);
+
+		free_memory(&half);
+		put_memory(s, &old);
+	} else {
+		free_memory(&old);
+		watch_cut_all(s);
+	}
 	pthread_rwlock_unlock(&s->lock);
 	pthread_mutex_unlock(&s->hub);
 	return r;
