@@ -20,8 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/apiserver.h"
 #include "controlplane/client/rest.h"
+#include "lib/base64.h"
+#include "lib/buf.h"
+#include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/http/tls.h"
 
@@ -232,20 +235,32 @@ static void pass_on(FILE *f, int in)
 	fflush(stdout);
 }
 
+/* A field of the kubeconfig, as a file. */
+static void write_field(const char *kubeconfig, const char *name,
+			const char *file)
+{
+	auto_buf struct buf pem = BUF_INIT;
+	const char *p = strstr(kubeconfig, name);
+
+	p = p ? p + strlen(name) + strspn(p + strlen(name), ": \"") : "";
+	if (base64_get(p,
+		       strspn(p, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno"
+				 "pqrstuvwxyz0123456789+/="),
+		       &pem) ||
+	    fs_write_atomic(AT_FDCWD, file, buf_str(&pem), pem.len, 0600, NULL))
+		die(name);
+}
+
 static void write_pem(struct bench *b)
 {
-	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT;
-	struct cert_request req = { .common_name = "bench",
-				    .organizations = "system:masters",
-				    .days = 1 };
-	const char *ca = ca_cert_pem(b->api->ca);
+	auto_buf struct buf text = BUF_INIT;
 
-	if (ca_issue(b->api->ca, &req, &cert, &key, NULL) < 0 ||
-	    fs_write_atomic(AT_FDCWD, "ca", ca, strlen(ca), 0600, NULL) ||
-	    fs_write_atomic(AT_FDCWD, "cert", cert.data, cert.len, 0600,
-			    NULL) ||
-	    fs_write_atomic(AT_FDCWD, "key", key.data, key.len, 0600, NULL))
-		die("certificates");
+	if (api_kubeconfig(b->api, "system", "bench", "system:masters", &text,
+			   NULL) < 0)
+		die("kubeconfig");
+	write_field(buf_str(&text), "certificate-authority-data", "ca");
+	write_field(buf_str(&text), "client-certificate-data", "cert");
+	write_field(buf_str(&text), "client-key-data", "key");
 }
 
 static void create(struct bench *b, const char *path, const char *fmt, long i)
