@@ -112,6 +112,33 @@ static void want(struct conn *c, bool blocked)
 		c->dead = true;
 }
 
+char *peer_room(void)
+{
+	static __thread char room[OUT_CHUNK];
+
+	return room;
+}
+
+/* What could not be sent now is kept, in memory of its own. */
+static int keep_rest(struct conn *c)
+{
+	size_t n = c->w_len - c->w_off;
+
+	if (c->w < peer_room() || c->w >= peer_room() + OUT_CHUNK || !n)
+		return 1;
+	if (!c->out)
+		c->out = malloc(OUT_CHUNK);
+	if (!c->out) {
+		c->dead = true;
+		return -ENOMEM;
+	}
+	memcpy(c->out, c->w + c->w_off, n);
+	c->w = c->out;
+	c->w_len = n;
+	c->w_off = 0;
+	return 1;
+}
+
 int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 {
 	size_t sum = 0;
@@ -126,7 +153,7 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 		}
 		if (sum >= WRITE_MAX) {
 			c->more = true;
-			return 1;
+			return keep_rest(c);
 		}
 		ERR_clear_error();
 		n = SSL_write(c->ssl, c->w + c->w_off,
@@ -143,7 +170,7 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 			return -EPIPE;
 		}
 		want(c, true);
-		return 1;
+		return keep_rest(c);
 	}
 	want(c, false);
 	return c->dead ? -EPIPE : 0;

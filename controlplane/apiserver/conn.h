@@ -79,7 +79,8 @@ struct conn {
 	const char *lent; /* a frame for the next record */
 	size_t lent_len;
 
-	/* Under way: @w points into @out, or is what HTTP/2 lent. */
+	/* Under way: @w points into the thread's room, into @out when that
+	 * could not be sent at once, or is what HTTP/2 lent. */
 	char *out;
 	const char *w;
 	size_t w_len, w_off;
@@ -133,6 +134,8 @@ void h2_abort_req(struct req *r);
  * or the connection is gone (-EPIPE). */
 int peer_write(struct conn *c, bool (*fill)(struct conn *c));
 void peer_timer(struct conn *c, unsigned int ms);
+/* OUT_CHUNK bytes of the thread, to fill c->w with. */
+char *peer_room(void);
 /* Copy a reply's pieces into @p. */
 size_t put_pieces(struct req *r, char *p, size_t size);
 /* More output for a reply that had run dry. */

@@ -147,30 +147,25 @@ static size_t put_body(struct req *r, char *p, size_t size)
 	return n;
 }
 
-/* Fill c->out with what comes next of c->req. False: nothing now. */
+/* What comes next of c->req. False: nothing now. */
 static bool h1_fill(struct conn *c)
 {
 	struct req *r = c->req;
+	char *to = peer_room();
 	size_t n = 0;
 
 	if (!r || !r->started || (!r->streaming && !r->finished))
 		return false;
-	if (!c->out)
-		c->out = malloc(OUT_CHUNK);
-	if (!c->out) {
-		c->dead = true;
-		return false;
-	}
 	if (!r->head_sent) {
-		n = put_head(r, c->out, OUT_CHUNK - 64);
+		n = put_head(r, to, OUT_CHUNK - 64);
 		r->head_sent = true;
 		if (n > OUT_CHUNK - 64) {
 			c->dead = true;
 			return false;
 		}
 	}
-	n += put_body(r, c->out + n, OUT_CHUNK - n);
-	c->w = c->out;
+	n += put_body(r, to + n, OUT_CHUNK - n);
+	c->w = to;
 	c->w_len = n;
 	return n > 0;
 }

@@ -270,16 +270,10 @@ static bool h2_fill(struct conn *c)
 			c->lent_len = (size_t)n;
 			break;
 		}
-		if (!c->out)
-			c->out = malloc(OUT_CHUNK);
-		if (!c->out) {
-			c->dead = true;
-			return false;
-		}
-		memcpy(c->out + sum, data, (size_t)n);
+		memcpy(peer_room() + sum, data, (size_t)n);
 		sum += (size_t)n;
 	}
-	c->w = c->out;
+	c->w = peer_room();
 	c->w_len = sum;
 	return sum > 0 && !c->dead;
 }

@@ -326,15 +326,9 @@ static bool tunnel_fill(struct conn *c)
 
 	if (!n)
 		return false;
-	if (!c->out)
-		c->out = malloc(OUT_CHUNK);
-	if (!c->out) {
-		c->dead = true;
-		return false;
-	}
-	memcpy(c->out, y->to_client.data, n);
+	memcpy(peer_room(), y->to_client.data, n);
 	buf_consume(&y->to_client, n);
-	c->w = c->out;
+	c->w = peer_room();
 	c->w_len = n;
 	return true;
 }
