@@ -41,6 +41,7 @@ TEST(two_processes_cannot_share_a_store)
 	struct store *second = NULL;
 	struct err e = { 0 };
 
+	ASSERT_EQ(s != NULL, 1);
 	EXPECT_EQ(store_open(&opts, &second, &e), -EBUSY);
 	EXPECT_STREQ(e.msg, "store db is in use by another process");
 }
