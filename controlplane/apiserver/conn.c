@@ -273,7 +273,11 @@ void peer_serve(struct conn *c, uint32_t events)
 
 	c->busy = true;
 	c->more = false;
-	if (!c->handshaken)
+	/* Reset: nothing can be said any more. It is reported even while we do
+	 * not ask, so ignoring it would spin. */
+	if (events & (EPOLLHUP | EPOLLERR))
+		c->dead = true;
+	else if (!c->handshaken)
 		handshake(c);
 	if (c->handshaken && !c->dead && (again || events & ~EPOLLOUT))
 		conn_read(c);
