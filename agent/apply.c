@@ -571,6 +571,9 @@ static void reconcile(struct pod *pod)
 		r = one_round(pod, &wake_ms, &e);
 	if (pod->gone)
 		return;
+	/* Those that were set up just now: nothing else may bring us back. */
+	if (!pod->volumes_due_ms)
+		check_volumes(pod, &wake_ms);
 	pod_publish(pod);
 	if (r < 0) {
 		step_failed(pod, r, &e);

@@ -313,4 +313,32 @@ TEST(other_users_are_turned_away)
 	EXPECT_EQ(pod_run(&p, "x", "true", ""), 0);
 }
 
+/* What a pod that adds SYS_ADMIN can do in its user namespace: mount where it
+ * has made the mount namespace, and nothing to the host's /proc/sys. */
+TEST(sys_admin_of_a_user_namespace_mounts_only_what_is_its_own)
+{
+	struct sandbox_opts o = { .netns_fd = -1,
+				  .userns_base = 3000000,
+				  .userns_size = 65536 };
+	auto_pod struct pod p = POD_INIT;
+
+	ASSERT_EQ(pod_up(&p, &o), 0);
+	ASSERT_EQ(pod_run(&p, "own",
+			  "mkdir /t && unshare -m /bin/sh -c 'mount -t tmpfs t "
+			  "/t && echo x >/t/x' && ! test -e /t/x",
+			  caps_all),
+		  0);
+	EXPECT_EQ(pod_wait(&p, "own"), 0);
+	EXPECT_EQ(p.proc.exit_code, 0);
+	ASSERT_EQ(pod_run(&p, "host",
+			  "unshare -m /bin/sh -c 'mount -o remount,bind,rw "
+			  "/proc/sys; mount -o remount,rw /proc; umount "
+			  "/proc/sys; v=$(cat /proc/sys/kernel/core_pattern) "
+			  "&& echo $v >/proc/sys/kernel/core_pattern'",
+			  caps_all),
+		  0);
+	EXPECT_EQ(pod_wait(&p, "host"), 0);
+	EXPECT_EQ(p.proc.exit_code != 0, 1);
+}
+
 TEST_MAIN()
