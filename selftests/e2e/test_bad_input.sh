@@ -19,6 +19,18 @@ refused() # REGEX, manifest on stdin
 }
 edited() { web_manifest bad | sed "$1"; }
 
+# Its image store cannot be a folder.
+fails_cleanly()
+{
+	: >"$STATE/images"
+	"$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
+		--cgroup-name "$CG" "${AGENT_ARGS[@]}" >"$E2E/failed" 2>&1 &&
+		return 1
+	rm "$STATE/images"
+	grep -q 'image store' "$E2E/failed" && ! our_cgroups | grep .
+}
+
+ok "an agent that cannot start leaves no cgroup" fails_cleanly
 ok "the agent starts" agent_start --restart-backoff 100ms
 ok "the image is imported" image_web
 ok "a good pod runs" eval 'web_manifest good | apply && wait_for 30 pod_ready good'
@@ -50,6 +62,22 @@ head -c 100000 /dev/urandom >"$E2E/disk"
 ok "a disk that has to be a container is refused" prints \
 	'no container image: neither a tar' \
 	node image import "$E2E/disk" --name disk --kind container
+cp "$E2E/disk" "$E2E/disk.tar"
+ok "so are bytes that are nothing" prints \
+	'neither an image nor a disk that says so; --format raw takes it' \
+	node image import "$E2E/disk.tar"
+ok "unless they are said to be a disk; the name it has got is told" prints \
+	'^image disk$' node image import "$E2E/disk.tar" --format raw
+ok "images have an age" prints '^disk +vm-disk +[0-9.KMi]+ +[0-9]+s ' \
+	node image ls
+ok "a reference that cannot be is shown" prints "'UPPER/\.\.' is not an image" \
+	node image pull 'UPPER/..'
+ok "a VM's disk is no container, and that is the reason" eval '
+	node delete bad >/dev/null; wait_for 10 pod_gone bad
+	edited "s/image: web/image: disk/" | apply
+	wait_for 10 prints "ImageInspectError" node describe bad'
+ok "a container has no console" prints "^error: console is for VMs" \
+	script -qec "$NODE console good --socket $RUN/node.sock" /dev/null
 ok "the other pod is not disturbed" pod_is good \
 	'.status.containerStatuses[0].restartCount' 0
 ok "no such pod" eval '! prints "." node exec nobody -- true >/dev/null ||

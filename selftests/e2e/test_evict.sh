@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 30
+# A pod that fills its emptyDir beyond the limit loses its place, also when
+# nothing else ever happens to it, and what became of it can be seen.
+. "$(dirname "$0")/lib.sh"
+
+ok "the agent starts" agent_start
+ok "the image is imported" image_web
+apply >/dev/null <<END
+apiVersion: v1
+kind: Pod
+metadata: {name: greedy}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: web
+    image: web
+    imagePullPolicy: Never
+    command: [/bin/sh, -c, "head -c 5000000 /dev/zero >/data/x; exec sleep 100000"]
+    securityContext: {runAsUser: 0}
+    volumeMounts: [{name: d, mountPath: /data}]
+  volumes: [{name: d, emptyDir: {sizeLimit: 1Mi}}]
+END
+ok "it is evicted" wait_for 40 pod_is greedy .status.phase Failed
+ok "for that reason" pod_is greedy .status.reason Evicted
+ok "it was scheduled" pod_is greedy '.status.conditions[] |
+	select(.type == "PodScheduled") | .status' True
+ok "its container has ended" wait_for 10 prints \
+	'^ +State: +terminated, Error, exit code 137' node describe greedy
+ok "and is shown with its image" prints '^ +Image: +web$' node describe greedy
+ok "it is deleted" node delete greedy
+e2e_end
