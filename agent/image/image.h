@@ -2,10 +2,10 @@
 /*
  * The node's image store: content-addressed, under <state>/images/.
  *
- *	images/<sha256>/	one image: its manifest, and a VM's disk or
- *kernel layers/<sha256>/	one unpacked layer, shared by all images that
- *use it index.json		names -> images staging/		whatever
- *is half done; emptied at open
+ *	images/<sha256>/	an image: manifest; a VM's disk or kernel
+ *	layers/<sha256>/	an unpacked layer, shared by its images
+ *	index.json		names of images
+ *	staging/		what is half done; emptied at open
  *
  * Everything arrives in staging, is verified and flushed there, and is renamed
  * into place: after a crash or on a full disk an image is there, or it is not.
