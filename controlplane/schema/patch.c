@@ -430,8 +430,9 @@ static int directives(const struct schema *s, yyjson_mut_doc *doc,
 		yyjson_mut_val *list, *made;
 		const char *field = strchr(name, '/');
 
-		if (!is_directive(name) || !field++)
+		if (!is_directive(name) || !field)
 			continue;
+		field++;
 		list = yyjson_mut_obj_get(target, field);
 		if (!list)
 			continue;
