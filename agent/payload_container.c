@@ -24,6 +24,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fs.h"
+#include "lib/json.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 
@@ -236,8 +237,7 @@ static int take_env(struct start *s, yyjson_val *root)
 		r = copy_pair(&s->env_from,
 			      yyjson_get_str(yyjson_arr_get(pair, 0)),
 			      yyjson_get_str(yyjson_arr_get(pair, 1)));
-	yyjson_obj_foreach(yyjson_obj_get(root, "env"), i, max, key, val)
-	{
+	json_obj_foreach (yyjson_obj_get(root, "env"), i, max, key, val) {
 		if (r == 0)
 			r = copy_pair(&s->env_values, yyjson_get_str(key),
 				      yyjson_get_str(val));

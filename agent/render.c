@@ -379,8 +379,7 @@ static void put_metadata(struct json_out *o, const struct pod *pod,
 			 pod->deleted_us + (int64_t)pod->grace_s * 1000000);
 		json_put_u64(o, "deletionGracePeriodSeconds", pod->grace_s);
 	}
-	yyjson_obj_foreach(given, i, max, key, val)
-	{
+	json_obj_foreach (given, i, max, key, val) {
 		bool known = false;
 
 		for (size_t k = 0; k < ARRAY_LEN(ours); k++)

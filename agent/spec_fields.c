@@ -10,6 +10,7 @@
 #include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 
@@ -172,8 +173,7 @@ int spec_read_object(struct spec_ctx *c, yyjson_val *v,
 
 	if (!yyjson_is_obj(v))
 		return wrong_type(c, v, "an object");
-	yyjson_obj_foreach(v, i, max, key, val)
-	{
+	json_obj_foreach (v, i, max, key, val) {
 		size_t mark = spec_push(c, yyjson_get_str(key));
 		int r = read_field(c, v, key, val, fields, nr, out);
 
@@ -331,8 +331,7 @@ int spec_key_values(struct spec_ctx *c, yyjson_val *v, void *out)
 	if (!kv->v)
 		return spec_fail(c, -ENOMEM, "out of memory");
 	kv->nr = nr;
-	yyjson_obj_foreach(v, i, nr, key, val)
-	{
+	json_obj_foreach (v, i, nr, key, val) {
 		size_t mark = spec_push(c, yyjson_get_str(key));
 		int r = spec_str(c, key, &kv->v[i].key);
 

@@ -10,6 +10,7 @@
 #include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 #define ALIASES_MAX 256
@@ -482,9 +483,9 @@ static bool too_deep(yyjson_val *v, int depth)
 				   val) if (too_deep(val,
 						     depth - 1)) return true;
 	} else {
-		yyjson_obj_foreach(v, i, max, key,
-				   val) if (too_deep(val,
-						     depth - 1)) return true;
+		json_obj_foreach (v, i, max, key, val)
+			if (too_deep(val, depth - 1))
+				return true;
 	}
 	return false;
 }

@@ -51,8 +51,7 @@ static bool obj_differs(yyjson_val *a, yyjson_val *b, bool both, struct diff *d,
 	size_t i, max;
 	yyjson_val *key, *val;
 
-	yyjson_obj_foreach(a, i, max, key, val)
-	{
+	json_obj_foreach (a, i, max, key, val) {
 		const char *name = yyjson_get_str(key);
 		yyjson_val *other = yyjson_obj_get(b, name);
 		int n;

@@ -41,8 +41,7 @@ static int find_duplicate(yyjson_val *object, yyjson_val **ret)
 			return -ENOMEM;
 		keys = many;
 	}
-	yyjson_obj_foreach(object, i, max, key, val)
-	{
+	json_obj_foreach (object, i, max, key, val) {
 		keys[n++] = key;
 	}
 	if (nr > FEW_KEYS) {

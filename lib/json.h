@@ -94,8 +94,7 @@ int json_u64(const struct json_ref *r, uint64_t max, uint64_t *ret,
 	     struct err *e);
 int json_opt_str(const struct json_ref *r, const char **ret, struct err *e);
 /* A quantity is a string, or a plain number: "250m", 2, 0.5. The text of
- * either;
- * "" when it is missing. */
+ * either, or "" when it is missing. */
 int json_opt_quantity(const struct json_ref *r, char *buf, size_t size,
 		      struct err *e);
 int json_opt_bool(const struct json_ref *r, bool *ret, struct err *e);
@@ -117,6 +116,19 @@ size_t json_len(const struct json_ref *r);
  * "spec.contianers: unknown field (did you mean 'containers'?)". */
 int json_only(const struct json_ref *object, const char *const *known,
 	      struct err *e);
+
+/* @v, or an empty object where it is missing or something else. */
+static inline yyjson_val *json_obj_or_empty(yyjson_val *v)
+{
+	static yyjson_val none[3] = { { .tag = YYJSON_TYPE_OBJ } };
+
+	return yyjson_is_obj(v) ? v : none;
+}
+
+/* yyjson_obj_foreach(), also of what is missing or no object: yyjson's own
+ * computes with a null pointer then. */
+#define json_obj_foreach(obj, i, max, key, val) \
+	yyjson_obj_foreach(json_obj_or_empty(obj), i, max, key, val)
 
 /* Walk an object or array:
  *

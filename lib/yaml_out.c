@@ -108,8 +108,7 @@ static void put_node(yyjson_val *val, int level, bool in_line, struct buf *b)
 		}
 		return;
 	}
-	yyjson_obj_foreach(val, i, max, key, item)
-	{
+	json_obj_foreach (val, i, max, key, item) {
 		if (!in_line || i)
 			indent(b, level);
 		put_key(key, level, b);

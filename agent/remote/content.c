@@ -143,8 +143,7 @@ static int add_all(struct build *b, yyjson_val *obj, bool secret,
 	size_t i, max;
 	int r = 0;
 
-	yyjson_obj_foreach(yyjson_obj_get(obj, field), i, max, key, val)
-	{
+	json_obj_foreach (yyjson_obj_get(obj, field), i, max, key, val) {
 		if (r < 0)
 			break;
 		r = value_of(obj, secret, yyjson_get_str(key), &value);
@@ -183,8 +182,7 @@ static void put_map(yyjson_val *map, struct buf *out)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(map, i, max, key, val)
-	{
+	json_obj_foreach (map, i, max, key, val) {
 		buf_printf(out, "%s%s=", i ? "\n" : "", yyjson_get_str(key));
 		json_escape(out, yyjson_get_str(val), yyjson_get_len(val));
 	}
@@ -359,8 +357,7 @@ static int add_source(struct build *b, yyjson_val *src, struct err *e)
 	yyjson_val *v, *key;
 	size_t i, max;
 
-	yyjson_obj_foreach(src, i, max, key, v)
-	{
+	json_obj_foreach (src, i, max, key, v) {
 		const char *kind = yyjson_get_str(key);
 
 		if (str_eq(kind, known[0]))
@@ -425,8 +422,7 @@ static void put_pairs(yyjson_val *obj, bool secret, const char *prefix,
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(yyjson_obj_get(obj, "data"), i, max, key, val)
-	{
+	json_obj_foreach (yyjson_obj_get(obj, "data"), i, max, key, val) {
 		buf_reset(&name);
 		buf_printf(&name, "%s%s", prefix ? prefix : "",
 			   yyjson_get_str(key));

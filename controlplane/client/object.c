@@ -161,8 +161,7 @@ bool labels_include(yyjson_val *labels, yyjson_val *want)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	yyjson_obj_foreach(want, i, max, key, val)
-	{
+	json_obj_foreach (want, i, max, key, val) {
 		yyjson_val *have = yyjson_obj_get(labels, yyjson_get_str(key));
 
 		if (!have || !str_eq(yyjson_get_str(have), yyjson_get_str(val)))
@@ -237,8 +236,8 @@ static void canonical_object(yyjson_val *v, struct buf *b)
 		b->error = -ENOMEM;
 		return;
 	}
-	yyjson_obj_foreach(v, i, max, key, val) pairs[i] =
-		(struct pair){ key, val };
+	json_obj_foreach (v, i, max, key, val)
+		pairs[i] = (struct pair){ key, val };
 	qsort(pairs, nr, sizeof(*pairs), by_key);
 	buf_putc(b, '{');
 	for (i = 0; i < nr; i++) {

@@ -3,6 +3,7 @@
 
 #include "controlplane/client/object.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 const struct kind_info kinds[KIND_NR] = {
@@ -84,8 +85,7 @@ static uint64_t labels_hash(yyjson_val *labels)
 	uint64_t sum = 0;
 	size_t i, max;
 
-	yyjson_obj_foreach(labels, i, max, key, val)
-	{
+	json_obj_foreach (labels, i, max, key, val) {
 		uint64_t k = fnv32(yyjson_get_str(key), yyjson_get_len(key));
 		uint64_t v = fnv32(yyjson_get_str(val), yyjson_get_len(val));
 

@@ -65,7 +65,7 @@ static int make_job(struct ctl *c, struct cj *j, struct err *e)
 	if (labels)
 		json_put_val(&o, "labels", labels);
 	json_put_object(&o, "annotations");
-	yyjson_obj_foreach(obj_at(t, "metadata.annotations"), i, max, key, val)
+	json_obj_foreach (obj_at(t, "metadata.annotations"), i, max, key, val)
 		json_put_val(&o, yyjson_get_str(key), val);
 	json_put_str(&o, "batch.kubernetes.io/cronjob-scheduled-timestamp",
 		     time_format(j->due_s, when));

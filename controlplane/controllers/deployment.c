@@ -219,9 +219,9 @@ static void put_annotations(struct json_out *o, const struct dep *d,
 	size_t i, max;
 
 	json_put_object(o, "annotations");
-	yyjson_obj_foreach(map, i, max, key,
-			   val) if (!is_own_annotation(yyjson_get_str(key)))
-		json_put_val(o, yyjson_get_str(key), val);
+	json_obj_foreach (map, i, max, key, val)
+		if (!is_own_annotation(yyjson_get_str(key)))
+			json_put_val(o, yyjson_get_str(key), val);
 	if (revision)
 		json_put_fmt(o, DEP_REVISION, "%lld", (long long)revision);
 	json_put_fmt(o, DEP_DESIRED, "%lld", (long long)d->want.replicas);
@@ -237,10 +237,9 @@ static void put_labels(struct json_out *o, const char *name, yyjson_val *map,
 	size_t i, max;
 
 	json_put_object(o, name);
-	yyjson_obj_foreach(map, i, max, key,
-			   val) if (!str_eq(yyjson_get_str(key),
-					    "pod-template-hash"))
-		json_put_val(o, yyjson_get_str(key), val);
+	json_obj_foreach (map, i, max, key, val)
+		if (!str_eq(yyjson_get_str(key), "pod-template-hash"))
+			json_put_val(o, yyjson_get_str(key), val);
 	json_put_str(o, "pod-template-hash", hash);
 	json_put_end(o);
 }
@@ -264,9 +263,9 @@ static void put_new_spec(struct json_out *o, const struct dep *d,
 	json_put_object(o, "template");
 	json_put_object(o, "metadata");
 	put_labels(o, "labels", yyjson_obj_get(meta, "labels"), hash);
-	yyjson_obj_foreach(meta, i, max, key,
-			   val) if (!str_eq(yyjson_get_str(key), "labels"))
-		json_put_val(o, yyjson_get_str(key), val);
+	json_obj_foreach (meta, i, max, key, val)
+		if (!str_eq(yyjson_get_str(key), "labels"))
+			json_put_val(o, yyjson_get_str(key), val);
 	json_put_end(o);
 	json_put_val(o, "spec", obj_at(d->template, "spec"));
 	json_put_end(o);

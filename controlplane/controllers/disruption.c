@@ -109,8 +109,7 @@ static void put_evicted(struct json_out *o, struct ctl *c,
 	size_t i, max;
 
 	json_put_object(o, "disruptedPods");
-	yyjson_obj_foreach(map, i, max, key, val)
-	{
+	json_obj_foreach (map, i, max, key, val) {
 		const char *name = yyjson_get_str(key);
 		int64_t when = time_parse(
 			yyjson_get_str(val) ? yyjson_get_str(val) : "");

@@ -24,7 +24,7 @@ static void put_data(struct json_out *o, yyjson_val *root)
 	json_put_object(o, "data");
 	json_put_object(o, "spec");
 	json_put_object(o, "template");
-	yyjson_obj_foreach(template, i, max, key, val)
+	json_obj_foreach (template, i, max, key, val)
 		json_put_val(o, yyjson_get_str(key), val);
 	json_put_str(o, "$patch", "replace");
 	json_put_end(o);
@@ -55,7 +55,7 @@ static int make(struct ctl *c, enum kind k, const struct informer_object *owner,
 	json_put_object(&o, "metadata");
 	json_put_str(&o, "name", name);
 	json_put_object(&o, "labels");
-	yyjson_obj_foreach(labels, i, max, key, val)
+	json_obj_foreach (labels, i, max, key, val)
 		json_put_val(&o, yyjson_get_str(key), val);
 	json_put_str(&o, REVISION_LABEL, hash);
 	json_put_end(&o);

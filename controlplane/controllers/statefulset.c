@@ -119,8 +119,8 @@ static int make_claims(struct ctl *c, struct ss *s, int64_t n, struct err *e)
 			     obj_str(t, "metadata.name"), s->obj->name,
 			     (long long)n);
 		json_put_object(&o, "labels");
-		yyjson_obj_foreach(obj_at(s->spec, "selector.matchLabels"), j,
-				   m, key, val)
+		json_obj_foreach (obj_at(s->spec, "selector.matchLabels"), j, m,
+				  key, val)
 			json_put_val(&o, yyjson_get_str(key), val);
 		json_put_end(&o);
 		json_put_end(&o);

@@ -25,8 +25,7 @@ static void put_map(struct json_out *o, const char *name, yyjson_val *map,
 	if (!yyjson_obj_size(map) && !more)
 		return;
 	json_put_object(o, name);
-	yyjson_obj_foreach(map, i, max, key, val)
-	{
+	json_obj_foreach (map, i, max, key, val) {
 		bool replaced = false;
 
 		for (size_t n = 0; more && more[n]; n += 2)
@@ -107,9 +106,9 @@ static void put_containers(struct json_out *o, yyjson_val *list,
 	yyjson_arr_foreach(list, i, max, c)
 	{
 		json_put_object(o, NULL);
-		yyjson_obj_foreach(c, j, n, key,
-				   val) if (!str_eq(yyjson_get_str(key), "env"))
-			json_put_val(o, yyjson_get_str(key), val);
+		json_obj_foreach (c, j, n, key, val)
+			if (!str_eq(yyjson_get_str(key), "env"))
+				json_put_val(o, yyjson_get_str(key), val);
 		json_put_array(o, "env");
 		yyjson_arr_foreach(obj_at(c, "env"), j, n,
 				   val) if (!str_eq(obj_str(val, "name"),
@@ -147,8 +146,7 @@ static void put_spec(struct json_out *o, const struct template_of *t)
 	size_t i, max;
 
 	json_put_object(o, "spec");
-	yyjson_obj_foreach(spec, i, max, key, val)
-	{
+	json_obj_foreach (spec, i, max, key, val) {
 		const char *k = yyjson_get_str(key);
 
 		if ((t->hostname && strcmp(k, "hostname") == 0) ||

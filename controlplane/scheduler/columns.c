@@ -148,8 +148,7 @@ static bool put_ext_all(struct node_info *n, yyjson_val *old, yyjson_val *now)
 	bool more = false;
 	size_t i, max;
 
-	yyjson_obj_foreach(now, i, max, key, val)
-	{
+	json_obj_foreach (now, i, max, key, val) {
 		const char *name = yyjson_get_str(key);
 		int64_t delta =
 			amount_bytes(now, name) - amount_bytes(old, name);
@@ -160,11 +159,11 @@ static bool put_ext_all(struct node_info *n, yyjson_val *old, yyjson_val *now)
 		put_ext(n, ask_ext_name(name), delta);
 		more |= delta > 0;
 	}
-	yyjson_obj_foreach(old, i, max, key,
-			   val) if (ask_is_ext(yyjson_get_str(key)) &&
-				    !yyjson_obj_get(now, yyjson_get_str(key)))
-		put_ext(n, ask_ext_name(yyjson_get_str(key)),
-			-amount_bytes(old, yyjson_get_str(key)));
+	json_obj_foreach (old, i, max, key, val)
+		if (ask_is_ext(yyjson_get_str(key)) &&
+		    !yyjson_obj_get(now, yyjson_get_str(key)))
+			put_ext(n, ask_ext_name(yyjson_get_str(key)),
+				-amount_bytes(old, yyjson_get_str(key)));
 	return more;
 }
 

@@ -49,8 +49,7 @@ static void add_ext(struct ask *a, yyjson_val *list)
 	yyjson_val *key, *val;
 	size_t i, n;
 
-	yyjson_obj_foreach(list, i, n, key, val)
-	{
+	json_obj_foreach (list, i, n, key, val) {
 		const char *name = yyjson_get_str(key);
 		unsigned at = 0;
 
@@ -172,8 +171,8 @@ static void put_ext_asked(struct json_out *o, yyjson_val *spec)
 
 	json_put_array(o, "ext");
 	yyjson_arr_foreach(yyjson_obj_get(spec, "containers"), i, max, c)
-		yyjson_obj_foreach(obj_at(c, "resources.requests"), j, n, key,
-				   val) if (ask_is_ext(yyjson_get_str(key)))
+		json_obj_foreach (obj_at(c, "resources.requests"), j, n, key,
+				  val) if (ask_is_ext(yyjson_get_str(key)))
 			json_put_val(o, NULL, key);
 	json_put_end(o);
 }

@@ -194,8 +194,7 @@ static void node_roles(yyjson_val *o, int64_t now, struct buf *b)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(at(o, ".metadata.labels"), i, max, key, val)
-	{
+	json_obj_foreach (at(o, ".metadata.labels"), i, max, key, val) {
 		const char *name = yyjson_get_str(key);
 		const char *role = NULL;
 
@@ -340,7 +339,7 @@ static void put_labels(struct buf *b, yyjson_val *labels)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(labels, i, max, key, val)
+	json_obj_foreach (labels, i, max, key, val)
 		buf_printf(&text, "%s%s=%s", text.len ? "," : "",
 			   yyjson_get_str(key), yyjson_get_str(val));
 	put_buf(b, &text);

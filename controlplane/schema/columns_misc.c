@@ -238,8 +238,7 @@ static void quota(yyjson_val *o, bool limits, struct buf *b)
 
 	if (!hard)
 		hard = at(o, ".spec.hard");
-	obj_foreach(hard, i, max, key, val)
-	{
+	json_obj_foreach (hard, i, max, key, val) {
 		const char *name = yyjson_get_str(key);
 		const char *used = yyjson_get_str(
 			yyjson_obj_get(at(o, ".status.used"), name));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "controlplane/schema/columns.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 static void put_count(struct buf *b, yyjson_val *list)
@@ -186,7 +187,7 @@ static void podtemplate_labels(yyjson_val *o, int64_t now, struct buf *b)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(at(o, ".template.metadata.labels"), i, max, key, val)
+	json_obj_foreach (at(o, ".template.metadata.labels"), i, max, key, val)
 		buf_printf(&text, "%s%s=%s", text.len ? "," : "",
 			   yyjson_get_str(key), yyjson_get_str(val));
 	put_buf(b, &text);

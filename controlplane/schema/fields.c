@@ -242,8 +242,7 @@ static void put_element(struct buf *b, const char *key)
 	}
 	doc = yyjson_read(key + 2, strlen(key + 2), 0);
 	buf_putc(b, '[');
-	obj_foreach(yyjson_doc_get_root(doc), i, max, k, v)
-	{
+	json_obj_foreach (yyjson_doc_get_root(doc), i, max, k, v) {
 		buf_printf(b, "%s%s=", more ? "," : "", yyjson_get_str(k));
 		json_write(v, false, b);
 		more = true;

@@ -84,8 +84,7 @@ static int compile_fields(struct loader *l, struct schema *s, yyjson_val *v,
 		loader_keep(l->set, yyjson_obj_size(props), sizeof(*s->fields));
 	if (!s->fields)
 		return -ENOMEM;
-	obj_foreach(props, i, max, key, val)
-	{
+	json_obj_foreach (props, i, max, key, val) {
 		struct schema_field *f = &s->fields[s->nr_fields];
 
 		f->name = yyjson_get_str(key);
@@ -322,8 +321,8 @@ static int load_definitions(struct loader *l, yyjson_val *doc)
 	struct map_iter it = MAP_ITER_INIT;
 	size_t i, max;
 
-	obj_foreach(yyjson_obj_get(doc, "definitions"), i, max, key, val)
-	{
+	json_obj_foreach (yyjson_obj_get(doc, "definitions"), i, max, key,
+			  val) {
 		const char *name = yyjson_get_str(key);
 		struct schema *s;
 		char full[256];

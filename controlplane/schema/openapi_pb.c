@@ -68,9 +68,9 @@ static void put_extensions(struct buf *b, int field, yyjson_val *of)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(of, i, max, key,
-		    val) if (str_starts(yyjson_get_str(key), "x-"))
-		put_extension(b, field, key, val);
+	json_obj_foreach (of, i, max, key, val)
+		if (str_starts(yyjson_get_str(key), "x-"))
+			put_extension(b, field, key, val);
 }
 
 static void put_schema(struct buf *b, yyjson_val *s, int depth);
@@ -80,8 +80,7 @@ static void put_named_schemas(struct buf *b, yyjson_val *of, int depth)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(of, i, max, key, val)
-	{
+	json_obj_foreach (of, i, max, key, val) {
 		auto_buf struct buf named = BUF_INIT, schema = BUF_INIT;
 
 		put_schema(&schema, val, depth + 1);
@@ -173,8 +172,7 @@ static void put_paths(struct buf *b, yyjson_val *paths)
 	yyjson_val *key, *val;
 	size_t i, max;
 
-	obj_foreach(paths, i, max, key, val)
-	{
+	json_obj_foreach (paths, i, max, key, val) {
 		auto_buf struct buf item = BUF_INIT, named = BUF_INIT;
 
 		put_operation(&item, 2, yyjson_obj_get(val, "get"));

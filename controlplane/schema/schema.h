@@ -195,12 +195,6 @@ int schema_from_protobuf(const struct schema *s, yyjson_mut_doc *doc,
 
 /* --- small helpers over yyjson --- */
 
-/* yyjson_obj_foreach(), also of what is missing or no object: yyjson's own
- * computes with a null pointer then. */
-#define obj_foreach(obj, i, max, key, val) \
-	if (yyjson_obj_size(obj))          \
-	yyjson_obj_foreach(obj, i, max, key, val)
-
 /* Walk "metadata.name"; NULL when missing. Keys hold no dots. */
 yyjson_mut_val *mut_get(yyjson_mut_val *v, const char *path);
 const char *mut_str(yyjson_mut_val *v, const char *path); /* NULL: not there */

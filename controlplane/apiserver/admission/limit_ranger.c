@@ -9,6 +9,7 @@
 #include "controlplane/apiserver/admission/plugins.h"
 #include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/internal.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 /* Call @fn for each item of the namespace's LimitRanges. */
@@ -112,8 +113,7 @@ static void default_container(struct admission *a, yyjson_mut_val *c,
 		yyjson_val *k, *v;
 		size_t i, max;
 
-		yyjson_obj_foreach(yyjson_obj_get(item, all[l]), i, max, k, v)
-		{
+		json_obj_foreach (yyjson_obj_get(item, all[l]), i, max, k, v) {
 			const char *name = yyjson_get_str(k);
 			yyjson_mut_val *own =
 				yyjson_mut_obj_get(mut_get(c,
@@ -237,8 +237,8 @@ static int check_names(struct admission *a, const char *type, yyjson_val *item,
 		yyjson_val *k, *v;
 		size_t i, max;
 
-		yyjson_obj_foreach(yyjson_obj_get(item, lists[l]), i, max, k, v)
-		{
+		json_obj_foreach (yyjson_obj_get(item, lists[l]), i, max, k,
+				  v) {
 			const char *name = yyjson_get_str(k);
 
 			if (r == 0)
@@ -263,8 +263,8 @@ static int check_sums(struct admission *a, yyjson_val *item)
 		yyjson_val *k, *v;
 		size_t i, max;
 
-		yyjson_obj_foreach(yyjson_obj_get(item, lists[l]), i, max, k, v)
-		{
+		json_obj_foreach (yyjson_obj_get(item, lists[l]), i, max, k,
+				  v) {
 			const char *name = yyjson_get_str(k);
 			auto_free char *req = str_printf("requests.%s", name);
 			auto_free char *lim = str_printf("limits.%s", name);

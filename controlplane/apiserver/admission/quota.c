@@ -181,8 +181,7 @@ static void read_hard(struct quota *q, yyjson_val *hard)
 	yyjson_val *k, *v;
 	size_t i, max;
 
-	yyjson_obj_foreach(hard, i, max, k, v)
-	{
+	json_obj_foreach (hard, i, max, k, v) {
 		const char *name = yyjson_get_str(k);
 
 		if (q->nr == NAMES_MAX || !yyjson_is_str(v) ||

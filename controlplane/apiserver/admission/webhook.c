@@ -248,7 +248,7 @@ static int take_object(struct admission *a, const char *text)
 	if (!doc)
 		return -ENOMEM;
 	yyjson_mut_obj_clear(a->obj);
-	yyjson_obj_foreach(yyjson_doc_get_root(doc), i, max, k, v)
+	json_obj_foreach (yyjson_doc_get_root(doc), i, max, k, v)
 		mut_put(a->doc, a->obj, yyjson_get_str(k),
 			yyjson_val_mut_copy(a->doc, v));
 	yyjson_doc_free(doc);

@@ -120,8 +120,7 @@ static bool refers(yyjson_val *v, bool secret, const char *name, int depth)
 		}
 		return false;
 	}
-	yyjson_obj_foreach(v, i, max, key, val)
-	{
+	json_obj_foreach (v, i, max, key, val) {
 		for (size_t j = 0; j < nr; j++)
 			if (yyjson_equals_str(key, refs[j]) &&
 			    str_is(val, "name", name))

@@ -231,8 +231,7 @@ bool rbac_selects(yyjson_val *selector, yyjson_val *labels)
 	yyjson_val *want = yyjson_obj_get(selector, "matchLabels"), *k, *v;
 	size_t i, max;
 
-	yyjson_obj_foreach(want, i, max, k, v)
-	{
+	json_obj_foreach (want, i, max, k, v) {
 		if (!str_eq(yyjson_get_str(v),
 			    yyjson_get_str(
 				    yyjson_obj_get(labels, yyjson_get_str(k)))))
