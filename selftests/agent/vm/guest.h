@@ -22,6 +22,7 @@
 #include "agent/vm/command.h"
 #include "agent/vm/vm.h"
 #include "lib/err.h"
+#include "selftests/agent/vm/unpacker.h"
 
 #define MIB (1ULL << 20)
 
@@ -87,6 +88,7 @@ static inline void guest_init(struct guest *g, uint64_t cpu_milli,
 		.uid = "selftest",
 		.hostname = "guest",
 		.spec = &g->spec,
+		.unpacker = unpacker_path(),
 		.size = { cpu_milli, mem_mib * MIB },
 		.node = { 4000, 4096 * MIB },
 		.image = { .kernel = guest_kernel,

@@ -8,7 +8,6 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -17,24 +16,11 @@
 #include "agent/vm/command.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "selftests/agent/vm/unpacker.h"
 
 #define MIB (1ULL << 20)
 
 static struct vm_spec spec;
-
-/* build/bin/arktos-unpack, from build/selftests/agent/vm/test_command. */
-static const char *unpacker_path(void)
-{
-	static char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
-
-	for (int up = 0; n > 0 && up < 4; up++) {
-		path[n] = '\0';
-		n = strrchr(path, '/') - path;
-	}
-	snprintf(path + n, 32, "/bin/arktos-unpack");
-	return path;
-}
 
 static struct vm_config config(void)
 {
