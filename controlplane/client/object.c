@@ -102,7 +102,7 @@ int64_t time_parse(const char *text)
 	struct tm tm = { 0 };
 	int zone_h = 0, zone_m = 0, n = 0;
 	int64_t t;
-	char sign;
+	char sign = '+';
 
 	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon,
 		   &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &n) != 6)
@@ -113,7 +113,8 @@ int64_t time_parse(const char *text)
 	text += n;
 	if (*text == '.')
 		text += 1 + strspn(text + 1, "0123456789");
-	if (sscanf(text, "%1[+-]%2d:%2d", &sign, &zone_h, &zone_m) == 3)
+	if ((*text == '+' || *text == '-') &&
+	    sscanf(text, "%c%2d:%2d", &sign, &zone_h, &zone_m) == 3)
 		t -= (sign == '-' ? -1 : 1) * (zone_h * 3600 + zone_m * 60);
 	return t;
 }

@@ -295,8 +295,8 @@ TEST(keys_change_and_old_tokens_live_on)
 		fclose(f);
 		EVP_PKEY_free(key);
 	}
-	rest_close(w.root);
-	free(w.ca);
+	w.api = NULL;
+	world_end(&w);
 	ASSERT_EQ(world_start(&w), true);
 	now = token_of(&w, w.root, "system", "default", "");
 	c = world_token(&w, old);

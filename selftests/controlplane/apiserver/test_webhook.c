@@ -16,6 +16,7 @@
 /* Answers by path: /label adds a label, /deny refuses, /mute never answers,
  * /junk answers nonsense, /rename tries to. */
 struct hook {
+	pthread_t thread;
 	SSL_CTX *ctx;
 	int fd;
 	uint16_t port;
@@ -132,7 +133,6 @@ static bool hook_start(struct hook *h)
 	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, b64 = BUF_INIT;
 	socklen_t len = sizeof(sa);
 	struct ca *ca = NULL;
-	pthread_t thread;
 	BIO *bio;
 	X509 *x;
 	EVP_PKEY *k;
@@ -161,7 +161,18 @@ static bool hook_start(struct hook *h)
 	    getsockname(h->fd, (void *)&sa, &len))
 		return false;
 	h->port = ntohs(sa.sin_port);
-	return pthread_create(&thread, NULL, serve, h) == 0;
+	return pthread_create(&h->thread, NULL, serve, h) == 0;
+}
+
+/* When nobody asks any more. */
+static void hook_end(struct hook *h)
+{
+	shutdown(h->fd, SHUT_RDWR);
+	pthread_join(h->thread, NULL);
+	close(h->fd);
+	SSL_CTX_free(h->ctx);
+	free(h->ca);
+	buf_clear(&h->asked);
 }
 
 /* A configuration with one webhook for config maps. */
@@ -263,6 +274,7 @@ TEST(webhooks_change_and_refuse)
 		      add_hook(&w, &h, MUTATING, "zz", "/rename", "", ""));
 	EXPECT_STATUS(&w, 400, make_map(&w, MAPS, "'name':'c'"));
 	world_end(&w);
+	hook_end(&h);
 }
 
 TEST(webhooks_are_asked_about_what_they_want)
@@ -305,6 +317,7 @@ TEST(webhooks_are_asked_about_what_they_want)
 			       "configmaps",
 			       "'name':'d'"));
 	world_end(&w);
+	hook_end(&h);
 }
 
 TEST(a_webhook_that_fails_has_a_policy)
@@ -346,6 +359,7 @@ TEST(a_webhook_that_fails_has_a_policy)
 	EXPECT_STATUS(&w, 500, make_map(&w, MAPS, "'name':'y'"));
 	EXPECT_SAYS(&w, "failed calling webhook \\\"alien.example.com\\\"");
 	world_end(&w);
+	hook_end(&h);
 }
 
 TEST_MAIN()
