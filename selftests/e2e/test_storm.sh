@@ -94,8 +94,10 @@ promised()
 	done
 }
 ok "what was promised holds" wait_for 30 promised
+# One whose deletion was accepted goes first.
+applied() { web_manifest "$1" | apply; }
 for p in "${pods[@]}"; do
-	web_manifest "$p" | apply >/dev/null 2>&1
+	wait_for 40 applied "$p"
 done
 all_ready()
 {
