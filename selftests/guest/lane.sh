@@ -101,7 +101,7 @@ timeout -k 5 "${LANE_SECONDS:-900}" qemu-system-x86_64 -name arktos-lane \
 	-serial "file:$work/console" \
 	-kernel $kernel/vmlinux -initrd "$work/initrd.img" \
 	-append "console=ttyS0 loglevel=${LANE_LOGLEVEL:-5} panic=-1 oops=panic mitigations=off \
-cryptomgr.notests random.trust_cpu=on no_timer_check \
+cryptomgr.notests maxcpus=1 random.trust_cpu=on no_timer_check \
 initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init \
 -- $run" >"$work/qemu.log" 2>&1 </dev/null &
 pids+=($!)
