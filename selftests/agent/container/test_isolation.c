@@ -7,6 +7,8 @@
  * SECONDS: 180
  */
 #include <linux/capability.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
@@ -294,6 +296,41 @@ TEST(seccomp_blocks_what_the_profile_does_not_name)
 		ASSERT_EQ(pod_run(&p, nnp ? "b" : "a", "sleep 1000", more), 0);
 		EXPECT_STREQ(proc_status(p.proc.pid, "Seccomp"), "2");
 	}
+}
+
+static bool readers_done;
+
+static void *move_the_offset(void *arg)
+{
+	const int *fd = arg;
+
+	while (!__atomic_load_n(&readers_done, __ATOMIC_RELAXED))
+		(void)lseek(*fd, 8, SEEK_SET);
+	return NULL;
+}
+
+/* All pods are given the same file: nobody's offset, once mixed up by starts at
+ * the same time (a filter of other instructions, or 'Invalid argument'). */
+TEST(seccomp_profile_is_read_whole_while_others_read_it)
+{
+	auto_pod struct pod p = POD_INIT;
+	auto_close int fd = -EBADF;
+	pthread_t other;
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(seccomp_default_fd(CONTAINER_CAPS_DEFAULT, &fd, &p.e), 0);
+	p.fds[0] = fd;
+	p.nr_fds = 1;
+	ASSERT_EQ(pthread_create(&other, NULL, move_the_offset, &fd), 0);
+	for (int i = 0; i < 10; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		EXPECT_EQ(pod_run(&p, name, "sleep 1000", ",\"seccomp\":0"), 0);
+		EXPECT_STREQ(p.why.message, "");
+	}
+	__atomic_store_n(&readers_done, true, __ATOMIC_RELAXED);
+	pthread_join(other, NULL);
 }
 
 /* --- user namespace ------------------------------------------------------- */
