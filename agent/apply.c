@@ -77,7 +77,7 @@ static int step_admit(struct pod *pod, struct err *e)
 	if (r == -ENOSPC || r == -E2BIG) {
 		snprintf(pod->unschedulable, sizeof(pod->unschedulable), "%.*s",
 			 POD_MESSAGE_MAX - 1, why.msg);
-		return 0;
+		return pod->saved ? 0 : step_save(pod, e);
 	}
 	if (r < 0)
 		return err_wrap(e, r, "%s", why.msg);

@@ -214,12 +214,13 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 {
 	bool all_images = true;
 
-	if (!pod->saved)
-		add(p, STEP_SAVE, 0, 0);
+	/* It saves too: one write to the disk for both. */
 	if (!pod->admitted) {
 		add(p, STEP_ADMIT, 0, 0);
 		return;
 	}
+	if (!pod->saved)
+		add(p, STEP_SAVE, 0, 0);
 	/* Ask for all images at once: they arrive while the rest is made. */
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		if (!pod->ctrs[i].image && !pod->ctrs[i].started_once &&
