@@ -247,6 +247,16 @@ static inline unsigned long long guest_mem_kib(struct guest *g)
 		g, "echo m=$(awk '/MemTotal/{print $2}' /proc/meminfo)", "m=");
 }
 
+/* How many MiB there are more than @was_kib, to the nearest: a kernel that has
+ * just come up still gives some pages of its own back. */
+static inline long long guest_mem_gain_mib(struct guest *g,
+					   unsigned long long was_kib)
+{
+	long long gain_kib = (long long)guest_mem_kib(g) - (long long)was_kib;
+
+	return (gain_kib + (gain_kib < 0 ? -512 : 512)) / 1024;
+}
+
 /* Reconcile until it is no longer in progress. */
 static inline int guest_resize(struct guest *g, uint64_t cpu_milli,
 			       uint64_t mem_mib, int timeout_ms,
