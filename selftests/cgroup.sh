@@ -15,16 +15,35 @@ cgroup_share() # CGROUP
 	done 2>/dev/null
 }
 
+# What the processes of a cgroup wait for.
+cgroup_tell() # CGROUP
+{
+	local p t
+	find "$1" -name cgroup.procs -exec cat {} + | while read -r p; do
+		echo "# pid $p: $(tr '\0' ' ' <"/proc/$p/cmdline" | cut -c -150)"
+		for t in /proc/"$p"/task/*; do
+			echo "#  $(cat "$t/comm" "$t/wchan" | tr '\n' ' ')" \
+				"$(awk '{ print $3, "user", $14, "sys", $15 }' \
+					"$t/stat") ticks"
+		done
+	done 2>/dev/null
+	echo "# load $(cat /proc/loadavg)"
+}
+
 # Alone in it: a cgroup that holds others cannot be delegated further. What is
 # left in there afterwards is named on stdout, and killed.
 cgroup_run() # CGROUP NAME SECONDS LOG COMMAND...
 {
-	local cg=$1 name=$2 limit=$3 log=$4 rc pids
+	local cg=$1 name=$2 limit=$3 log=$4 rc pids watch
 	shift 4
 	mkdir "$cg"
-	timeout -k 5 "$limit" bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
-		"$cg" "$@" >"$log" 2>&1 </dev/null
+	: >"$log"
+	{ read -rt "$limit" <> <(:) || cgroup_tell "$cg" >>"$log"; } &
+	watch=$!
+	timeout -k 5 $((limit + 2)) bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
+		"$cg" "$@" >>"$log" 2>&1 </dev/null
 	rc=$?
+	kill $watch 2>/dev/null && wait $watch 2>/dev/null
 	pids=$(find "$cg" -name cgroup.procs -exec cat {} +)
 	if [ -n "$pids" ]; then
 		echo "# $name left processes behind:"

@@ -67,7 +67,7 @@ judge() # NAME RC LOG SECONDS
 	grep -aE '^(ok|not ok|1\.\.)|^# SKIP' "$log"
 	if [ "$rc" -ne 0 ] && [ "$rc" -ne 4 ] || grep -aqE '^not ok' "$log"; then
 		failed=$((failed + 1))
-		grep -avE '^(ok|1\.\.|TAP)' "$log" | tail -40 | sed 's,^,#   ,'
+		grep -avE '^(ok|1\.\.|TAP)' "$log" | tail -80 | sed 's,^,#   ,'
 		grep -aqE '^not ok' "$log" ||
 			echo "not ok - $name (guest) ended with status $rc"
 	elif [ "$rc" -eq 4 ]; then

@@ -44,6 +44,7 @@ skip=$(script skip <<<'echo "ok 1 absent # SKIP"; exit 4')
 bad=$(script bad <<<'echo "not ok 1 bad"; exit 1')
 died=$(script died <<<'echo "ok 1 begun"; kill -9 $$')
 write=$(script write <<<"touch $dir/written && echo 'ok 1 wrote'")
+stuck=$(script stuck <<<'echo "ok 1 begun"; tail -f /dev/null')
 leave=$(script leave <<<'sleep 1000 & echo "ok 1 left a child"')
 
 lane 90 <<<"$pass
@@ -58,10 +59,13 @@ ok "all skipped is a skip" [ $status -eq 4 ]
 
 lane 90 <<<"$pass
 $bad
-$died"
+$died
+${stuck/ 20 / 5 }"
 ok "a failure fails" [ $status -eq 1 ]
 ok "a test that dies half-way is a failure" \
 	said "^not ok - died (guest) ended with status 137"
+ok "so is one at its limit" said "^not ok - stuck (guest) ended with status 124"
+ok "and what it waited for is told" said "# pid [0-9]*: tail -f /dev/null"
 
 lane 90 <<<"$(script oops <<<'echo c >/proc/sysrq-trigger; echo "ok 1 no"')"
 ok "a kernel crash fails" [ $status -eq 1 ]
