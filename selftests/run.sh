@@ -10,6 +10,10 @@
 #
 #	LANE: native | guest | both	where it runs; native if absent
 #	SECONDS: N			its time limit; 120 if absent
+#	ALONE: yes			no other test beside it
+#
+# Here as many run side by side as there are CPUs, or $JOBS; what each says comes
+# in one piece when it ends. $SECONDS_TIMES (1) multiplies the time limits.
 #
 # The guest lane (selftests/guest/) runs the same programs in a QEMU guest with
 # a stock Debian kernel. With --native everything runs here: on real hardware
@@ -30,6 +34,7 @@ passed=0 failed=0 skipped=0
 failures=
 logs=$O/selftests/logs
 mkdir -p "$logs"
+jobs=${JOBS:-$(nproc)}
 
 wanted()
 {
@@ -65,19 +70,31 @@ account() # NAME RC LOG
 		f=1
 		echo "not ok - $name ran no test"
 	fi
-	[ "$f" -gt 0 ] && failures+=" $name"
-	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	echo "$p $f $s" >"$(log_of "$name").count"
 }
 
-run_one() # NAME SECONDS COMMAND...
+# Programs run in subshells: what they came to is read from files.
+add_up() # NAME...
 {
-	local name=$1 limit=$2 log rc begin
-	shift 2
-	log=$logs/$(echo "$name" | tr / _).log
+	local name p f s
+	for name in "$@"; do
+		read -r p f s <"$(log_of "$name").count" || p=0 f=1 s=0
+		[ "$f" -gt 0 ] && failures+=" $name"
+		passed=$((passed + p)) failed=$((failed + f))
+		skipped=$((skipped + s))
+	done
+}
+
+log_of() { echo "$logs/${1//\//_}"; }
+
+run_one() # NUMBER NAME SECONDS COMMAND...
+{
+	local ran=$1 name=$2 limit=$3 log rc begin
+	shift 3
+	log=$(log_of "$name").log
 	begin=$(date +%s)
 	echo "# $name"
 	if [ -n "$cgroup" ]; then
-		ran=$((ran + 1))
 		cgroup_run "$cgroup/test$ran" "$name" "$limit" "$log" "$@"
 	else
 		timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
@@ -94,7 +111,7 @@ run_one() # NAME SECONDS COMMAND...
 
 # On cgroup v2 alone we need a cgroup that is ours to part: the one we are in, if
 # nobody else is, or a scope that systemd delegates.
-cgroup= ran=0
+cgroup=
 own_cgroup()
 {
 	local own others
@@ -147,17 +164,36 @@ while read -r src; do
 	lane=$(head_value "$src" LANE native)
 	if [ -z "$guest_only" ] &&
 		{ [ -n "$native_only" ] || [ "$lane" != guest ]; }; then
-		native+=("$name $(head_value "$src" SECONDS 120) $cmd")
+		native+=("$(head_value "$src" ALONE no) \
+			$(head_value "$src" SECONDS 120) $name $cmd")
 	fi
 	if [ -z "$native_only" ] && [ "$lane" != native ]; then
 		guest+=("$name $(head_value "$src" SECONDS 120) $cmd")
 	fi
 done < <(find selftests \( -name 'test_*.c' -o -name 'test_*.sh' \) | sort)
 
-for t in "${native[@]+"${native[@]}"}"; do
-	read -r name limit cmd <<<"$t"
-	run_one "$name" "$limit" "$cmd"
-done
+# The longest first, by their limits, so that none of them is the last alone.
+run_all() # JOBS, lines 'alone seconds name command' on stdin
+{
+	local n=$1 i=0 running=0 names=() limit name cmd
+	while read -r _ limit name cmd; do
+		i=$((i + 1))
+		[ $running -lt "$n" ] || { wait -n; running=$((running - 1)); }
+		{
+			run_one $i "$name" $((limit * ${SECONDS_TIMES:-1})) \
+				"$cmd" >"$(log_of "$name").tap"
+			flock 9
+			cat "$(log_of "$name").tap"
+		} 9>"$logs/lock" &
+		running=$((running + 1))
+		names+=("$name")
+	done
+	wait
+	add_up "${names[@]+"${names[@]}"}"
+}
+printf '%s\n' "${native[@]+"${native[@]}"}" | sort -k2nr >"$logs/native.list"
+run_all "$jobs" < <(grep '^no ' "$logs/native.list")
+run_all 1 < <(grep '^yes ' "$logs/native.list")
 
 # Boot a guest for one list of tests.
 run_lane() # NAME VCPUS
@@ -176,6 +212,7 @@ end_lane() # NAME
 	grep -aE '^(ok|not ok|#)' "$log"
 	[ "$rc" -ne 0 ] && tail -40 "$log" | sed 's,^,#   ,'
 	account "$1" "$rc" "$log"
+	add_up "$1"
 }
 
 # With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel

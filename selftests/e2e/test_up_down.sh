@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
 # SECONDS: 400
+# ALONE: yes
 # The two commands of the user's path, as in the README: up, up again, down. What
 # is there before and after is the same: processes, cgroups, links, BPF objects,
 # mounts, pinned files.
