@@ -9,6 +9,7 @@
 #include "controlplane/roles.h"
 #include "lib/err.h"
 #include "lib/buf.h"
+#include "lib/cli.h"
 #include "lib/fs.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -19,6 +20,7 @@ void control_help(FILE *to)
 	      "ADDRESS:PORT]\n"
 	      "                          [--advertise HOST] [--threads N]\n"
 	      "                          [--roles api,scheduler,controllers]\n"
+	      "                          [--event-ttl 1h]\n"
 	      "       arktos-control run --roles scheduler,controllers "
 	      "--kubeconfig FILE\n"
 	      "                          [--shard I/N]\n"
@@ -82,6 +84,7 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "roles", required_argument, NULL, 'r' },
 		{ "kubeconfig", required_argument, NULL, 'k' },
 		{ "shard", required_argument, NULL, 's' },
+		{ "event-ttl", required_argument, NULL, 'e' },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
@@ -101,6 +104,10 @@ static bool parse_run(int argc, char **argv, struct run *run)
 			run->api.threads = (unsigned)n;
 		else if (c == 'r' && roles_parse(optarg))
 			run->mask = roles_parse(optarg);
+		else if (c == 'e' &&
+			 cli_parse_duration(optarg, &run->api.event_ttl_ms) ==
+				 0)
+			continue;
 		else if (c == 's' && parse_shard(optarg, &run->roles))
 			continue;
 		else if (!control_store_option(&run->store, c, optarg))

@@ -20,8 +20,9 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
-#define ADMIN_DAYS 3650
-#define ISSUER     "https://kubernetes.default.svc.cluster.local"
+#define ADMIN_DAYS   3650
+#define EVENT_TTL_MS (60ull * 60 * 1000) /* as kube-apiserver has it */
+#define ISSUER       "https://kubernetes.default.svc.cluster.local"
 
 int api_kubeconfig(struct api *api, const char *tenant, const char *user,
 		   const char *groups, struct buf *b, struct err *e)
@@ -178,6 +179,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	api->listen_fd = -EBADF;
 	api->data_dir = strdup(opts->data_dir);
 	api->address = strdup(opts->listen);
+	api->event_ttl_ms =
+		opts->event_ttl_ms ? opts->event_ttl_ms : EVENT_TTL_MS;
 	api->issuer = strdup(opts->issuer ? opts->issuer : ISSUER);
 	if (!api->data_dir || !api->address || !api->issuer)
 		r = err_set(e, -ENOMEM, "out of memory");

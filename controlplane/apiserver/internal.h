@@ -87,6 +87,7 @@ struct req {
 
 	/* writing */
 	struct write *write;
+	const char *action; /* operation of a pods/action; static */
 
 	/* passing on to a node; told when the request is over */
 	struct relay *relay;
@@ -129,6 +130,7 @@ struct api {
 	struct webhooks *webhooks;
 	struct keyring *keyring; /* signs service accounts' tokens */
 	char *issuer;            /* of them, for the tenant system */
+	uint64_t event_ttl_ms;   /* life of events and actions */
 	struct ca *ca;
 	struct store *store;
 	struct type_set *types;

@@ -6,6 +6,7 @@
 
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/vmview.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
@@ -94,7 +95,8 @@ void read_get(struct req *r)
 	o = store_get(r->api->store, buf_str(&key));
 	if (!o)
 		reply_not_found(r);
-	else if (object_as(r->route.type, &o))
+	else if (object_as(r->route.type, &o) ||
+		 (vm_view_wanted(r) && vm_view(&o)))
 		reply_error(r, 500, "InternalError", "out of memory");
 	else
 		reply_one(r, 200, o);
@@ -325,6 +327,9 @@ void read_list(struct req *r)
 		res = crds_add_forced(r->api, &list);
 	for (size_t i = 0; r->route.type->convert && i < list.nr; i++)
 		res |= object_as(r->route.type, &list.v[i]);
+	if (vm_view_wanted(r))
+		for (size_t i = 0; i < list.nr; i++)
+			res |= vm_view(&list.v[i]);
 	if (res < 0) {
 		store_list_clear(&list);
 		reply_error(r, 500, "InternalError", "out of memory");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
+#include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authn/service_account.h"
 #include "controlplane/apiserver/internal.h"
@@ -362,13 +363,16 @@ bool special_subresource(struct req *r)
 		account_token_request(r);
 		return true;
 	}
-	if (strcmp(sub, "binding") == 0 || strcmp(sub, "eviction") == 0) {
+	if (strcmp(sub, "binding") == 0 || strcmp(sub, "eviction") == 0 ||
+	    strcmp(sub, "action") == 0) {
 		if (!post)
 			reply_error(r, 405, "MethodNotAllowed",
 				    "the server does not allow this method on "
 				    "the requested resource");
 		else if (*sub == 'b')
 			write_binding(r);
+		else if (*sub == 'a')
+			action_create(r);
 		else
 			write_eviction(r);
 		return true;

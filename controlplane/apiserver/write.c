@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
+#include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/admission/quota.h"
@@ -11,9 +12,6 @@
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
-
-/* As kube-apiserver's --event-ttl. */
-#define EVENT_TTL_MS (60ull * 60 * 1000)
 
 static void attempt(struct write *w);
 
@@ -146,6 +144,10 @@ void reply_written(struct write *w, struct object_bytes **slot)
 		reply_success(r, *slot);
 		return;
 	}
+	if (r->action) {
+		action_reply(r, *slot);
+		return;
+	}
 	if (object_as(r->route.type, slot)) {
 		reply_error(r, 500, "InternalError", "out of memory");
 		return;
@@ -223,8 +225,11 @@ void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	op->expect = cur ? STORE_MATCH : STORE_ABSENT;
 	op->revision = cur ? cur->revision : 0;
 	op->remove = remove;
-	if (strcmp(r->route.type->plural, "events") == 0)
-		op->ttl_ms = EVENT_TTL_MS;
+	/* Both are news: of no use to anybody later on. */
+	if (strcmp(r->route.type->plural, "events") == 0 ||
+	    (strcmp(r->route.type->plural, "actions") == 0 &&
+	     !*r->route.type->group))
+		op->ttl_ms = r->api->event_ttl_ms;
 	if (object_pack(r->api, r->route.type, doc, obj, &w->data, &op->rv_off,
 			&w->tags)) {
 		reply_error(r, 500, "InternalError", "out of memory");

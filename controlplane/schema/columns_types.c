@@ -194,6 +194,43 @@ static void podtemplate_labels(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
+/* --- actions --- */
+
+static void action_operation(yyjson_val *o, int64_t now, struct buf *b)
+{
+	static const char *const names[][2] = {
+		{ "rebootAction", "reboot" },
+		{ "snapshotAction", "snapshot" },
+		{ "restoreAction", "restore" },
+		{ "deleteSnapshotAction", "deleteSnapshot" },
+	};
+	yyjson_val *spec = at(o, ".spec");
+	const char *found = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (yyjson_obj_get(spec, names[i][0]))
+			found = names[i][1];
+	put(b, found);
+	(void)now;
+}
+
+static void action_result(yyjson_val *o, int64_t now, struct buf *b)
+{
+	const char *error = str_at(o, ".status.error");
+	const char *id = str_at(o, ".status.snapshotStatus.snapshotID");
+	auto_buf struct buf text = BUF_INIT;
+
+	if (error && *error)
+		buf_printf(&text, "Failed: %s", error);
+	else if (!yyjson_is_true(at(o, ".status.complete")))
+		buf_puts(&text,
+			 at(o, ".status.startTime") ? "Running" : "Pending");
+	else
+		buf_printf(&text, "Done%s%s", id ? ": " : "", id ? id : "");
+	put_buf(b, &text);
+	(void)now;
+}
+
 type_column_fn type_column_find_more(const char *name)
 {
 #define FN(f)         \
@@ -204,6 +241,8 @@ type_column_fn type_column_find_more(const char *name)
 		const char *name;
 		type_column_fn fn;
 	} all[] = {
+		FN(action_operation),
+		FN(action_result),
 		FN(apiservice_available),
 		FN(apiservice_service),
 		FN(csr_condition),

@@ -24,6 +24,7 @@ static const struct admission_plugin *const plugins[] = {
 	&admission_rbac,
 	&admission_service,
 	&admission_crd,
+	&admission_action,
 	&admission_webhook_config,
 	&admission_quota,
 };

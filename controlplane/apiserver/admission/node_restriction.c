@@ -242,6 +242,18 @@ static int check_event(struct admission *a, const char *node)
 				node);
 }
 
+/* Those for it: and of them, only what became of them. */
+static int check_action(struct admission *a, const char *node)
+{
+	if (a->op == ADMIT_UPDATE && strcmp(a->subresource, "status") == 0 &&
+	    str_eq(mut_str(a->old, "spec.nodeName"), node))
+		return 0;
+	return admission_forbid(a,
+				"node \"%s\" can only update the status of "
+				"actions with spec.nodeName set to itself",
+				node);
+}
+
 /* For a pod bound to it, and for as long as that very pod is there. */
 static int check_token(struct admission *a, const char *node)
 {
@@ -281,6 +293,8 @@ static int validate(struct admission *a)
 		return check_pod(a, node);
 	if (admission_is(a, "", "serviceaccounts"))
 		return check_token(a, node);
+	if (admission_is(a, "", "actions"))
+		return check_action(a, node);
 	if (admission_is(a, "", "nodes"))
 		return check_node(a, node);
 	if (admission_is(a, "coordination.k8s.io", "leases") ||

@@ -276,6 +276,25 @@ static bool pods_allowed(struct api *api, const char *node,
 	       any_pod(api, node, a->tenant, NULL, NULL, a);
 }
 
+/* Those for it; it says what became of them. */
+static bool actions_allowed(struct api *api, const char *node,
+			    const struct access *a, unsigned int verb)
+{
+	auto_buf struct buf key = BUF_INIT;
+	auto_ptr(object_bytes) o = NULL;
+
+	if (verb & (VERB_LIST | VERB_WATCH) && !a->subresource)
+		return selects_node(a->fields, node);
+	if (!a->name || !a->namespace ||
+	    (a->subresource && strcmp(a->subresource, "status") != 0) ||
+	    !(verb & (a->subresource ? GET | CHANGE : GET)))
+		return false;
+	buf_printf(&key, "core/actions/%s/%s/%s", a->tenant, a->namespace,
+		   a->name);
+	o = store_get(api->store, buf_str(&key));
+	return o && on_node(o, (void *)node);
+}
+
 static bool core_allowed(struct api *api, const char *node,
 			 const struct access *a, unsigned int verb)
 {
@@ -292,6 +311,8 @@ static bool core_allowed(struct api *api, const char *node,
 				       (verb & CHANGE && str_eq(a->name, node));
 	if (strcmp(res, "events") == 0)
 		return !sub && verb & (CREATE | CHANGE);
+	if (strcmp(res, "actions") == 0)
+		return actions_allowed(api, node, a, verb);
 	if (strcmp(res, "services") == 0 || strcmp(res, "endpoints") == 0 ||
 	    strcmp(res, "namespaces") == 0)
 		return !sub && verb & READ;

@@ -67,7 +67,7 @@ static const struct role roles[] = {
 	  "persistentvolumeclaims/status,pods,pods/log,pods/status,"
 	  "replicationcontrollers,replicationcontrollers/scale,"
 	  "replicationcontrollers/status,serviceaccounts,services,"
-	  "services/status,bindings,events,limitranges,namespaces,"
+	  "services/status,bindings,events,actions,limitranges,namespaces,"
 	  "namespaces/status,resourcequotas,resourcequotas/status\n" READ
 	  "|discovery.k8s.io|endpointslices\n" READ
 	  "|apps|controllerrevisions,daemonsets,daemonsets/status,"

@@ -153,7 +153,8 @@ static const struct {
 	{ "volumeattachments",
 	  ",'spec':{'attacher':'x','nodeName':'n','source':{"
 	  "'persistentVolumeName':'v'}}" },
-	{ "actions", ",'spec':{'nodeName':'n','podName':'p'}" },
+	{ "actions", ",'spec':{'nodeName':'n','podName':'p',"
+		     "'rebootAction':{}}" },
 	{ "csistoragecapacities", ",'storageClassName':'x'" },
 	{ "controllerrevisions", ",'revision':1" },
 };
@@ -174,8 +175,21 @@ static char *collection(const struct resource *r, const char *tenant,
 			  r->namespaced ? "/namespaces/default" : "", r->name);
 }
 
+/* An action wants one that runs. */
+static void make_vm(struct matrix *m)
+{
+	POST(&m->w, m->w.root, "/api/v1/tenants/acme/namespaces/default/pods",
+	     "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'p'},'spec':{"
+	     "'nodeName':'n','virtualMachine':{'name':'vm','image':'" MARK
+	     "','publicKey':'k'}}}");
+	ask(&m->w, m->w.root, "PATCH",
+	    "/api/v1/tenants/acme/namespaces/default/pods/p/status",
+	    "{'status':{'phase':'Running'}}");
+}
+
 static void populate(struct matrix *m)
 {
+	make_vm(m);
 	for (size_t i = 0; i < m->nr; i++) {
 		struct resource *r = &m->v[i];
 		auto_free char *path = collection(r, "acme", "");
