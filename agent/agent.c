@@ -18,6 +18,7 @@
 #include "agent/backend.h"
 #include "agent/container/sandbox.h"
 #include "agent/disk.h"
+#include "agent/figures.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
 #include "agent/puller.h"
@@ -177,7 +178,9 @@ static void raise_nofile(void)
 
 static void work(void *arg, const char *key)
 {
-	if (str_eq(key, DISK_KEY))
+	if (str_eq(key, FIGURES_KEY))
+		figures_look(arg);
+	else if (str_eq(key, DISK_KEY))
 		disk_look(arg);
 	else
 		pod_reconcile(arg, key);
@@ -276,6 +279,7 @@ static int take_over(struct agent *a, struct err *e)
 	if (pods_all(a, &pods, &nr) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	disk_look(a); /* before any pod asks */
+	(void)wq_add(a->queue, FIGURES_KEY);
 	collect_garbage(a, pods, nr);
 	for (size_t i = 0; i < nr; i++) {
 		struct quantity_set claim = pod_claim(pods[i]);

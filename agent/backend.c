@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "agent/backend.h"
+#include "agent/figures.h"
 #include "agent/events.h"
 #include "agent/internal.h"
 #include "agent/remote/remote.h"
@@ -418,6 +419,9 @@ const struct api_backend agent_backend = {
 	.image_remove = backend_image_remove,
 	.node = backend_node,
 	.stats = backend_stats,
+	.usage = backend_usage,
 	.network = backend_network,
 	.metrics = backend_metrics,
+	.cadvisor = backend_cadvisor,
+	.resource = backend_resource,
 };

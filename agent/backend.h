@@ -37,7 +37,7 @@ void backend_session_close(void *arg, void *cookie);
 int backend_logs(void *arg, const struct api_logs *l, int out_fd,
 		 struct err *e);
 
-/* backend_node.c: images, the node, figures, networks */
+/* backend_node.c: images, the node, networks */
 int backend_image_list(void *arg, struct buf *out, struct err *e);
 int backend_image_pull(void *arg, const struct api_image_job *job,
 		       struct buf *out, struct err *e);
@@ -45,8 +45,6 @@ int backend_image_import(void *arg, const struct api_image_job *job,
 			 struct buf *out, struct err *e);
 int backend_image_remove(void *arg, const char *ref, struct err *e);
 int backend_node(void *arg, struct buf *out, struct err *e);
-int backend_stats(void *arg, struct buf *out, struct err *e);
 int backend_network(void *arg, struct buf *out, struct err *e);
-int backend_metrics(void *arg, struct buf *out, struct err *e);
 
 #endif /* AGENT_BACKEND_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The node itself through the local API: images, figures, networks. */
+/* The node itself through the local API: images, networks. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,6 @@
 #include "agent/backend.h"
 #include "agent/disk.h"
 #include "agent/internal.h"
-#include "agent/stats.h"
 #include "cgroups/cgroup.h"
 #include "lib/auto.h"
 #include "lib/buf.h"
@@ -281,117 +280,6 @@ int backend_node(void *arg, struct buf *out, struct err *e)
 	json_put_end(&o);
 	json_put_end(&o);
 	return buf_error(out);
-}
-
-/* --- figures
- * -------------------------------------------------------------------------------
- */
-
-struct figures {
-	struct stats_entry *v;
-	size_t nr;
-	struct pod **pods;
-	size_t nr_pods;
-	char (*names)[3][256]; /* tenant, namespace, pod */
-};
-
-static void split_key(const char *key, char name[3][256])
-{
-	const char *ns = strchr(key, '/') + 1;
-	const char *pod = strchr(ns, '/') + 1;
-
-	snprintf(name[0], 256, "%.*s", (int)(ns - 1 - key), key);
-	snprintf(name[1], 256, "%.*s", (int)(pod - 1 - ns), ns);
-	snprintf(name[2], 256, "%s", pod);
-}
-
-static void add_figure(struct figures *f, size_t p, const struct ctr *c,
-		       const struct cg *cg)
-{
-	struct stats_entry *en = &f->v[f->nr];
-
-	if (!cg || stats_read(cg, &en->stats, NULL) < 0)
-		return; /* not started, or gone meanwhile */
-	en->tenant = f->names[p][0];
-	en->namespace = f->names[p][1];
-	en->pod = f->names[p][2];
-	en->uid = f->pods[p]->uid;
-	en->container = c ? c->name : NULL;
-	en->cgroup_path = cg_path(cg);
-	en->started_ms =
-		(uint64_t)(c ? c->started_us : f->pods[p]->created_us) / 1000;
-	f->nr++;
-}
-
-/* The worker closes cgroups only under the pod's lock: hold it while reading.
- */
-static int figures_take(struct agent *a, struct figures *f)
-{
-	size_t total = 0;
-
-	if (pods_all(a, &f->pods, &f->nr_pods) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < f->nr_pods; i++)
-		total += 1 + f->pods[i]->nr_ctrs;
-	f->v = calloc(total ? total : 1, sizeof(*f->v));
-	f->names = calloc(f->nr_pods ? f->nr_pods : 1, sizeof(*f->names));
-	if (!f->v || !f->names)
-		return -ENOMEM;
-	for (size_t i = 0; i < f->nr_pods; i++) {
-		struct pod *pod = f->pods[i];
-
-		split_key(pod->key, f->names[i]);
-		pthread_mutex_lock(&pod->lock);
-		add_figure(f, i, NULL, pod->cg);
-		for (size_t k = 0; k < pod->nr_ctrs; k++)
-			if (pod->ctrs[k].phase == CTR_RUNNING)
-				add_figure(f, i, &pod->ctrs[k],
-					   pod->ctrs[k].cg);
-		pthread_mutex_unlock(&pod->lock);
-	}
-	return 0;
-}
-
-static void figures_free(struct figures *f)
-{
-	pod_list_free(f->pods, f->nr_pods);
-	free(f->names);
-	free(f->v);
-}
-
-int backend_stats(void *arg, struct buf *out, struct err *e)
-{
-	struct agent *a = arg;
-	struct figures f = { 0 };
-	int r = figures_take(a, &f);
-
-	if (r == 0)
-		r = stats_summary(a->opts.node_name,
-				  (uint64_t)a->started_us / 1000, f.v, f.nr,
-				  out);
-	figures_free(&f);
-	return r < 0 ? err_wrap(e, r, "read figures") : 0;
-}
-
-int backend_metrics(void *arg, struct buf *out, struct err *e)
-{
-	struct figures f = { 0 };
-	struct agent *a = arg;
-	struct wq_stats q;
-	int r = figures_take(a, &f);
-
-	if (r == 0)
-		r = stats_prometheus(f.v, f.nr, out);
-	wq_stats(a->queue, &q);
-	buf_printf(out,
-		   "# TYPE arktos_node_pods gauge\narktos_node_pods %zu\n"
-		   "# TYPE arktos_node_reconciles_total counter\n"
-		   "arktos_node_reconciles_total %llu\n"
-		   "# TYPE arktos_node_queue_depth gauge\n"
-		   "arktos_node_queue_depth %zu\n",
-		   f.nr_pods, (unsigned long long)q.works, q.ready);
-	figures_free(&f);
-	return r < 0 ? err_wrap(e, r, "read figures") : buf_error(out);
 }
 
 /* --- networks

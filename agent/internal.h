@@ -31,6 +31,7 @@ struct node_resources {
 	pthread_mutex_t lock;
 	uint64_t cpu_milli, mem_bytes; /* allocatable */
 	uint64_t used_cpu, used_mem;   /* claimed by pods */
+	struct stats_mark cpu_marks[2];
 };
 
 struct agent {

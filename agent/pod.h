@@ -17,6 +17,7 @@
 
 #include "agent/network/network.h"
 #include "agent/spec.h"
+#include "agent/stats.h"
 #include "lib/auto.h"
 
 struct agent;
@@ -94,6 +95,7 @@ struct ctr {
 	struct quantity_set shown_limits; /* actual, under the lock */
 	struct resources shown_allocated; /* under the lock */
 	int pid;                          /* on the host; 0: unknown */
+	struct stats_mark cpu_marks[2];   /* under the lock */
 };
 
 enum resize_condition {
@@ -191,6 +193,7 @@ struct pod {
 	char message[POD_MESSAGE_MAX];
 	bool failed;
 	struct cg *cg;
+	struct stats_mark cpu_marks[2]; /* under the lock */
 	struct cg *supervisor_cg;
 	struct endpoint endpoint;
 	struct volume_set *volumes;

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading figures, and kubelet's summary of them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/stats.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/pids.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/fs.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
@@ -114,14 +117,122 @@ int stats_read(const struct cg *cg, struct stats *ret, struct err *e)
 	return r;
 }
 
-uint64_t stats_cpu_milli(const struct stats *then, const struct stats *now)
+int stats_read_usage(const struct cg *cg, struct stats *ret, struct err *e)
 {
-	uint64_t ms = now->time_ms - then->time_ms;
+	struct stats s = { .time_ms = now_ms() };
+	int r = read_cpu(cg, &s, e);
 
-	if (!then->has_cpu || !now->has_cpu || now->time_ms <= then->time_ms ||
-	    now->cpu.usage_us < then->cpu.usage_us)
-		return 0;
-	return (now->cpu.usage_us - then->cpu.usage_us + ms / 2) / ms;
+	if (r == 0)
+		r = read_memory(cg, &s, e);
+	if (r == 0)
+		*ret = s;
+	return r;
+}
+
+/* --- the host --- */
+
+/* "cpu user nice system idle iowait irq softirq ...", in ticks. */
+static int read_host_cpu(struct stats *s, struct err *e)
+{
+	unsigned long long user, nice, sys, idle, iowait, irq, soft;
+	auto_buf struct buf b = BUF_INIT;
+	uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+	int r = fs_read(AT_FDCWD, "/proc/stat", 1 << 20, &b, e);
+
+	if (r < 0)
+		return r;
+	if (sscanf(buf_str(&b), "cpu %llu %llu %llu %llu %llu %llu %llu", &user,
+		   &nice, &sys, &idle, &iowait, &irq, &soft) != 7)
+		return err_set(e, -EBADMSG, "/proc/stat begins differently");
+	s->cpu.user_us = (user + nice) * 1000000 / hz;
+	s->cpu.system_us = (sys + irq + soft) * 1000000 / hz;
+	s->cpu.usage_us = s->cpu.user_us + s->cpu.system_us;
+	s->cpu_max.quota_us = CG_CPU_UNLIMITED;
+	s->has_cpu = true;
+	return 0;
+}
+
+static uint64_t meminfo(const struct buf *b, const char *name)
+{
+	const char *at = strstr(buf_str(b), name);
+	unsigned long long kib = 0;
+
+	if (at)
+		(void)sscanf(at + strlen(name), " %llu", &kib);
+	return (uint64_t)kib << 10;
+}
+
+static int read_host_memory(struct stats *s, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	int r = fs_read(AT_FDCWD, "/proc/meminfo", 65536, &b, e);
+	uint64_t idle;
+
+	if (r < 0)
+		return r;
+	s->mem_max_bytes = meminfo(&b, "MemTotal:");
+	s->mem_current_bytes = s->mem_max_bytes - meminfo(&b, "MemFree:");
+	idle = meminfo(&b, "Inactive(file):");
+	s->mem_working_set_bytes =
+		s->mem_current_bytes > idle ? s->mem_current_bytes - idle : 0;
+	s->mem.anon = meminfo(&b, "AnonPages:");
+	s->swap_bytes = meminfo(&b, "SwapTotal:") - meminfo(&b, "SwapFree:");
+	s->has_memory = true;
+	return 0;
+}
+
+int stats_read_host(struct stats *ret, struct err *e)
+{
+	struct stats s = { .time_ms = now_ms() };
+	int r = read_host_cpu(&s, e);
+
+	if (r == 0)
+		r = read_host_memory(&s, e);
+	if (r == 0)
+		*ret = s;
+	return r;
+}
+
+/* --- rates --- */
+
+void stats_mark(struct stats_mark marks[2], const struct stats *now)
+{
+	if (!now->has_cpu)
+		return;
+	marks[0] = marks[1];
+	marks[1] = (struct stats_mark){ now->time_ms, now->cpu.usage_us };
+}
+
+struct stats_rate stats_rate(const struct stats_mark marks[2],
+			     uint64_t started_ms, const struct stats *now)
+{
+	const struct stats_mark birth = { started_ms, 0 };
+	const struct stats_mark *from = NULL;
+	/* Of what began a while ago the mean since then says nothing. */
+	bool young = started_ms && now->time_ms > started_ms &&
+		     now->time_ms - started_ms < 4 * STATS_WINDOW_MS;
+	const struct stats_mark *try[] = { &marks[1], &marks[0],
+					   young ? &birth : NULL };
+	uint64_t ms = 0;
+
+	for (size_t i = 0; now->has_cpu && i < ARRAY_LEN(try); i++) {
+		const struct stats_mark *m = try[i];
+
+		/* Of an earlier attempt, or of a clock that was set: no. */
+		if (!m || !m->time_ms || m->time_ms >= now->time_ms ||
+		    m->time_ms < started_ms || m->usage_us > now->cpu.usage_us)
+			continue;
+		from = m;
+		ms = now->time_ms - m->time_ms;
+		if (ms >= STATS_WINDOW_MS)
+			break;
+	}
+	if (!from)
+		return (struct stats_rate){ .window_ms = 0 };
+	return (struct stats_rate){
+		.window_ms = ms,
+		.nano = (now->cpu.usage_us - from->usage_us) * 1000000 / ms,
+	};
 }
 
 /* --- /stats/summary --- */
@@ -167,9 +278,35 @@ static void put_cpu(struct json_out *o, const struct stats_entry *en)
 		return;
 	json_put_object(o, "cpu");
 	put_time(o, "time", s->time_ms);
-	json_put_u64(o, "usageNanoCores", en->cpu_milli * 1000000);
+	if (en->rate.window_ms) {
+		json_put_u64(o, "usageNanoCores", en->rate.nano);
+		/* Ours: how long that was measured. */
+		json_put_u64(o, "usageWindowMilliseconds", en->rate.window_ms);
+	}
 	json_put_u64(o, "usageCoreNanoSeconds", s->cpu.usage_us * 1000);
+	/* Ours as well. */
+	json_put_u64(o, "throttledNanoSeconds", s->cpu.throttled_us * 1000);
 	put_psi(o, s, CG_PRESSURE_CPU);
+	json_put_end(o);
+}
+
+static void put_io(struct json_out *o, const struct stats *s)
+{
+	uint64_t rd = 0, wr = 0;
+
+	if (!s->has_pressure && !s->has_io)
+		return;
+	json_put_object(o, "io");
+	put_time(o, "time", s->time_ms);
+	for (size_t i = 0; s->has_io && i < s->io.nr_dev; i++) {
+		rd += s->io.dev[i].rbytes;
+		wr += s->io.dev[i].wbytes;
+	}
+	if (s->has_io) {
+		json_put_u64(o, "readBytes", rd);
+		json_put_u64(o, "writeBytes", wr);
+	}
+	put_psi(o, s, CG_PRESSURE_IO);
 	json_put_end(o);
 }
 
@@ -205,12 +342,7 @@ static void put_figures(struct json_out *o, const struct stats_entry *en)
 		put_time(o, "startTime", en->started_ms);
 	put_cpu(o, en);
 	put_memory(o, &en->stats);
-	if (en->stats.has_pressure) {
-		json_put_object(o, "io");
-		put_time(o, "time", en->stats.time_ms);
-		put_psi(o, &en->stats, CG_PRESSURE_IO);
-		json_put_end(o);
-	}
+	put_io(o, &en->stats);
 }
 
 static void put_pod(struct json_out *o, const struct stats_entry *pod,
@@ -253,7 +385,7 @@ static size_t containers_of(const struct stats_entry *pod,
 	return n;
 }
 
-int stats_summary(const char *node, uint64_t boot_ms,
+int stats_summary(const struct stats_entry *host,
 		  const struct stats_entry *entries, size_t nr, struct buf *b)
 {
 	struct json_out o = JSON_OUT(b);
@@ -261,8 +393,8 @@ int stats_summary(const char *node, uint64_t boot_ms,
 
 	json_put_object(&o, NULL);
 	json_put_object(&o, "node");
-	json_put_str(&o, "nodeName", node);
-	put_time(&o, "startTime", boot_ms);
+	json_put_str(&o, "nodeName", host->pod);
+	put_figures(&o, host);
 	json_put_end(&o);
 	json_put_array(&o, "pods");
 	while (i < nr) {

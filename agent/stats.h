@@ -43,10 +43,30 @@ struct stats {
  * Return: 0, or -ENOENT, -ENODEV when the cgroup is gone, -errno.
  */
 int stats_read(const struct cg *cg, struct stats *ret, struct err *e);
+/* The same of CPU and memory alone. */
+int stats_read_usage(const struct cg *cg, struct stats *ret, struct err *e);
+/* CPU and memory of the whole host, as kubelet has them of the root cgroup. */
+int stats_read_host(struct stats *ret, struct err *e);
 
-/* Mean use between two readings, in thousandths of a CPU; 0 if it cannot be
- * told. */
-uint64_t stats_cpu_milli(const struct stats *then, const struct stats *now);
+/* CPU time used until a moment. */
+struct stats_mark {
+	uint64_t time_ms; /* CLOCK_REALTIME; 0: none */
+	uint64_t usage_us;
+};
+/* Remember @now as the newest of two. */
+void stats_mark(struct stats_mark marks[2], const struct stats *now);
+
+/* Mean use of CPU, and since when it is measured. */
+struct stats_rate {
+	uint64_t window_ms; /* 0: it cannot be told yet */
+	uint64_t nano;      /* CPUs, in 1e-9 */
+};
+#define STATS_WINDOW_MS 5000 /* no shorter one, when there is a choice */
+
+/* Between one of @marks (the newest that is old enough) and @now; of what began
+ * at @started_ms, not long ago, since then. */
+struct stats_rate stats_rate(const struct stats_mark marks[2],
+			     uint64_t started_ms, const struct stats *now);
 
 /* One reading and whose it is. Strings are borrowed. */
 struct stats_entry {
@@ -55,14 +75,19 @@ struct stats_entry {
 	const char *image;       /* NULL: not known */
 	const char *cgroup_path; /* cg_path(); the label "id" */
 	uint64_t started_ms;     /* CLOCK_REALTIME */
-	uint64_t cpu_milli;      /* stats_cpu_milli(), for "usageNanoCores" */
+	struct stats_rate rate;  /* for "usageNanoCores" */
 	struct stats stats;
 };
 
-/* The JSON of GET /stats/summary. @entries of one pod stand together, the pod's
- * own first. 0 or -ENOMEM. */
-int stats_summary(const char *node, uint64_t boot_ms,
+/* The JSON of GET /stats/summary. @host: of the node, its name in ->pod.
+ * @entries of one pod stand together, the pod's own first. 0 or -ENOMEM. */
+int stats_summary(const struct stats_entry *host,
 		  const struct stats_entry *entries, size_t nr, struct buf *b);
+
+/* Prometheus text format 0.0.4, as GET /metrics/resource: what autoscalers
+ * need and no more. 0 or -ENOMEM. */
+int stats_resource(const struct stats_entry *host,
+		   const struct stats_entry *entries, size_t nr, struct buf *b);
 
 /* Prometheus text format 0.0.4, as GET /metrics/cadvisor. 0 or -ENOMEM. */
 int stats_prometheus(const struct stats_entry *entries, size_t nr,

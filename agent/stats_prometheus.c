@@ -221,3 +221,104 @@ int stats_prometheus(const struct stats_entry *entries, size_t nr,
 	       offsetof(struct cg_io_counts, wios), entries, nr);
 	return buf_error(b);
 }
+
+/* --- /metrics/resource --- */
+
+/* kubelet's names; which of them is told by @kind: of whom. */
+enum kind { OF_NODE, OF_POD, OF_CONTAINER };
+
+static void put_resource(struct buf *b, enum kind kind,
+			 const struct stats_entry *en)
+{
+	if (kind == OF_NODE)
+		return;
+	buf_putc(b, '{');
+	if (kind == OF_CONTAINER) {
+		label(b, "container", en->container);
+		buf_putc(b, ',');
+	}
+	label(b, "namespace", en->namespace);
+	buf_putc(b, ',');
+	label(b, "pod", en->pod);
+	if (en->tenant) {
+		buf_putc(b, ',');
+		label(b, "tenant", en->tenant);
+	}
+	buf_putc(b, '}');
+}
+
+static void put_resources(struct buf *b, const struct metric *m, enum kind kind,
+			  const struct stats_entry *entries, size_t nr)
+{
+	head(b, m->name, m->type, m->help);
+	for (size_t i = 0; i < nr; i++) {
+		const struct stats *s = &entries[i].stats;
+		uint64_t v;
+
+		if (!has(s, m->part) ||
+		    (kind != OF_NODE &&
+		     (kind == OF_CONTAINER) != (entries[i].container != NULL)))
+			continue;
+		memcpy(&v, (const char *)s + m->offset, sizeof(v));
+		buf_puts(b, m->name);
+		put_resource(b, kind, &entries[i]);
+		buf_putc(b, ' ');
+		value(b, v, m->micro, s->time_ms);
+	}
+}
+
+int stats_resource(const struct stats_entry *host,
+		   const struct stats_entry *entries, size_t nr, struct buf *b)
+{
+	static const struct {
+		enum kind kind;
+		struct metric metric;
+	} all[] = {
+		{ OF_NODE, M(CPU, true, cpu.usage_us, "counter",
+			     "node_cpu_usage_seconds_total", "",
+			     "CPU time used by the node.") },
+		{ OF_NODE, M(MEMORY, false, mem_working_set_bytes, "gauge",
+			     "node_memory_working_set_bytes", "",
+			     "Working set of the node.") },
+		{ OF_POD, M(CPU, true, cpu.usage_us, "counter",
+			    "pod_cpu_usage_seconds_total", "",
+			    "CPU time used by the pod.") },
+		{ OF_POD, M(MEMORY, false, mem_working_set_bytes, "gauge",
+			    "pod_memory_working_set_bytes", "",
+			    "Working set of the pod.") },
+		{ OF_POD,
+		  M(MEMORY, false, swap_bytes, "gauge", "pod_swap_usage_bytes",
+		    "", "Swap in use by the pod.") },
+		{ OF_CONTAINER, M(CPU, true, cpu.usage_us, "counter",
+				  "container_cpu_usage_seconds_total", "",
+				  "CPU time used by the container.") },
+		{ OF_CONTAINER, M(MEMORY, false, mem_working_set_bytes, "gauge",
+				  "container_memory_working_set_bytes", "",
+				  "Working set of the container.") },
+		{ OF_CONTAINER, M(MEMORY, false, swap_bytes, "gauge",
+				  "container_swap_usage_bytes", "",
+				  "Swap in use by the container.") },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i].kind == OF_NODE)
+			put_resources(b, &all[i].metric, OF_NODE, host, 1);
+		else
+			put_resources(b, &all[i].metric, all[i].kind, entries,
+				      nr);
+	head(b, "container_start_time_seconds", "gauge",
+	     "When the container was started.");
+	for (size_t i = 0; i < nr; i++) {
+		if (!entries[i].container || !entries[i].started_ms)
+			continue;
+		buf_puts(b, "container_start_time_seconds");
+		put_resource(b, OF_CONTAINER, &entries[i]);
+		buf_printf(b, " %" PRIu64 ".%03" PRIu64 "\n",
+			   entries[i].started_ms / 1000,
+			   entries[i].started_ms % 1000);
+	}
+	head(b, "resource_scrape_error", "gauge",
+	     "1 if some figures could not be read.");
+	buf_puts(b, "resource_scrape_error 0\n");
+	return buf_error(b);
+}

@@ -210,17 +210,20 @@ struct api_backend {
 
 	/* A v1 Node: capacity, allocatable, conditions. */
 	int (*node)(void *arg, struct buf *out, struct err *e);
-	/* {"node":{...},"pods":[{"podRef":{...},"cpu":{"usageNanoCores",
-	 * "usageCoreNanoSeconds","throttledNanoSeconds"},"memory":
-	 * {"workingSetBytes","usageBytes"},"pressure":{"cpu","memory","io"},
-	 * "io":{"readBytes","writeBytes"}}]}; pressure is some avg10, in % */
+	/* kubelet's /stats/summary, with podRef.tenant, "psi", and
+	 * "usageWindowMilliseconds" beside "usageNanoCores" */
 	int (*stats)(void *arg, struct buf *out, struct err *e);
+	/* The same with CPU and memory alone; only of the node's server. */
+	int (*usage)(void *arg, struct buf *out, struct err *e);
 	/* {"networks":[{"tenant","name","id","cidr"}],"endpoints":[{"pod",
 	 * "network","ip","mac","link","rxPackets",...}],"drops":[{"reason",
 	 * "count"}]} */
 	int (*network)(void *arg, struct buf *out, struct err *e);
 	/* Prometheus text; the API adds its own. */
 	int (*metrics)(void *arg, struct buf *out, struct err *e);
+	/* kubelet's /metrics/cadvisor and /metrics/resource; likewise */
+	int (*cadvisor)(void *arg, struct buf *out, struct err *e);
+	int (*resource)(void *arg, struct buf *out, struct err *e);
 };
 
 struct api_opts {

@@ -95,9 +95,9 @@ static void add_row(struct cli_table *t, const struct json_ref *then,
 		 held / 10000000);
 	quantity_format_human(view_u64(now, "memory.workingSetBytes"), mem);
 	snprintf(psi, sizeof(psi), "%.1f/%.1f/%.1f",
-		 pressure(now, "pressure.cpu"),
-		 pressure(now, "pressure.memory"),
-		 pressure(now, "pressure.io"));
+		 pressure(now, "cpu.psi.some.avg10"),
+		 pressure(now, "memory.psi.some.avg10"),
+		 pressure(now, "io.psi.some.avg10"));
 	quantity_format_human(rate(then, now, "io.readBytes", ms), rd);
 	quantity_format_human(rate(then, now, "io.writeBytes", ms), wr);
 	snprintf(io, sizeof(io), "%s/%s", rd, wr);

@@ -18,6 +18,7 @@
 
 #define CLIENT_NAME  "arktos-apiserver"
 #define CLIENT_GROUP "system:apiservers"
+#define PROMETHEUS   "text/plain; version=0.0.4; charset=utf-8"
 
 /* --- jobs --- */
 
@@ -200,6 +201,13 @@ static void of_pod(struct server *s, struct http_req *req, struct serve_path *p)
 	}
 }
 
+static bool wants_usage_only(const struct http_req *req)
+{
+	const char *query = strchr(req->head->target, '?');
+
+	return query && strstr(query, "only_cpu_and_memory=true");
+}
+
 static void plain(struct server *s, struct http_req *req,
 		  const struct serve_path *p)
 {
@@ -210,10 +218,15 @@ static void plain(struct server *s, struct http_req *req,
 	if (str_eq(one, "healthz"))
 		reply_text(req, 200, "ok");
 	else if (str_eq(one, "stats") && str_eq(two, "summary"))
-		serve_figures(s, req, b->stats, "application/json");
-	else if (str_eq(one, "metrics"))
-		serve_figures(s, req, b->metrics,
-			      "text/plain; version=0.0.4; charset=utf-8");
+		serve_figures(s, req,
+			      wants_usage_only(req) ? b->usage : b->stats,
+			      "application/json");
+	else if (str_eq(one, "metrics") && !*two)
+		serve_figures(s, req, b->metrics, PROMETHEUS);
+	else if (str_eq(one, "metrics") && str_eq(two, "cadvisor"))
+		serve_figures(s, req, b->cadvisor, PROMETHEUS);
+	else if (str_eq(one, "metrics") && str_eq(two, "resource"))
+		serve_figures(s, req, b->resource, PROMETHEUS);
 	else
 		reply_text(req, 404, "404 page not found\n");
 }

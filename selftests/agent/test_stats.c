@@ -30,6 +30,7 @@ TEST(figures_are_those_of_the_process)
 {
 	struct cg_cpu_max max = cg_cpu_max_from_milli(50);
 	struct stats then = { 0 }, now = { 0 };
+	struct stats_mark marks[2] = { 0 };
 	auto_ptr(cg) root = NULL;
 	auto_ptr(cg) cg = NULL;
 	struct err e = { 0 };
@@ -53,7 +54,8 @@ TEST(figures_are_those_of_the_process)
 			break;
 	}
 	live_end(pid);
-	milli = stats_cpu_milli(&then, &now);
+	stats_mark(marks, &then);
+	milli = stats_rate(marks, 0, &now).nano / 1000000;
 	EXPECT_EQ(now.has_cpu && now.has_memory && now.has_pids, true);
 	EXPECT_GE(milli, 1);
 	EXPECT_GE(200, milli); /* a 20th of a CPU, and the ends of periods */
@@ -68,17 +70,50 @@ TEST(figures_are_those_of_the_process)
 		EXPECT_GE(now.pressure[CG_PRESSURE_CPU].some.total_us, 1);
 }
 
+static uint64_t nano_of(uint64_t then_ms, uint64_t then_us, uint64_t started_ms,
+			uint64_t now_ms, uint64_t now_us)
+{
+	struct stats a = { .time_ms = then_ms, .has_cpu = true };
+	struct stats b = { .time_ms = now_ms, .has_cpu = true };
+	struct stats_mark marks[2] = { 0 };
+
+	a.cpu.usage_us = then_us;
+	b.cpu.usage_us = now_us;
+	stats_mark(marks, &a);
+	return stats_rate(marks, started_ms, &b).nano;
+}
+
 TEST(cpu_use_needs_two_readings_in_order)
 {
-	struct stats a = { .time_ms = 1000, .has_cpu = true };
-	struct stats b = { .time_ms = 3000, .has_cpu = true };
+	EXPECT_EQ(nano_of(100000, 0, 0, 102000, 500000), 250000000);
+	EXPECT_EQ(nano_of(102000, 500000, 0, 100000, 0), 0);
+	EXPECT_EQ(nano_of(102000, 500000, 0, 102000, 500000), 0);
+	/* Another cgroup of that name by now, or an earlier attempt. */
+	EXPECT_EQ(nano_of(100000, 600000, 0, 102000, 500000), 0);
+	EXPECT_EQ(nano_of(100000, 0, 101000, 102000, 500000), 500000000);
+	/* What has just begun is measured from its start, what is old not. */
+	EXPECT_EQ(nano_of(0, 0, 100000, 104000, 1000000), 250000000);
+	EXPECT_EQ(nano_of(0, 0, 100000, 999000, 1000000), 0);
+}
 
-	b.cpu.usage_us = 500000;
-	EXPECT_EQ(stats_cpu_milli(&a, &b), 250);
-	EXPECT_EQ(stats_cpu_milli(&b, &a), 0);
-	EXPECT_EQ(stats_cpu_milli(&a, &a), 0);
-	a.cpu.usage_us = 600000; /* another cgroup of that name by now */
-	EXPECT_EQ(stats_cpu_milli(&a, &b), 0);
+TEST(cpu_use_is_measured_over_no_short_window)
+{
+	struct stats s = { .time_ms = 100000, .has_cpu = true };
+	struct stats_mark marks[2] = { 0 };
+	struct stats_rate r;
+
+	stats_mark(marks, &s);
+	s.time_ms = 110000;
+	s.cpu.usage_us = 10000000; /* a CPU, all the time */
+	stats_mark(marks, &s);
+	s.time_ms = 111000; /* and then nothing */
+	r = stats_rate(marks, 0, &s);
+	EXPECT_EQ(r.window_ms, 11000);
+	EXPECT_EQ(r.nano, 909090909);
+	s.time_ms = 115000;
+	r = stats_rate(marks, 0, &s);
+	EXPECT_EQ(r.window_ms, 5000);
+	EXPECT_EQ(r.nano, 0);
 }
 
 static struct stats some_stats(void)
@@ -120,7 +155,8 @@ static const struct stats_entry *entries(size_t *nr)
 				     .uid = "u1",
 				     .cgroup_path = "/arktos/podu1",
 				     .started_ms = 1767323000000,
-				     .cpu_milli = 250,
+				     .rate = { .window_ms = 10000,
+					       .nano = 250000000 },
 				     .stats = some_stats() };
 	v[1] = v[0];
 	v[1].container = "main";
@@ -139,13 +175,16 @@ static yyjson_val *at(yyjson_doc *doc, const char *pointer)
 
 TEST(summary_is_what_kubelet_gives)
 {
+	const struct stats_entry host = { .pod = "node-1",
+					  .started_ms = 1767000000000,
+					  .stats = some_stats() };
 	auto_buf struct buf b = BUF_INIT;
 	const struct stats_entry *v;
 	yyjson_doc *doc;
 	size_t nr;
 
 	v = entries(&nr);
-	ASSERT_EQ(stats_summary("node-1", 1767000000000, v, nr, &b), 0);
+	ASSERT_EQ(stats_summary(&host, v, nr, &b), 0);
 	doc = yyjson_read(b.data, b.len, 0);
 	ASSERT_EQ(doc != NULL, true);
 	EXPECT_STREQ(yyjson_get_str(at(doc, "/node/nodeName")), "node-1");
@@ -229,6 +268,34 @@ TEST(prometheus_text_has_cadvisors_names)
 		  true);
 	EXPECT_EQ(strstr(buf_str(&b), "container_threads_max{") == NULL, true);
 	EXPECT_EQ(strstr(buf_str(&b), "\"empty\"") == NULL, true);
+}
+
+TEST(resources_are_what_metrics_server_reads)
+{
+	static const char *const want[] = {
+		"node_cpu_usage_seconds_total 12.345678 1767323045678",
+		"node_memory_working_set_bytes 900 1767323045678",
+		"pod_cpu_usage_seconds_total{namespace=\"default\",pod=\"web\","
+		"tenant=\"acme\"} 12.345678 1767323045678",
+		"container_memory_working_set_bytes{container=\"main\","
+		"namespace=\"default\",pod=\"web\",tenant=\"acme\"} 900 "
+		"1767323045678",
+		"container_start_time_seconds{container=\"main\",namespace="
+		"\"default\",pod=\"web\",tenant=\"acme\"} 1767323000.000",
+		"resource_scrape_error 0",
+	};
+	const struct stats_entry host = { .pod = "node-1",
+					  .stats = some_stats() };
+	auto_buf struct buf b = BUF_INIT;
+	const struct stats_entry *v;
+	size_t nr;
+
+	v = entries(&nr);
+	ASSERT_EQ(stats_resource(&host, v, nr, &b), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+		if (!has_line(&b, want[i]))
+			FAIL("no line: %s in\n%s", want[i], buf_str(&b));
+	EXPECT_EQ(strstr(buf_str(&b), "pod=\"empty\"") == NULL, true);
 }
 
 TEST(every_metric_is_declared_once_and_before_its_samples)
