@@ -210,10 +210,8 @@ struct api_backend {
 
 	/* A v1 Node: capacity, allocatable, conditions. */
 	int (*node)(void *arg, struct buf *out, struct err *e);
-	/* kubelet's /stats/summary, with podRef.tenant, "psi", and
-	 * "usageWindowMilliseconds" beside "usageNanoCores" */
+	/* kubelet's /stats/summary, whole, and with CPU and memory alone */
 	int (*stats)(void *arg, struct buf *out, struct err *e);
-	/* The same with CPU and memory alone; only of the node's server. */
 	int (*usage)(void *arg, struct buf *out, struct err *e);
 	/* {"networks":[{"tenant","name","id","cidr"}],"endpoints":[{"pod",
 	 * "network","ip","mac","link","rxPackets",...}],"drops":[{"reason",
@@ -221,7 +219,7 @@ struct api_backend {
 	int (*network)(void *arg, struct buf *out, struct err *e);
 	/* Prometheus text; the API adds its own. */
 	int (*metrics)(void *arg, struct buf *out, struct err *e);
-	/* kubelet's /metrics/cadvisor and /metrics/resource; likewise */
+	/* kubelet's /metrics/cadvisor and /metrics/resource */
 	int (*cadvisor)(void *arg, struct buf *out, struct err *e);
 	int (*resource)(void *arg, struct buf *out, struct err *e);
 };

@@ -17,6 +17,7 @@
 #include "controlplane/store/admin.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 #include "controlplane/apiserver/subresource/node.h"
+#include "controlplane/apiserver/usage/usage.h"
 #include "lib/fs.h"
 #include "lib/str.h"
 
@@ -182,7 +183,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	api->event_ttl_ms =
 		opts->event_ttl_ms ? opts->event_ttl_ms : EVENT_TTL_MS;
 	api->issuer = strdup(opts->issuer ? opts->issuer : ISSUER);
-	if (!api->data_dir || !api->address || !api->issuer)
+	api->usage = usage_cache_new();
+	if (!api->data_dir || !api->address || !api->issuer || !api->usage)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else if (!strrchr(api->address, ':'))
 		r = err_set(e, -EINVAL, "listen '%s': want ADDRESS:PORT",
@@ -212,6 +214,7 @@ void api_stop(struct api *api)
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);
 	server_free(api);
+	usage_cache_free(api->usage);
 	crds_close(api);
 	if (api->listen_fd >= 0)
 		close(api->listen_fd);

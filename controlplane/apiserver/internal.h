@@ -91,7 +91,8 @@ struct req {
 
 	/* passing on to a node; told when the request is over */
 	struct relay *relay;
-	struct aside *aside; /* work of its own thread */
+	struct collect *collect; /* nodes are being asked */
+	struct aside *aside;     /* work of its own thread */
 	struct timespec begun;
 };
 
@@ -128,6 +129,7 @@ struct api {
 	struct rbac *rbac;
 	struct quota_ledger *quota;
 	struct webhooks *webhooks;
+	struct usage_cache *usage;
 	struct keyring *keyring; /* signs service accounts' tokens */
 	char *issuer;            /* of them, for the tenant system */
 	uint64_t event_ttl_ms;   /* life of events and actions */
@@ -203,6 +205,9 @@ void watch_end(struct req *r);   /* for good, politely */
 void put_view(struct req *r, struct object_bytes *o, bool columns,
 	      struct buf *b);
 int request_selector(struct req *r, struct selector *s);
+void reply_one(struct req *r, int code, struct object_bytes *o);
+/* Objects that are not stored, all of them; takes what is in @l. */
+void reply_made_list(struct req *r, struct store_list *l);
 
 /* body.c: the body as a document; on failure it has replied. */
 int body_parse(struct req *r, yyjson_doc **ret);

@@ -72,7 +72,7 @@ void put_view(struct req *r, struct object_bytes *o, bool columns,
 	buf_puts(b, "]}");
 }
 
-static void reply_one(struct req *r, int code, struct object_bytes *o)
+void reply_one(struct req *r, int code, struct object_bytes *o)
 {
 	struct buf b = BUF_INIT;
 
@@ -268,6 +268,17 @@ static void reply_view(struct req *r, const struct store_list *l,
 	}
 	buf_puts(&b, "]}\n");
 	reply_json(r, 200, &b);
+}
+
+void reply_made_list(struct req *r, struct store_list *l)
+{
+	auto_buf struct buf meta = BUF_INIT;
+
+	buf_puts(&meta, "\"metadata\":{}");
+	if (r->view == VIEW_OBJECT)
+		reply_objects(r, l, &meta);
+	else
+		reply_view(r, l, &meta);
 }
 
 static void list_failed(struct req *r, int res, const struct err *e)

@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/subresource/node.h"
+#include "controlplane/apiserver/usage/usage.h"
 #include "lib/str.h"
 
 #define SEGMENTS_MAX 32
@@ -409,6 +410,10 @@ static void dispatch(struct req *r)
 		return;
 	if (rt->subresource && special_subresource(r))
 		return;
+	if (strcmp(rt->type->group, USAGE_GROUP) == 0) {
+		usage_serve(r);
+		return;
+	}
 	if (rt->type->virtual) {
 		special_review(r);
 		return;

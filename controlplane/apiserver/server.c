@@ -7,6 +7,7 @@
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
+#include "controlplane/apiserver/usage/usage.h"
 #include "lib/str.h"
 
 struct req *req_new(struct conn *c, struct loop *l)
@@ -40,6 +41,7 @@ void req_free(struct req *r)
 	buf_clear(&r->lines);
 	buf_clear(&r->fields);
 	relay_free(r->relay);
+	collect_free(r->collect);
 	aside_orphan(r);
 	free(r->own_type);
 	free(r->upgrade);

@@ -4,6 +4,7 @@
 
 #include "controlplane/schema/columns.h"
 #include "lib/json.h"
+#include "lib/quantity.h"
 #include "lib/str.h"
 
 static void put_count(struct buf *b, yyjson_val *list)
@@ -231,6 +232,39 @@ static void action_result(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
+/* The sum over a pod's containers, as metrics-server shows it. */
+static void usage_cpu(yyjson_val *o, int64_t now, struct buf *b)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(at(o, ".containers"));
+	uint64_t sum = 0, milli;
+	yyjson_val *c;
+
+	while ((c = yyjson_arr_iter_next(&it))) {
+		const char *text = str_at(c, ".usage.cpu");
+
+		if (text && quantity_parse_cpu(text, &milli, NULL) == 0)
+			sum += milli;
+	}
+	buf_printf(b, "\"%llum\"", (unsigned long long)sum);
+	(void)now;
+}
+
+static void usage_memory(yyjson_val *o, int64_t now, struct buf *b)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(at(o, ".containers"));
+	uint64_t sum = 0, bytes;
+	yyjson_val *c;
+
+	while ((c = yyjson_arr_iter_next(&it))) {
+		const char *text = str_at(c, ".usage.memory");
+
+		if (text && quantity_parse_mem(text, &bytes, NULL) == 0)
+			sum += bytes;
+	}
+	buf_printf(b, "\"%lluKi\"", (unsigned long long)sum >> 10);
+	(void)now;
+}
+
 type_column_fn type_column_find_more(const char *name)
 {
 #define FN(f)         \
@@ -254,6 +288,8 @@ type_column_fn type_column_find_more(const char *name)
 		FN(podtemplate_labels),
 		FN(slice_endpoints),
 		FN(slice_ports),
+		FN(usage_cpu),
+		FN(usage_memory),
 		FN(webhooks_count),
 	};
 #undef FN

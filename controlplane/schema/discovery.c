@@ -97,7 +97,8 @@ static void put_strs(struct json_out *o, const char *key, const char **v)
 /* A tenant's user does not see what is the system's. */
 static bool visible(const struct discovery *d, const struct type *t)
 {
-	return d->system || t->scope != SCOPE_CLUSTER || t->virtual ||
+	return d->system || t->scope != SCOPE_CLUSTER ||
+	       (t->virtual && t->verbs & VERB_CREATE) || /* a review */
 	       strcmp(t->group, "scheduling.k8s.io") == 0;
 }
 

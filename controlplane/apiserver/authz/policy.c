@@ -75,7 +75,7 @@ static const struct role roles[] = {
 	  "replicasets/scale,replicasets/status,statefulsets,"
 	  "statefulsets/scale,statefulsets/status\n" READ
 	  "|autoscaling|horizontalpodautoscalers,"
-	  "horizontalpodautoscalers/status\n" READ
+	  "horizontalpodautoscalers/status\n" READ "|metrics.k8s.io|pods\n" READ
 	  "|batch|cronjobs,cronjobs/status,jobs,jobs/status\n" READ
 	  "|policy|poddisruptionbudgets,poddisruptionbudgets/status\n" READ
 	  "|networking.k8s.io|ingresses,ingresses/status,networkpolicies\n" },

@@ -40,9 +40,8 @@ static int make_tls(struct api *api, struct err *e)
 	return 0;
 }
 
-/* A reference; NULL with the story in @e. Made on first use, and anew long
- * before it expires. */
-static SSL_CTX *node_tls(struct api *api, struct err *e)
+/* Made on first use, and anew long before it expires. */
+SSL_CTX *node_tls(struct api *api, struct err *e)
 {
 	SSL_CTX *ctx = NULL;
 
@@ -123,46 +122,53 @@ static const char *address_of(yyjson_val *node, const char *type,
 	return NULL;
 }
 
+bool node_locate(yyjson_val *node, const char *name, struct node_at *ret)
+{
+	struct relay_to to = { .target = NULL };
+	uint64_t port = yyjson_get_uint(
+		yyjson_ptr_get(node,
+			       "/status/daemonEndpoints/kubeletEndpoint/Port"));
+
+	if (!port || port > UINT16_MAX)
+		return false;
+	to.name = address_of(node, "InternalIP", &to, (uint16_t)port);
+	if (!to.name)
+		to.name = address_of(node, "ExternalIP", &to, (uint16_t)port);
+	if (!to.name)
+		return false;
+	ret->addr = to.addr;
+	ret->addr_len = to.addr_len;
+	snprintf(ret->host, sizeof(ret->host), "%s", to.name);
+	/* An address anybody of our CA answers at is not yet this node. */
+	snprintf(ret->subject, sizeof(ret->subject), "system:node:%s", name);
+	return true;
+}
+
 /* Pass the request on to @target of node @name. Always replies. */
 static void go(struct req *r, const char *name, const char *target)
 {
 	yyjson_doc *doc = read_object(r, "nodes", "", "", name);
-	yyjson_val *node = yyjson_doc_get_root(doc);
 	struct relay_to to = { .target = target };
 	struct err e = { 0 };
-	char subject[280];
-	uint64_t port;
+	struct node_at at;
 
 	if (!doc) {
 		reply_error(r, 404, "NotFound", "nodes \"%s\" not found", name);
-		return;
-	}
-	port = yyjson_get_uint(
-		yyjson_ptr_get(node,
-			       "/status/daemonEndpoints/kubeletEndpoint/Port"));
-	if (port && port <= UINT16_MAX) {
-		to.name = address_of(node, "InternalIP", &to, (uint16_t)port);
-		if (!to.name)
-			to.name = address_of(node, "ExternalIP", &to,
-					     (uint16_t)port);
-	}
-	if (!to.name) {
+	} else if (!node_locate(yyjson_doc_get_root(doc), name, &at)) {
 		reply_error(r, 503, "ServiceUnavailable",
 			    "node \"%s\" has not told the address and port of "
 			    "its server",
 			    name);
-		yyjson_doc_free(doc);
-		return;
-	}
-	/* An address anybody of our CA answers at is not yet this node. */
-	snprintf(subject, sizeof(subject), "system:node:%s", name);
-	to.subject = subject;
-	to.tls = node_tls(r->api, &e);
-	if (to.tls)
-		relay_start(r, &to);
-	else
+	} else if (!(to.tls = node_tls(r->api, &e))) {
 		reply_error(r, 500, "InternalError", "%s", e.msg);
-	SSL_CTX_free(to.tls);
+	} else {
+		to.addr = at.addr;
+		to.addr_len = at.addr_len;
+		to.name = at.host;
+		to.subject = at.subject;
+		relay_start(r, &to);
+		SSL_CTX_free(to.tls);
+	}
 	yyjson_doc_free(doc);
 }
 
