@@ -217,9 +217,8 @@ struct api_backend {
 	 * "network","ip","mac","link","rxPackets",...}],"drops":[{"reason",
 	 * "count"}]} */
 	int (*network)(void *arg, struct buf *out, struct err *e);
-	/* Prometheus text; the API adds its own. */
+	/* Prometheus text; the API adds its own. The others as kubelet's. */
 	int (*metrics)(void *arg, struct buf *out, struct err *e);
-	/* kubelet's /metrics/cadvisor and /metrics/resource */
 	int (*cadvisor)(void *arg, struct buf *out, struct err *e);
 	int (*resource)(void *arg, struct buf *out, struct err *e);
 };
