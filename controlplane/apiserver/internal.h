@@ -225,7 +225,7 @@ void write_free(struct write *w);
 void write_orphan(struct req *r); /* the client is gone */
 
 void special_review(struct req *r);
-void special_scale(struct req *r, struct object_bytes *o);
+void scale_reply(struct req *r, struct object_bytes *o); /* scale.c */
 bool special_subresource(struct req *r); /* true: it has been answered */
 void special_path(struct req *r);        /* no API object */
 void metrics(struct api *api, struct buf *b);

@@ -66,9 +66,9 @@ bool query_true(const struct req *r, const char *name)
 {
 	char v[16];
 
-	if (!query_get(r, name, v, sizeof(v)))
-		return false;
-	return strcmp(v, "true") == 0 || strcmp(v, "1") == 0;
+	/* As Kubernetes reads it: "True", "t" and "" are true as well. */
+	return query_get(r, name, v, sizeof(v)) && strcasecmp(v, "false") &&
+	       strcmp(v, "0");
 }
 
 static int split(char *path, const char **seg, size_t *nr, struct err *e)

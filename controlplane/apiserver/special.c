@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What is not a stored object: discovery, probes, reviews, scale. */
+/* What is not a stored object: discovery, probes, reviews. */
 #include <stdio.h>
 #include <sys/utsname.h>
 
@@ -280,67 +280,9 @@ void special_path(struct req *r)
 	}
 }
 
-/* --- scale
- * ----------------------------------------------------------------------------
+/* --- subresources
+ * ---------------------------------------------------------------------------
  */
-
-/* Labels as the text of a selector. */
-static void put_selector(struct buf *b, yyjson_mut_val *obj)
-{
-	yyjson_mut_val *labels = mut_get(obj, "spec.selector.matchLabels");
-	yyjson_mut_val *key, *val;
-	size_t i, max;
-
-	if (!labels && str_eq(mut_str(obj, "kind"), "ReplicationController"))
-		labels = mut_get(obj, "spec.selector");
-	yyjson_mut_obj_foreach(labels, i, max, key, val)
-		buf_printf(b, "%s%s=%s", b->len ? "," : "",
-			   yyjson_mut_get_str(key), yyjson_mut_get_str(val));
-}
-
-void special_scale(struct req *r, struct object_bytes *from)
-{
-	yyjson_mut_doc *doc = object_tree(from);
-	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
-	const struct type *t = r->route.type;
-	auto_buf struct buf selector = BUF_INIT;
-	struct buf b = BUF_INIT;
-	struct json_out o = JSON_OUT(&b);
-
-	put_selector(&selector, obj);
-	json_put_object(&o, NULL);
-	json_put_str(&o, "kind", "Scale");
-	json_put_str(&o, "apiVersion", "autoscaling/v1");
-	json_put_object(&o, "metadata");
-	json_put_str(&o, "name", mut_str(obj, "metadata.name"));
-	json_put_str(&o, "namespace", mut_str(obj, "metadata.namespace"));
-	json_put_str(&o, "uid", mut_str(obj, "metadata.uid"));
-	json_put_fmt(&o, "resourceVersion", "%llu",
-		     (unsigned long long)from->revision);
-	json_put_str(&o, "creationTimestamp",
-		     mut_str(obj, "metadata.creationTimestamp"));
-	json_put_end(&o);
-	json_put_object(&o, "spec");
-	json_put_i64(&o, "replicas",
-		     mut_int(obj,
-			     t->scale_spec ? t->scale_spec : "spec.replicas",
-			     0));
-	json_put_end(&o);
-	json_put_object(&o, "status");
-	json_put_i64(&o, "replicas",
-		     mut_int(obj,
-			     t->scale_status ? t->scale_status
-					     : "status.replicas",
-			     0));
-	if (!t->custom)
-		json_put_str(&o, "selector", buf_str(&selector));
-	else if (t->scale_selector && mut_str(obj, t->scale_selector))
-		json_put_str(&o, "selector", mut_str(obj, t->scale_selector));
-	json_put_end(&o);
-	json_put_end(&o);
-	yyjson_mut_doc_free(doc);
-	reply_json(r, 200, &b);
-}
 
 bool special_subresource(struct req *r)
 {
@@ -354,7 +296,7 @@ bool special_subresource(struct req *r)
 		route_key(r, r->route.name, &key);
 		o = store_get(r->api->store, buf_str(&key));
 		if (o)
-			special_scale(r, o);
+			scale_reply(r, o);
 		else
 			reply_not_found(r);
 		return true;

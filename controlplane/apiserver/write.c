@@ -154,7 +154,7 @@ void reply_written(struct write *w, struct object_bytes **slot)
 	}
 	o = *slot;
 	if (str_eq(r->route.subresource, "scale")) {
-		special_scale(r, o);
+		scale_reply(r, o);
 		return;
 	}
 	if (r->view == VIEW_OBJECT) {
@@ -419,32 +419,27 @@ static void submit_change(struct write *w, yyjson_mut_doc *doc,
 	write_submit(w, doc, obj, cur, is_over(obj));
 }
 
-/* Binding and scale change one field of the object they belong to. */
-static yyjson_mut_val *change_field(struct write *w, yyjson_mut_doc *doc,
-				    yyjson_mut_val *obj, struct err *e)
+/* A binding changes one field of the pod it belongs to. */
+static yyjson_mut_val *bind(struct write *w, yyjson_mut_doc *doc,
+			    yyjson_mut_val *obj, struct err *e)
 {
 	yyjson_val *body = yyjson_doc_get_root(w->body);
-	bool scale = strcmp(w->req->route.subresource, "scale") == 0;
-	const char *field = scale ? "spec.replicas" : "spec.nodeName";
-	yyjson_val *spec = yyjson_obj_get(body, scale ? "spec" : "target");
-	yyjson_val *v = yyjson_obj_get(spec, scale ? "replicas" : "name");
+	yyjson_val *target = yyjson_obj_get(body, "target");
+	yyjson_val *node = yyjson_obj_get(target, "name");
 	const char *rv =
 		yyjson_get_str(yyjson_obj_get(yyjson_obj_get(body, "metadata"),
 					      "resourceVersion"));
 
-	if (scale ? !yyjson_is_int(v) : !yyjson_is_str(v)) {
-		err_set(e, -EINVAL, "%s: is required",
-			scale ? "spec.replicas" : "target.name");
+	if (!yyjson_is_str(node)) {
+		err_set(e, -EINVAL, "target.name: is required");
 		return NULL;
 	}
-	if (!scale && mut_str(obj, "spec.nodeName")) {
+	if (mut_str(obj, "spec.nodeName")) {
 		err_set(e, -EEXIST, "pod %s is already assigned to node \"%s\"",
 			w->req->route.name, mut_str(obj, "spec.nodeName"));
 		return NULL;
 	}
-	if (scale && w->req->route.type->scale_spec)
-		field = w->req->route.type->scale_spec;
-	mut_set(doc, obj, field, yyjson_val_mut_copy(doc, v));
+	mut_set(doc, obj, "spec.nodeName", yyjson_val_mut_copy(doc, node));
 	if (rv && *rv)
 		mut_set_str(doc, obj, "metadata.resourceVersion", rv);
 	return obj;
@@ -456,8 +451,6 @@ static yyjson_mut_val *apply_patch(struct write *w, yyjson_mut_doc *doc,
 	const char *type = w->req->content_type;
 	yyjson_mut_val *patch;
 
-	if (w->one_field)
-		return change_field(w, doc, target, e);
 	if (type && str_starts(type, "application/json-patch+json"))
 		return patch_json(doc, target, yyjson_doc_get_root(w->body), e);
 	patch = yyjson_val_mut_copy(doc, yyjson_doc_get_root(w->body));
@@ -544,7 +537,11 @@ static void try_change(struct write *w)
 		yyjson_mut_doc_free(doc);
 		return;
 	}
-	if (w->kind == WRITE_UPDATE && !w->one_field) {
+	if (w->binding || w->scale) {
+		obj = yyjson_mut_val_mut_copy(doc, old);
+		obj = w->scale ? scale_change(w, doc, obj, cur->revision, &e)
+			       : bind(w, doc, obj, &e);
+	} else if (w->kind == WRITE_UPDATE) {
 		obj = yyjson_val_mut_copy(doc, yyjson_doc_get_root(w->body));
 		if (!yyjson_mut_is_obj(obj))
 			err_set(&e, -EINVAL, "must be an object"), obj = NULL;
@@ -572,7 +569,7 @@ void write_update(struct req *r)
 		return;
 	meta = yyjson_obj_get(yyjson_doc_get_root(w->body), "metadata");
 	w->only_rv = yyjson_get_len(yyjson_obj_get(meta, "resourceVersion"));
-	w->one_field = str_eq(r->route.subresource, "scale");
+	w->scale = str_eq(r->route.subresource, "scale");
 	w->code = 200;
 	attempt(w);
 }
@@ -608,7 +605,7 @@ void write_patch(struct req *r)
 	if (!w || write_body(w) < 0)
 		return;
 	w->apply = str_starts(r->content_type, known[3]);
-	w->one_field = str_eq(r->route.subresource, "scale") && !w->apply;
+	w->scale = str_eq(r->route.subresource, "scale") && !w->apply;
 	w->force = query_true(r, "force");
 	if (query_get(r, "force", text, sizeof(text)) && !w->apply) {
 		reply_error(r, 422, "Invalid",
@@ -657,7 +654,7 @@ void write_binding(struct req *r)
 
 	if (!w || write_body(w) < 0)
 		return;
-	w->one_field = true;
+	w->binding = true;
 	w->status_reply = true;
 	attempt(w);
 }

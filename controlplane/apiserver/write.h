@@ -28,7 +28,7 @@ struct write {
 	struct quota_hold *hold; /* of quotas, until it is stored */
 	bool dry_run, only_rv;   /* the client named a version */
 	bool in_flight, generated;
-	bool one_field; /* the body names one field: scale, binding */
+	bool binding, scale; /* the body is not the object itself */
 	bool evict;
 	bool apply, force; /* server-side apply */
 	bool replied;      /* a refusal has been told */
@@ -63,6 +63,12 @@ void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
 int write_body(struct write *w);
 
 void delete_attempt(struct write *w);
+
+/* @obj, at @revision, with what the body, a Scale or a patch of one, says;
+ * NULL: the story is in @e, as of a patch (scale.c). */
+yyjson_mut_val *scale_change(struct write *w, yyjson_mut_doc *doc,
+			     yyjson_mut_val *obj, uint64_t revision,
+			     struct err *e);
 
 /* May @cur, a pod, be evicted? Counts its disruption budget down. 0, or a
  * negative errno after the refusal was sent (eviction.c). */

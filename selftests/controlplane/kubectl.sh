@@ -7,6 +7,7 @@
 #	both FUNCTION			run FUNCTION once per version ($v)
 #	use VERSION			the kubectl of k and as from now on
 #	nodes N				simulated nodes, on which pods "run"
+#	program COMMAND...		a client that prints TAP; see below
 #	finish_tap			scorecard, plan, exit status
 set -u
 cd "$(dirname "$0")/../.."
@@ -23,10 +24,10 @@ stop_all()
 }
 trap stop_all EXIT
 
-start()
+start() # [PORT]
 {
 	"$O/bin/arktos-control" run --data-dir "$dir/data" \
-		--listen 127.0.0.1:0 >>"$dir/log" 2>&1 &
+		--listen "127.0.0.1:${1:-0}" >>"$dir/log" 2>&1 &
 	server=$!
 	if ! timeout 20 tail -n +1 -F "$dir/log" 2>/dev/null |
 		grep -q -m1 "serving on port"; then
@@ -97,6 +98,55 @@ both()
 	for v in 1.20 1.32; do
 		use $v && "$1"
 	done
+}
+
+# Killed without warning; clients see it come back at the same port.
+restart()
+{
+	local port
+	port=$(sed -nE 's/.*server: .*:([0-9]+)$/\1/p' "$KUBECONFIG" | head -1)
+	kill -9 "$server"
+	wait "$server" 2>/dev/null
+	: >"$dir/log"
+	start "$port"
+}
+
+# Its "ok VERB: NAME" and "not ok VERB: NAME" are counted; on "restart" the
+# server is killed and started again, which it is told by a line.
+program()
+{
+	local line out in pid verb
+	coproc timeout 150 "$@" 2>"$dir/program.log"
+	out=${COPROC[0]} in=${COPROC[1]} pid=$COPROC_PID
+	exec {out}<&"$out" {in}>&"$in"
+	while IFS= read -r -u "$out" line; do
+		verb=${line#*ok }
+		verb=${verb%%:*}
+		case $line in
+		restart)
+			restart
+			echo restarted >&"$in"
+			continue
+			;;
+		ok\ *) good[$v/$verb]=$((${good[$v/$verb]:-0} + 1)) ;;
+		not\ ok\ *) rc=1 ;;
+		*)
+			echo "# $line"
+			continue
+			;;
+		esac
+		n=$((n + 1))
+		all[$v/$verb]=$((${all[$v/$verb]:-0} + 1))
+		echo "${line%%ok *}ok $n $v ${line#*ok }"
+	done
+	exec {out}<&- {in}>&-
+	wait "$pid"
+	line=$?
+	n=$((n + 1))
+	[ "$line" = 0 ] && { echo "ok $n $v: comes to its end"; return; }
+	rc=1
+	tail -20 "$dir/program.log" | sed 's,^,# ,'
+	echo "not ok $n $v: comes to its end (status $line)"
 }
 
 finish_tap()

@@ -135,7 +135,7 @@ releases()
 	t install "capabilities" '^v1.32.0.* true false$' 'k get cm one-facts -o jsonpath="{.data.kube} {.data.apps} {.data.none}"'
 	t install "look-ups" '^[1-9] 0$' 'k get cm one-facts -o jsonpath="{.data.root} {.data.lost}"'
 	t install "a custom resource" '^2$' 'k get tills one -o jsonpath={.spec.drawers}'
-	t template "against the server" 'kind: Till' 'h template a $chart --validate --include-crds'
+	t template "against the server" 'kind: Till' 'h template a $chart --validate'
 	t install "a dry run asks the server" 'KubeVersion|kube: "v1.32' 'h install dry $chart --dry-run=server'
 	t install "and leaves nothing" 'not found' 'h status dry'
 	t install "a name is used once" 'cannot re-?use a name that is still in use' 'h install one $chart'
