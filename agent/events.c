@@ -44,6 +44,7 @@ static void tell_remote(const struct pod *pod, const struct event *ev)
 {
 	struct remote_event re = { .key = pod->key,
 				   .uid = pod->uid,
+				   .own = !pod->remote,
 				   .reason = ev->reason,
 				   .message = ev->message,
 				   .warning = ev->warning,
@@ -51,8 +52,7 @@ static void tell_remote(const struct pod *pod, const struct event *ev)
 				   .last_us = ev->last_us,
 				   .count = ev->count };
 
-	if (pod->remote)
-		remote_event(agent_remote(pod->agent), &re);
+	remote_event(agent_remote(pod->agent), &re);
 }
 
 void event_add(struct pod *pod, bool warning, const char *reason,

@@ -90,7 +90,14 @@ void remote_event(struct remote *r, const struct remote_event *ev)
 {
 	struct event_queue *q = r->events;
 	struct item *it, *old = NULL;
+	const char *key = ev->key;
+	char mirror[KEY_MAX];
 
+	if (ev->own) {
+		if (mirror_key(r, key, mirror) < 0)
+			return;
+		key = mirror;
+	}
 	pthread_mutex_lock(&r->lock);
 	it = same(q, ev);
 	if (it) {
@@ -101,7 +108,7 @@ void remote_event(struct remote *r, const struct remote_event *ev)
 	}
 	it = calloc(1, sizeof(*it));
 	if (it) {
-		*it = (struct item){ .key = strdup(ev->key),
+		*it = (struct item){ .key = strdup(key),
 				     .uid = strdup(ev->uid),
 				     .reason = strdup(ev->reason),
 				     .message = strdup(ev->message),

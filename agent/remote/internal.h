@@ -15,9 +15,10 @@
 
 struct rest;
 
-#define REMOTE_WORKERS 3
-#define KEY_MAX        640 /* TENANT/NAMESPACE/NAME */
-#define PATH_SIZE      1024
+#define REMOTE_WORKERS    3
+#define KEY_MAX           640 /* TENANT/NAMESPACE/NAME */
+#define PATH_SIZE         1024
+#define UNSETTLED_LOOK_MS 500 /* at a pod that was taken over */
 
 /* One pod as the API has it. Guarded by remote.lock. */
 struct entry {
@@ -25,6 +26,7 @@ struct entry {
 	size_t len;
 	uint64_t version;   /* resourceVersion */
 	bool seen;          /* in the present list */
+	bool mirror;        /* of a pod of the node's own */
 	char *applied;      /* what was given to the agent last, or NULL */
 	char *refused;      /* why it cannot be run here, or NULL */
 	uint64_t content;   /* hash of the content given last; 0: none */
@@ -55,6 +57,7 @@ struct remote {
 	struct map pods;     /* key -> struct entry */
 	struct map objects;  /* objects.c */
 	bool synced;         /* all pods have been listed once */
+	char node_uid[64];   /* of our Node; "": not known yet */
 	atomic_bool connected;
 	struct link *links;
 	unsigned generation; /* of the credentials */
@@ -104,6 +107,27 @@ void path_of(const char *key, const char *resource, const char *name,
 /* --- sync.c: one key --- */
 
 void remote_sync(struct remote *r, const char *key);
+/* Readiness that the API knows must not be taken back only because we have just
+ * started and have not asked yet. */
+bool sync_must_wait(yyjson_val *api, const struct remote_pod *here);
+
+/* --- mirror.c: pods of the node's own, as the API shows them --- */
+
+bool mirror_is(yyjson_val *pod);
+/* The mirror's key of a pod here, and back. -ENOENT: it has none, is none. */
+int mirror_key(const struct remote *r, const char *key, char ret[KEY_MAX]);
+int mirror_static_key(const struct remote *r, const char *key,
+		      char ret[KEY_MAX]);
+/* What the pod is called here, if that is its mirror's name; else NULL. */
+char *mirror_name_here(struct remote *r, const char *tenant, const char *ns,
+		       const char *name);
+/* @here: the pod of @key as it is here; NULL: there is none. */
+int mirror_sync(struct remote *r, const char *key,
+		const struct remote_pod *here, struct err *e);
+int mirror_remove(struct remote *r, const char *key, yyjson_val *api,
+		  struct err *e);
+/* The Node as the API has it: all mirrors are its. */
+void mirror_node_is(struct remote *r, const char *uid);
 
 /* --- objects.c, content.c: ConfigMaps, Secrets, tokens --- */
 

@@ -111,6 +111,7 @@ static int keep_node(struct remote *r, bool due, bool *ret_sent, struct err *e)
 {
 	auto_buf struct buf answer = BUF_INIT;
 	char path[PATH_SIZE];
+	const char *uid;
 	yyjson_doc *doc;
 	int ret;
 
@@ -127,6 +128,10 @@ static int keep_node(struct remote *r, bool due, bool *ret_sent, struct err *e)
 	doc = yyjson_read(buf_str(&answer), answer.len, 0);
 	if (!doc)
 		return -ENOMEM;
+	uid = yyjson_get_str(
+		yyjson_ptr_get(yyjson_doc_get_root(doc), "/metadata/uid"));
+	if (uid)
+		mirror_node_is(r, uid);
 	ret = update(r, yyjson_doc_get_root(doc), due, ret_sent, e);
 	yyjson_doc_free(doc);
 	return ret;

@@ -260,6 +260,7 @@ void pods_update(struct remote *r, const char *json, size_t len,
 		en->len = len;
 		en->version = version;
 		en->seen = true;
+		en->mirror = mirror_is(pod);
 	}
 	pthread_mutex_unlock(&r->lock);
 	(void)wq_add(r->queue, key);

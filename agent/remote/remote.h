@@ -91,6 +91,7 @@ void remote_pod_changed(struct remote *r, const char *key);
 /* Something happened to a pod: an Event of it. From any thread, cheap. */
 struct remote_event {
 	const char *key, *uid;
+	bool own; /* of a pod of the node's own: it is told of its mirror */
 	const char *reason, *message;
 	bool warning;
 	int64_t first_us, last_us;

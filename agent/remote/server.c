@@ -148,6 +148,7 @@ static void serve_figures(struct server *s, struct http_req *req,
 void serve_path_clear(struct serve_path *p)
 {
 	url_clear(&p->url);
+	free(p->here);
 }
 
 /* Is the only entry of that kind this very text? */
@@ -187,6 +188,10 @@ static void of_pod(struct server *s, struct http_req *req, struct serve_path *p)
 
 	p->pod = (struct api_pod_id){ p->url.segment[1], p->url.segment[2],
 				      p->url.segment[3] };
+	p->here = mirror_name_here(s->r, p->pod.tenant, p->pod.namespace,
+				   p->pod.name);
+	if (p->here)
+		p->pod.name = p->here;
 	p->container = nr == 5 ? p->url.segment[4] : NULL;
 	if (str_eq(word, "containerLogs") && nr == 5) {
 		serve_logs(s, req, p);

@@ -46,6 +46,7 @@ struct serve_path {
 	struct url url;
 	struct api_pod_id pod; /* borrowed from the url */
 	const char *container; /* NULL: none */
+	char *here;            /* what a mirror's pod is called here, or NULL */
 };
 void serve_path_clear(struct serve_path *p);
 

@@ -14,10 +14,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define UNSETTLED_LOOK_MS 500
-#define CONTENT_LOOK_MS   10000
-#define CONTENT_RETRY_MS  1000
-#define STRATEGIC         "application/strategic-merge-patch+json"
+#define CONTENT_LOOK_MS  10000
+#define CONTENT_RETRY_MS 1000
+#define STRATEGIC        "application/strategic-merge-patch+json"
 
 /* A pod while it is looked at; a snapshot of both sides. */
 struct job {
@@ -167,18 +166,17 @@ static int send_patch(struct job *j, const struct buf *patch, struct err *e)
 	return 0;
 }
 
-/* Readiness that the API knows must not be taken back only because we have just
- * started and have not asked yet. */
-static bool must_wait(const struct job *j)
+bool sync_must_wait(yyjson_val *api, const struct remote_pod *here)
 {
 	yyjson_val *list =
-		yyjson_obj_get(yyjson_obj_get(j->api, "status"), "conditions");
+		yyjson_obj_get(yyjson_obj_get(api, "status"), "conditions");
 	yyjson_arr_iter it = yyjson_arr_iter_with(list);
 	yyjson_val *c;
 
-	if (j->here.unknown)
+	if (here->unknown)
 		return true;
-	if (!j->here.unsettled || j->deleted)
+	if (!here->unsettled ||
+	    text(yyjson_obj_get(api, "metadata"), "deletionTimestamp"))
 		return false;
 	while ((c = yyjson_arr_iter_next(&it)))
 		if (str_eq(text(c, "type"), "Ready"))
@@ -193,7 +191,7 @@ static int write_status(struct job *j, struct err *e)
 	yyjson_doc *doc;
 	int ret;
 
-	if (must_wait(j)) {
+	if (sync_must_wait(j->api, &j->here)) {
 		(void)wq_add_after(j->r->queue, j->key, UNSETTLED_LOOK_MS);
 		return 0;
 	}
@@ -429,6 +427,37 @@ static int sync_key(struct job *j, struct err *e)
 	return write_status(j, e);
 }
 
+/* The API's pod of this name is the mirror of another one: that one's key is
+ * looked at. One that mirrors nothing goes. */
+static int sync_mirror(struct job *j, struct err *e)
+{
+	yyjson_val *api = j->api;
+	char key[KEY_MAX];
+
+	j->api = NULL;
+	if (mirror_static_key(j->r, j->key, key) < 0)
+		return mirror_remove(j->r, j->key, api, e);
+	return wq_add(j->r->queue, key);
+}
+
+static int sync_both(struct job *j, struct err *e)
+{
+	bool mirror = mirror_is(j->api);
+	char key[KEY_MAX];
+	int ret = 0;
+
+	if (mirror)
+		ret = sync_mirror(j, e);
+	else if (!j->api && mirror_static_key(j->r, j->key, key) == 0)
+		ret = wq_add(j->r->queue, key); /* it may have been one */
+	if (ret >= 0)
+		ret = sync_key(j, e);
+	if (ret >= 0)
+		ret = mirror_sync(j->r, j->key, j->is_here ? &j->here : NULL,
+				  e);
+	return ret;
+}
+
 void remote_sync(struct remote *r, const char *key)
 {
 	struct err e = { 0 };
@@ -439,7 +468,7 @@ void remote_sync(struct remote *r, const char *key)
 		return;
 	ret = job_open(&j, r, key);
 	if (ret == 0)
-		ret = sync_key(&j, &e);
+		ret = sync_both(&j, &e);
 	job_close(&j);
 	if (ret >= 0) {
 		wq_forget(r->queue, key);
