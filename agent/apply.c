@@ -114,6 +114,14 @@ static int step_image(struct pod *pod, size_t i)
 	const char *ref = c->spec ? c->spec->image : pod->spec->vm->image;
 	enum pull_policy policy =
 		c->spec ? c->spec->pull_policy : pod->spec->vm->pull_policy;
+	struct pull_ask ask = {
+		.ref = ref,
+		.policy = policy,
+		.vm = !c->spec,
+		.key = pod->key,
+		.with_secrets = pod->remote && pod->spec->pull_secrets,
+		.secrets = payload_set_find(pod->content, SPEC_PULL_VOLUME),
+	};
 	const char *reason = "";
 	struct image *image = NULL;
 	uint64_t retry_ms = 0;
@@ -121,9 +129,9 @@ static int step_image(struct pod *pod, size_t i)
 	int r;
 
 	if (c->started_once && policy == PULL_ALWAYS)
-		policy = PULL_IF_NOT_PRESENT; /* a restart takes what it had */
-	r = puller_want(pod->agent->puller, ref, policy, !c->spec, pod->key,
-			&image, &reason, &retry_ms, &why);
+		ask.policy = PULL_IF_NOT_PRESENT; /* what it had before */
+	r = puller_want(pod->agent->puller, &ask, &image, &reason, &retry_ms,
+			&why);
 	if (r == 1) {
 		r = check_kind(c, image, ref, &why);
 		if (r == 0) {

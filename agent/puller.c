@@ -4,12 +4,15 @@
  * again when the image is here or will not come.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/image/keyring.h"
 #include "agent/internal.h"
 #include "agent/puller.h"
+#include "agent/volume/payload.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -18,12 +21,16 @@
 #define PULLS_MAX    3 /* at once */
 #define PULL_BASE_MS 10000
 #define PULL_MAX_MS  300000
+#define PULL_KEEP_MS 30000 /* of a pod that is gone meanwhile */
 
 struct pull {
 	struct puller *p;
 	char *ref;
+	char *id; /* in the map: others' credentials are another pull */
 	enum pull_policy policy;
 	bool vm;
+	struct keyring *keyring; /* NULL: none */
+	uint64_t keyring_id;
 	enum { PULL_QUEUED, PULL_RUNNING, PULL_DONE, PULL_FAILED } state;
 	char **waiters; /* keys */
 	size_t nr_waiters;
@@ -31,6 +38,7 @@ struct pull {
 	struct err why;
 	const char *reason;
 	uint64_t retry_ms; /* not before */
+	uint64_t done_ms;
 	uint32_t backoff_ms;
 	struct pull *next; /* in the queue */
 };
@@ -39,7 +47,7 @@ struct puller {
 	struct agent *agent;
 	pthread_mutex_t lock;
 	pthread_cond_t work, idle;
-	struct map pulls; /* by ref */
+	struct map pulls; /* by id */
 	struct pull *head, **tail;
 	unsigned int threads;
 	atomic_bool stop;
@@ -68,7 +76,9 @@ static void pull_free(void *arg)
 		free(pull->waiters[i]);
 	free(pull->waiters);
 	image_unref(pull->image);
+	keyring_free(pull->keyring);
 	free(pull->ref);
+	free(pull->id);
 	free(pull);
 }
 
@@ -97,6 +107,7 @@ static void finish(struct pull *pull, int r, struct image *image,
 	pthread_mutex_lock(&p->lock);
 	pull->state = r < 0 ? PULL_FAILED : PULL_DONE;
 	pull->image = image;
+	pull->done_ms = ev_clock_ms();
 	pull->why = *why;
 	if (r < 0) {
 		pull->reason = image_reason(pull->policy, r);
@@ -121,6 +132,8 @@ static void do_pull(struct pull *pull)
 	struct image_pull_opts opts = {
 		.policy = pull->policy,
 		.kind = pull->vm ? IMAGE_DISK : IMAGE_CONTAINER,
+		.keyring = pull->keyring,
+		.keyring_id = pull->keyring_id,
 		.cancel = &pull->p->stop,
 	};
 	struct image *image = NULL;
@@ -195,12 +208,40 @@ static int wait_for(struct pull *pull, const char *key)
 	return 0;
 }
 
-static int find_or_add(struct puller *p, const char *ref,
-		       enum pull_policy policy, bool vm, struct pull **ret)
+static uint64_t secrets_id(const struct pull_ask *ask)
 {
-	struct pull *pull = map_get(&p->pulls, ref);
+	uint64_t h = ask->with_secrets ? 1 : 0;
+
+	for (size_t i = 0; ask->with_secrets && i < ask->secrets->nr; i++)
+		h = h * 31 + map_hash(ask->secrets->files[i].data,
+				      ask->secrets->files[i].len);
+	return h;
+}
+
+/* One that cannot be read is told where it was read; the others will do. */
+static struct keyring *read_secrets(const struct pull_ask *ask)
+{
+	struct keyring *k = calloc(1, sizeof(*k));
+
+	for (size_t i = 0; k && i < ask->secrets->nr; i++)
+		(void)keyring_add(k, ask->secrets->files[i].data,
+				  ask->secrets->files[i].len, NULL);
+	return k;
+}
+
+static int find_or_add(struct puller *p, const struct pull_ask *ask,
+		       struct pull **ret)
+{
+	uint64_t keyring_id = secrets_id(ask);
+	/* Who wants it to be asked for does not take what was here. */
+	auto_free char *id = str_printf("%s %d %" PRIx64, ask->ref,
+					ask->policy == PULL_ALWAYS, keyring_id);
+	struct pull *pull;
 	int r;
 
+	if (!id)
+		return -ENOMEM;
+	pull = map_get(&p->pulls, id);
 	if (pull) {
 		*ret = pull;
 		return 0;
@@ -209,11 +250,16 @@ static int find_or_add(struct puller *p, const char *ref,
 	if (!pull)
 		return -ENOMEM;
 	pull->p = p;
-	pull->ref = strdup(ref);
-	pull->policy = policy;
-	pull->vm = vm;
+	pull->ref = strdup(ask->ref);
+	pull->id = take_ptr(id);
+	pull->policy = ask->policy;
+	pull->vm = ask->vm;
+	pull->keyring_id = keyring_id;
+	pull->keyring = ask->with_secrets ? read_secrets(ask) : NULL;
 	pull->state = PULL_FAILED; /* not asked for yet */
-	r = pull->ref ? map_set(&p->pulls, ref, pull, NULL) : -ENOMEM;
+	r = pull->ref && (pull->keyring || !ask->with_secrets)
+		    ? map_set(&p->pulls, pull->id, pull, NULL)
+		    : -ENOMEM;
 	if (r < 0) {
 		pull_free(pull);
 		return r;
@@ -230,13 +276,18 @@ static int want_locked(struct puller *p, struct pull *pull, const char *key,
 	uint64_t now = ev_clock_ms();
 	int r;
 
+	if (pull->state == PULL_DONE && now - pull->done_ms > PULL_KEEP_MS) {
+		image_unref(take_ptr(pull->image));
+		pull->state = PULL_FAILED;
+		pull->retry_ms = 0;
+	}
 	switch (pull->state) {
 	case PULL_DONE:
 		/* Handed out once: the next start asks anew, as its policy
 		 * wants it to. */
 		*ret = pull->image;
 		pull->image = NULL;
-		map_del(&p->pulls, pull->ref);
+		map_del(&p->pulls, pull->id);
 		pull_free(pull);
 		return 1;
 	case PULL_FAILED:
@@ -260,36 +311,39 @@ static int want_locked(struct puller *p, struct pull *pull, const char *key,
 	return r < 0 ? err_wrap(e, r, "wait for the image") : 0;
 }
 
-int puller_want(struct puller *p, const char *ref, enum pull_policy policy,
-		bool vm, const char *key, struct image **ret,
-		const char **ret_reason, uint64_t *ret_retry_ms, struct err *e)
+int puller_want(struct puller *p, const struct pull_ask *ask,
+		struct image **ret, const char **ret_reason,
+		uint64_t *ret_retry_ms, struct err *e)
 {
 	struct pull *pull;
 	int r;
 
 	*ret_reason = IMAGE_REASON_PULL;
 	*ret_retry_ms = PULL_BASE_MS;
-	if (policy != PULL_ALWAYS) {
-		r = image_find(p->agent->images, ref, ret, e);
+	if (ask->policy != PULL_ALWAYS) {
+		r = image_find(p->agent->images, ask->ref, ret, e);
 		if (r == 0)
 			return 1;
-		if (r != -ENOENT || policy == PULL_NEVER) {
-			*ret_reason = image_reason(policy, r);
+		if (r != -ENOENT || ask->policy == PULL_NEVER) {
+			*ret_reason = image_reason(ask->policy, r);
 			if (r == -ENOENT)
 				err_set(e, r,
 					"image '%s' is not on this node, and "
 					"its pull policy is Never; import it "
 					"with 'arktos-node image import'",
-					ref);
+					ask->ref);
 			return r;
 		}
 		if (e)
 			e->code = 0;
 	}
+	if (ask->with_secrets && !ask->secrets)
+		return 0; /* their coming is what the pod waits for */
 	pthread_mutex_lock(&p->lock);
-	r = find_or_add(p, ref, policy, vm, &pull);
+	r = find_or_add(p, ask, &pull);
 	r = r < 0 ? err_wrap(e, r, "pull")
-		  : want_locked(p, pull, key, ret, ret_reason, ret_retry_ms, e);
+		  : want_locked(p, pull, ask->key, ret, ret_reason,
+				ret_retry_ms, e);
 	pthread_mutex_unlock(&p->lock);
 	return r;
 }

@@ -19,6 +19,7 @@ struct err;
 #define SPEC_CONTAINERS_MAX 64
 #define SPEC_MANIFEST_MAX   (1024 * 1024) /* bytes of one manifest */
 #define SPEC_ENV_VOLUME     ".env"        /* see VOLUME_PAYLOAD */
+#define SPEC_PULL_VOLUME    ".pull"       /* imagePullSecrets; never a volume */
 #define SPEC_TEXT_MAX       (64 * 1024)   /* bytes of one string in it */
 
 /* A list of strings; NULL-terminated when v is not NULL. */
@@ -215,6 +216,7 @@ struct pod_spec {
 	struct container_spec *containers; /* empty for a VM pod */
 	size_t nr_containers;
 	struct vm_spec *vm; /* NULL for a container pod */
+	bool pull_secrets;  /* imagePullSecrets; agent/remote reads them */
 	bool needs_api;     /* something of it comes from the API server */
 	char *json;         /* the manifest it came from, defaulted */
 	size_t json_len;

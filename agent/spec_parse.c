@@ -261,6 +261,14 @@ static int host_users(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_bool(c, v, &pod->host_users);
 }
 
+static int pull_secrets(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (!yyjson_is_arr(v))
+		return spec_fail(c, -EINVAL, "must be a list");
+	((struct pod_spec *)out)->pull_secrets = yyjson_arr_size(v) > 0;
+	return 0;
+}
+
 static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
@@ -299,7 +307,7 @@ static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 		SPEC_IGNORED("serviceAccount"),
 		SPEC_IGNORED("automountServiceAccountToken"),
 		SPEC_IGNORED("enableServiceLinks"),
-		SPEC_IGNORED("imagePullSecrets"),
+		{ "imagePullSecrets", pull_secrets, 0 },
 		SPEC_IGNORED("dnsPolicy"),
 		SPEC_IGNORED("os"),
 		SPEC_UNSUPPORTED("dnsConfig"),

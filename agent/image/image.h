@@ -29,6 +29,7 @@
 
 struct err;
 struct image_store;
+struct keyring;
 
 #define IMAGE_LAYERS_MAX 127 /* overlayfs stops a little above 500 */
 #define IMAGE_NAME_MAX   255
@@ -113,6 +114,9 @@ struct image_pull_opts {
 	enum image_kind kind; /* IMAGE_DISK insists on a VM's disk */
 	const char *username; /* both or none */
 	const char *password;
+	/* Tried in turn where they fit the name; NULL: none. */
+	const struct keyring *keyring;
+	uint64_t keyring_id; /* others' pulls are waited for if it is theirs */
 	const char *auth_file; /* docker's config.json; NULL: the host's */
 	bool insecure_tls;     /* plain HTTP or any certificate will do */
 	image_progress_fn *progress;

@@ -202,11 +202,15 @@ int kernel_import(struct transfer *t, int dirfd, struct image **ret,
 struct skopeo {
 	struct transfer *t;
 	const struct image_pull_opts *opts; /* NULL: local sources */
-	char *auth;                         /* file of ours, or NULL */
+	int auth_fd;                        /* of ours, in memory; -1: none */
 	const char *stage;                  /* its scratch space */
 };
 
-int skopeo_login(struct skopeo *k, const char *repo, struct err *e);
+/* Use these credentials from now on; NULL: those of the options, if any. */
+struct keyring_entry;
+int skopeo_login(struct skopeo *k, const char *repo,
+		 const struct keyring_entry *with, struct err *e);
+void skopeo_logout(struct skopeo *k);
 int skopeo_inspect(struct skopeo *k, const char *source, struct buf *manifest,
 		   struct err *e);
 /* Into the folder @to below the stage, in the form of "dir:". */

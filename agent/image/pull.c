@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/image/internal.h"
+#include "agent/image/keyring.h"
 #include "agent/image/names.h"
 #include "agent/image/strlist.h"
 #include "lib/auto.h"
@@ -140,18 +143,63 @@ static int copy_and_build(struct pull *p, struct skopeo *k,
 	return build_from_dir(&p->t, dir, ret, e);
 }
 
+/* What is to be said beside skopeo's words, which do not know why. */
+static int refused(const struct pull *p, size_t tried, int r, struct err *e)
+{
+	const char *repo = p->name.repo;
+	int host = (int)strcspn(repo, "/");
+
+	if (r != -EACCES)
+		return r;
+	if (tried)
+		return err_wrap(e, r,
+				"registry %.*s refuses the credentials of the "
+				"imagePullSecrets (%zu tried)",
+				host, repo, tried);
+	if (p->opts->keyring)
+		return err_wrap(e, r,
+				"registry %.*s wants credentials, and the "
+				"imagePullSecrets have none for it",
+				host, repo);
+	return r;
+}
+
+/* With the first credentials that are not refused. */
+static int resolve_any(struct pull *p, struct skopeo *k,
+		       char asked[DIGEST_TEXT_MAX], struct image_name *from,
+		       struct err *e)
+{
+	const struct keyring *ring = p->opts->keyring;
+	const struct keyring_entry *with =
+		ring ? keyring_find(ring, 0, p->name.repo) : NULL;
+	size_t tried = 0;
+	int r;
+
+	do {
+		r = skopeo_login(k, p->name.repo, with, e);
+		if (r < 0)
+			return r;
+		r = resolve(p, k, asked, from, e);
+		tried += with != NULL;
+		with = with ? keyring_find(ring, (size_t)(with - ring->v) + 1,
+					   p->name.repo)
+			    : NULL;
+	} while ((r == -EACCES || r == -ENOENT) && with);
+	return refused(p, tried, r, e);
+}
+
 static int pull_registry(struct pull *p, const char *stage, int dir,
 			 struct image **ret, struct err *e)
 {
-	struct skopeo k = { .t = &p->t, .opts = p->opts, .stage = stage };
+	struct skopeo k = {
+		.t = &p->t, .opts = p->opts, .stage = stage, .auth_fd = -1
+	};
 	struct image_store *s = p->t.s;
 	char asked[DIGEST_TEXT_MAX];
 	struct image_name from;
 	struct stored *img;
-	int r = skopeo_login(&k, p->name.repo, e);
+	int r = resolve_any(p, &k, asked, &from, e);
 
-	if (r == 0)
-		r = resolve(p, &k, asked, &from, e);
 	if (r == 0) {
 		p->t.asked = asked;
 		pthread_mutex_lock(&s->lock);
@@ -162,7 +210,7 @@ static int pull_registry(struct pull *p, const char *stage, int dir,
 		if (!img)
 			r = copy_and_build(p, &k, &from, dir, ret, e);
 	}
-	free(k.auth);
+	skopeo_logout(&k);
 	return r;
 }
 
@@ -206,6 +254,7 @@ int image_pull(struct image_store *s, const char *ref,
 	       struct err *e)
 {
 	struct pull p = { .opts = opts };
+	char key[IMAGE_REF_SIZE + 32];
 	bool waited = false;
 	struct flight f;
 	int here, r;
@@ -222,7 +271,9 @@ int image_pull(struct image_store *s, const char *ref,
 	if (r < 0)
 		return begin(&p, s, ref, e); /* once more, to be told why */
 	pthread_mutex_lock(&s->lock);
-	r = flight_begin(&p.t, &f, p.full, &waited, e);
+	/* What others may pull says nothing of what these credentials may. */
+	snprintf(key, sizeof(key), "%s %" PRIx64, p.full, p.opts->keyring_id);
+	r = flight_begin(&p.t, &f, key, &waited, e);
 	if (r == 0) {
 		here = look(&p, ref, waited, ret, e);
 		pthread_mutex_unlock(&s->lock);
@@ -238,7 +289,7 @@ int pull_archive(struct transfer *t, const char *source, struct image **ret,
 		 struct err *e)
 {
 	char stage[STAGE_NAME_MAX];
-	struct skopeo k = { .t = t, .stage = stage };
+	struct skopeo k = { .t = t, .stage = stage, .auth_fd = -1 };
 	auto_close int dir = -EBADF, image = -EBADF;
 	int r = stage_new(t->s, stage, &dir, e);
 

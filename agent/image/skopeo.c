@@ -3,16 +3,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/image/internal.h"
+#include "agent/image/keyring.h"
 #include "lib/auto.h"
+#include "lib/base64.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/json.h"
@@ -199,48 +201,66 @@ static void begin(struct skopeo *k, struct args *a)
 static void add_access(const struct skopeo *k, struct args *a, bool copy)
 {
 	const struct image_pull_opts *o = k->opts;
-	const char *file = k->auth ? k->auth : o ? o->auth_file : NULL;
+	auto_free char *own = NULL;
 
 	if (o && o->insecure_tls)
 		add(a, copy ? "--src-tls-verify=false" : "--tls-verify=false");
-	if (file) {
-		add(a, copy ? "--src-authfile" : "--authfile");
-		add(a, file);
-	}
+	if (k->auth_fd >= 0)
+		own = str_printf("/proc/%d/fd/%d", (int)getpid(), k->auth_fd);
+	if (!own && (!o || !o->auth_file))
+		return;
+	add(a, copy ? "--src-authfile" : "--authfile");
+	add(a, own ? own : o->auth_file);
 }
 
-/* On a command line everybody could read them. */
-int skopeo_login(struct skopeo *k, const char *repo, struct err *e)
+static int login_with(struct skopeo *k, const struct buf *file, struct err *e)
 {
-	auto_free char *path = NULL, *plain = NULL, *host = NULL;
-	unsigned char encoded[CREDENTIALS_MAX * 2];
-	auto_buf struct buf b = BUF_INIT;
-	struct json_out o = JSON_OUT(&b);
-	int r;
+	auto_close int fd = memfd_create("arktos-auth", MFD_CLOEXEC);
 
-	if (!k->opts || !k->opts->username || !k->opts->password)
+	if (fd < 0)
+		return err_sys(e, "memory for credentials");
+	if (fchmod(fd, 0600) < 0 ||
+	    write(fd, file->data, file->len) != (ssize_t)file->len)
+		return err_sys(e, "write credentials into memory");
+	k->auth_fd = take_fd(&fd);
+	return 0;
+}
+
+/* On a command line everybody could read them, on a disk they would stay. */
+int skopeo_login(struct skopeo *k, const char *repo,
+		 const struct keyring_entry *with, struct err *e)
+{
+	const struct image_pull_opts *o = k->opts;
+	auto_buf struct buf plain = BUF_INIT, b64 = BUF_INIT, b = BUF_INIT;
+	struct keyring_entry own = { 0 };
+	int r = 0;
+
+	skopeo_logout(k);
+	if (!with && o && o->username && o->password) {
+		if (strlen(o->username) + strlen(o->password) > CREDENTIALS_MAX)
+			return err_set(e, -EINVAL,
+				       "user name and password: too long");
+		buf_printf(&plain, "%s:%s", o->username, o->password);
+		r = base64_put(&b64, plain.data, plain.len);
+		own.auth = b64.data;
+		with = &own;
+	}
+	if (!with)
 		return 0;
-	path = str_printf("%s/staging/%s/auth.json", k->t->s->dir, k->stage);
-	plain = str_printf("%s:%s", k->opts->username, k->opts->password);
-	host = strndup(repo, strcspn(repo, "/"));
-	if (!path || !plain || !host)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (strlen(plain) > CREDENTIALS_MAX)
-		return err_set(e, -EINVAL, "user name and password: too long");
-	EVP_EncodeBlock(encoded, (const unsigned char *)plain,
-			(int)strlen(plain));
-	json_put_object(&o, NULL);
-	json_put_object(&o, "auths");
-	json_put_object(&o, host);
-	json_put_str(&o, "auth", (const char *)encoded);
-	for (int i = 0; i < 3; i++)
-		json_put_end(&o);
-	if (buf_error(&b))
-		return err_set(e, buf_error(&b), "out of memory");
-	r = fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
 	if (r == 0)
-		k->auth = take_ptr(path);
+		r = keyring_put(with, repo, &b);
+	r = r < 0 ? err_set(e, r, "out of memory") : login_with(k, &b, e);
+	explicit_bzero(plain.data, plain.len);
+	explicit_bzero(b64.data, b64.len);
+	explicit_bzero(b.data, b.len);
 	return r;
+}
+
+void skopeo_logout(struct skopeo *k)
+{
+	if (k->auth_fd >= 0)
+		close(k->auth_fd);
+	k->auth_fd = -1;
 }
 
 int skopeo_inspect(struct skopeo *k, const char *source, struct buf *manifest,

@@ -567,7 +567,7 @@ static int add_everything(struct build *b, struct err *e)
 }
 
 int content_build(struct remote *r, const char *key, yyjson_val *pod,
-		  struct payload_set **ret, struct err *e)
+		  struct payload_set **ret, struct buf *note, struct err *e)
 {
 	struct build b = { .r = r, .key = key, .pod = pod };
 	int code;
@@ -576,6 +576,8 @@ int content_build(struct remote *r, const char *key, yyjson_val *pod,
 	if (!b.set)
 		return err_set(e, -ENOMEM, "out of memory");
 	code = add_everything(&b, e);
+	if (code == 0)
+		code = content_pull_secrets(r, key, pod, b.set, note);
 	if (code < 0 || !b.set->nr) {
 		payload_set_free(b.set);
 		b.set = NULL;

@@ -138,9 +138,14 @@ int object_token(struct remote *r, const char *key, const char *uid,
 		 const char *account, const char *audience, int64_t seconds,
 		 char **ret, struct err *e);
 void object_free(void *p);
-/* *@ret is NULL when the pod wants nothing of the kind. */
+/* *@ret is NULL when the pod wants nothing of the kind. @note: what the pod can
+ * do without, and its user should know. */
 int content_build(struct remote *r, const char *key, yyjson_val *pod,
-		  struct payload_set **ret, struct err *e);
+		  struct payload_set **ret, struct buf *note, struct err *e);
+/* As files of PULL_VOLUME, one a secret. 0 or -ENOMEM. */
+#define PULL_VOLUME ".pull" /* SPEC_PULL_VOLUME of agent/spec.h */
+int content_pull_secrets(struct remote *r, const char *key, yyjson_val *pod,
+			 struct payload_set *set, struct buf *note);
 uint64_t content_hash(const struct payload_set *set);
 
 /* --- watch.c, node.c, events.c: a thread each --- */

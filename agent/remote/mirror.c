@@ -86,6 +86,34 @@ char *mirror_name_here(struct remote *r, const char *tenant, const char *ns,
 
 /* --- what it should be --- */
 
+/* The order of an object's members means nothing. */
+static uint64_t hash_value(yyjson_val *v, int depth)
+{
+	uint64_t h = (uint64_t)yyjson_get_tag(v) + 1;
+	yyjson_val *key, *val;
+	size_t i, max, len = 0;
+	char *json;
+
+	if (depth > JSON_DEPTH_MAX)
+		return h;
+	if (yyjson_is_obj(v)) {
+		json_obj_foreach (v, i, max, key, val)
+			h += map_hash(yyjson_get_str(key),
+				      yyjson_get_len(key)) *
+			     (hash_value(val, depth + 1) | 1);
+		return h;
+	}
+	if (yyjson_is_arr(v)) {
+		yyjson_arr_foreach(v, i, max, val) h =
+			h * 31 + hash_value(val, depth + 1);
+		return h;
+	}
+	json = yyjson_val_write(v, 0, &len);
+	h += json ? map_hash(json, len) : 0;
+	free(json);
+	return h;
+}
+
 /* Changes when the mirror has to be another. */
 static uint64_t hash_of(yyjson_val *here, const char *node_uid)
 {
@@ -96,13 +124,8 @@ static uint64_t hash_of(yyjson_val *here, const char *node_uid)
 				yyjson_obj_get(meta, "uid") };
 	uint64_t h = map_hash(node_uid, strlen(node_uid));
 
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-		size_t len = 0;
-		char *json = yyjson_val_write(parts[i], 0, &len);
-
-		h = h * 31 + (json ? map_hash(json, len) : 0);
-		free(json);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		h = h * 31 + hash_value(parts[i], 0);
 	return h;
 }
 

@@ -302,6 +302,7 @@ static void set_content(struct job *j, uint64_t hash)
  * changes in the API. */
 static void give_content(struct job *j)
 {
+	auto_buf struct buf note = BUF_INIT;
 	struct payload_set *set = NULL;
 	struct err e = { 0 };
 	uint64_t hash;
@@ -309,7 +310,7 @@ static void give_content(struct job *j)
 
 	if (j->refused)
 		return;
-	ret = content_build(j->r, j->key, j->api, &set, &e);
+	ret = content_build(j->r, j->key, j->api, &set, &note, &e);
 	if (ret < 0) {
 		if (!str_eq(e.msg, j->content_why))
 			tell(j, "FailedMount", e.msg);
@@ -319,6 +320,10 @@ static void give_content(struct job *j)
 	}
 	if (!set)
 		return;
+	if (note.len && !str_eq(buf_str(&note), j->content_why))
+		tell(j, "FailedToRetrieveImagePullSecret", buf_str(&note));
+	remember(j, offsetof(struct entry, content_why),
+		 note.len ? buf_str(&note) : NULL);
 	hash = content_hash(set);
 	(void)wq_add_after(j->r->queue, j->key, CONTENT_LOOK_MS);
 	if (hash == j->content) {
@@ -326,7 +331,6 @@ static void give_content(struct job *j)
 		return;
 	}
 	j->r->o.ops->content(j->r->o.arg, j->key, j->uid, set);
-	remember(j, offsetof(struct entry, content_why), NULL);
 	set_content(j, hash);
 }
 

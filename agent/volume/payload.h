@@ -57,6 +57,9 @@ struct payload_set {
 };
 
 void payload_set_free(struct payload_set *set);
+/* NULL: there is none of that name; @set may be NULL. */
+const struct payload_volume *payload_set_find(const struct payload_set *set,
+					      const char *name);
 /* NULL: out of memory. Valid until the next one is added. */
 struct payload_volume *payload_set_add(struct payload_set *set,
 				       const char *name);

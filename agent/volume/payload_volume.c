@@ -53,6 +53,15 @@ struct payload_volume *payload_set_add(struct payload_set *set,
 	return v;
 }
 
+const struct payload_volume *payload_set_find(const struct payload_set *set,
+					      const char *name)
+{
+	for (size_t i = 0; set && i < set->nr; i++)
+		if (str_eq(set->v[i].name, name))
+			return &set->v[i];
+	return NULL;
+}
+
 int payload_volume_add(struct payload_volume *v, const char *path,
 		       const void *data, size_t len, mode_t mode)
 {
