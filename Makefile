@@ -183,10 +183,13 @@ $(O)/selftests/%: $(O)/selftests/%.o $(libs_node)
 	$(Q)$(CC) $(ldflags) $^ -o $@ $(ext_node)
 $(patsubst %,%.o,$(tests)): | $(skels)
 # Benches of the control plane know nothing of the agent.
-$(O)/tools/bench/bench_store: $(O)/tools/bench/bench_store.o $(libs_cp)
+bench_parts = $(patsubst %,$(O)/tools/bench/%.o,$(1))
+$(O)/tools/bench/bench_store: $(call bench_parts,bench_store load load_h1 \
+			      load_h2 peer_etcd) $(libs_cp)
 	$(call say,LINK)
 	$(Q)$(CC) $(ldflags) $^ -o $@ $(ext_cp)
-$(O)/tools/bench/bench_api: $(O)/tools/bench/bench_api.o $(libs_cp)
+$(O)/tools/bench/bench_api: $(call bench_parts,bench_api load load_h1 load_h2 \
+			    load_watch peer_etcd) $(libs_cp)
 	$(call say,LINK)
 	$(Q)$(CC) $(ldflags) $^ -o $@ $(ext_cp)
 $(O)/tools/bench/bench_sched: $(O)/tools/bench/bench_sched.o $(libs_cp)

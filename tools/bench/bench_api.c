@@ -1,40 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The API server's read path and watches, over TLS on the loopback: the server
- * is this process, the clients are another one (bench_api client ...).
+ * The API server over TLS on the loopback, and a real etcd on the same disk in
+ * the same run. The server is arktos-control in a process of its own, so that
+ * its memory and its CPU time are its own; the clients are this process.
  *
- *	BENCH_PODS (20000), BENCH_WATCHERS (2000), BENCH_GETS (20000)
+ *	bench_api [start|write|read|watch|tenants|etcd ...]	all of them
+ *
+ *	BENCH_PODS (150000), BENCH_GETS (300000), BENCH_WATCHERS (10000),
+ *	BENCH_TENANTS (10000)
+ *
+ * The machine's cores are shared by both sides: X_cpu is what one request
+ * costs the server, whatever else runs.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
-#include <netinet/in.h>
-#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "controlplane/apiserver/apiserver.h"
-#include "controlplane/client/rest.h"
+#include "lib/auto.h"
 #include "lib/base64.h"
 #include "lib/buf.h"
-#include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/http/tls.h"
+#include "lib/str.h"
+#include "tools/bench/load.h"
+#include "tools/bench/peer_etcd.h"
 
-static double now_s(void)
-{
-	struct timespec ts;
+#define PODS     "/api/v1/namespaces/default/pods"
+#define LEASES   "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+#define MAPS     "/api/v1/namespaces/kube-public/configmaps"
+#define CONNS    64
+#define EVENTS   20
+#define MY_NODES 5000
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
+struct bench {
+	char dir[64];
+	char *binary;
+	pid_t server;
+	uint16_t port;
+	SSL_CTX *h1, *h2;
+	double creates, gets, lists, leases; /* for the ratios */
+};
 
 static long setting(const char *name, long dfl)
 {
@@ -43,307 +56,468 @@ static long setting(const char *name, long dfl)
 	return v ? strtol(v, NULL, 10) : dfl;
 }
 
-static void die(const char *what)
+/* --- the server's own figures --- */
+
+static double status_mib(struct bench *b, const char *field)
 {
-	fprintf(stderr, "bench_api: %s: %s\n", what, strerror(errno));
-	exit(1);
+	char path[64], text[128];
+	unsigned long kib = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)b->server);
+	f = fopen(path, "re");
+	while (f && fgets(text, sizeof(text), f))
+		if (strncmp(text, field, strlen(field)) == 0)
+			kib = strtoul(text + strlen(field), NULL, 10);
+	if (f)
+		fclose(f);
+	return (double)kib / 1024;
 }
 
-static long rss_kib(void)
+static double rss_mib(struct bench *b)
 {
-	long pages = 0, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-
-	if (!f || fscanf(f, "%ld %ld", &pages, &resident) != 2)
-		die("statm");
-	fclose(f);
-	return resident * (sysconf(_SC_PAGESIZE) / 1024);
+	return status_mib(b, "VmRSS:");
 }
 
-/* --- clients -------------------------------------------------------------- */
-
-static SSL *dial(SSL_CTX *ctx, uint16_t port)
+/* From now on VmHWM is the peak since now. */
+static void reset_peak(struct bench *b)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET,
-				  .sin_port = htons(port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	SSL *ssl = SSL_new(ctx);
+	char path[64];
 
-	if (!ssl || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 ||
-	    SSL_set_fd(ssl, fd) != 1 || SSL_connect(ssl) != 1)
-		die("connect");
-	return ssl;
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", (int)b->server);
+	(void)fs_write_control(AT_FDCWD, path, "5", NULL);
 }
 
-static void ask(SSL *ssl, const char *path)
+static double cpu_s(struct bench *b)
 {
-	char text[512];
-	int n = snprintf(text, sizeof(text),
-			 "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path);
+	struct timespec ts;
+	clockid_t id;
 
-	if (SSL_write(ssl, text, n) != n)
-		die("write");
+	if (clock_getcpuclockid(b->server, &id) || clock_gettime(id, &ts))
+		die("the server's CPU time");
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* Until @end has come; how many bytes that were. */
-static size_t until(SSL *ssl, const char *end)
+/* --- starting it --- */
+
+/* A field of the kubeconfig, decoded. */
+static void field(const char *kubeconfig, const char *name, struct buf *pem)
 {
-	static char data[1 << 16];
-	size_t sum = 0, len = strlen(end), kept = 0;
-
-	for (;;) {
-		int n = SSL_read(ssl, data + kept, 16384);
-
-		if (n <= 0)
-			die("read");
-		sum += (size_t)n;
-		kept += (size_t)n;
-		if (memmem(data, kept, end, len))
-			return sum;
-		/* Only a tail shorter than the mark is of use. */
-		if (kept >= len) {
-			memmove(data, data + kept - (len - 1), len - 1);
-			kept = len - 1;
-		}
-	}
-}
-
-static void client_gets(SSL_CTX *ctx, uint16_t port, long nr)
-{
-	enum { CONNS = 16 };
-	SSL *c[CONNS];
-	double begun;
-
-	for (int i = 0; i < CONNS; i++)
-		c[i] = dial(ctx, port);
-	begun = now_s();
-	for (long i = 0; i < nr; i += CONNS) {
-		for (int k = 0; k < CONNS; k++)
-			ask(c[k], "/api/v1/namespaces/default/pods/p7");
-		for (int k = 0; k < CONNS; k++)
-			(void)until(c[k], "\"phase\":\"Pending\"");
-	}
-	printf("get %.0f 1/s\n", (double)nr / (now_s() - begun));
-}
-
-static void client_list(SSL_CTX *ctx, uint16_t port)
-{
-	SSL *ssl = dial(ctx, port);
-	double begun = now_s(), took;
-	size_t n;
-
-	ask(ssl, "/api/v1/namespaces/default/pods");
-	n = until(ssl, "]}\n\r\n0\r\n\r\n");
-	took = now_s() - begun;
-	printf("list %.3f s\nlist_rate %.3f GB/s\n", took,
-	       (double)n / took / 1e9);
-}
-
-/* Open them, wait for a word, have an event made, and take the times. */
-static void client_watch(SSL_CTX *ctx, uint16_t port, long nr)
-{
-	SSL **c = calloc((size_t)nr, sizeof(*c));
-	double begun, last = 0;
-	char word;
-
-	for (long i = 0; i < nr; i++) {
-		c[i] = dial(ctx, port);
-		ask(c[i], "/api/v1/namespaces/kube-public/configmaps?watch=1");
-		(void)until(c[i], "\"ADDED\"");
-	}
-	printf("ready\n");
-	fflush(stdout);
-	if (read(STDIN_FILENO, &word, 1) != 1)
-		die("word");
-	begun = now_s();
-	for (long i = 0; i < nr; i++) {
-		(void)until(c[i], "\"name\":\"event\"");
-		last = now_s() - begun;
-	}
-	printf("watch_last %.1f ms\n", last * 1e3);
-	fflush(stdout);
-	_exit(0);
-}
-
-static int client(char **argv)
-{
-	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
-	struct tls_client_opts o = { 0 };
-	uint16_t port = (uint16_t)strtoul(argv[3], NULL, 10);
-	long nr = strtol(argv[4], NULL, 10);
-	SSL_CTX *ctx;
-
-	if (chdir(argv[2]) < 0 || fs_read(AT_FDCWD, "ca", 1 << 20, &ca, NULL) ||
-	    fs_read(AT_FDCWD, "cert", 1 << 20, &cert, NULL) ||
-	    fs_read(AT_FDCWD, "key", 1 << 20, &key, NULL))
-		die("certificates");
-	o.server_ca_pem = buf_str(&ca);
-	o.cert_pem = buf_str(&cert);
-	o.key_pem = buf_str(&key);
-	if (tls_client_new(&o, &ctx, NULL) < 0)
-		die("tls");
-	if (strcmp(argv[1], "gets") == 0)
-		client_gets(ctx, port, nr);
-	else if (strcmp(argv[1], "list") == 0)
-		client_list(ctx, port);
-	else
-		client_watch(ctx, port, nr);
-	return 0;
-}
-
-/* --- the server ----------------------------------------------------------- */
-
-struct bench {
-	struct api *api;
-	struct rest *rest;
-	char dir[64];
-};
-
-static FILE *run_client(struct bench *b, const char *what, long nr, int *ret_in)
-{
-	int in[2], out[2];
-	char port[16], count[24];
-
-	snprintf(port, sizeof(port), "%u", api_port(b->api));
-	snprintf(count, sizeof(count), "%ld", nr);
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
-		die("pipe");
-	if (vfork() == 0) {
-		dup2(in[0], 0);
-		dup2(out[1], 1);
-		execl("/proc/self/exe", "bench_api", what, b->dir, port, count,
-		      NULL);
-		_exit(127);
-	}
-	close(in[0]);
-	close(out[1]);
-	*ret_in = in[1];
-	return fdopen(out[0], "r");
-}
-
-static void pass_on(FILE *f, int in)
-{
-	char line[256];
-
-	while (fgets(line, sizeof(line), f))
-		fputs(line, stdout);
-	fclose(f);
-	close(in);
-	while (wait(NULL) > 0)
-		;
-	fflush(stdout);
-}
-
-/* A field of the kubeconfig, as a file. */
-static void write_field(const char *kubeconfig, const char *name,
-			const char *file)
-{
-	auto_buf struct buf pem = BUF_INIT;
 	const char *p = strstr(kubeconfig, name);
 
 	p = p ? p + strlen(name) + strspn(p + strlen(name), ": \"") : "";
 	if (base64_get(p,
 		       strspn(p, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno"
 				 "pqrstuvwxyz0123456789+/="),
-		       &pem) ||
-	    fs_write_atomic(AT_FDCWD, file, buf_str(&pem), pem.len, 0600, NULL))
+		       pem))
 		die(name);
 }
 
-static void write_pem(struct bench *b)
+static SSL_CTX *context(const char *kubeconfig, bool h2)
 {
+	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
+	struct tls_client_opts o = { .h2 = h2 };
+	SSL_CTX *ctx;
+
+	field(kubeconfig, "certificate-authority-data", &ca);
+	field(kubeconfig, "client-certificate-data", &cert);
+	field(kubeconfig, "client-key-data", &key);
+	o.server_ca_pem = buf_str(&ca);
+	o.cert_pem = buf_str(&cert);
+	o.key_pem = buf_str(&key);
+	if (tls_client_new(&o, &ctx, NULL) < 0)
+		die("tls");
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_default_read_buffer_len(ctx, 1 << 17);
+	/* A write is whole, or waits for room. */
+	SSL_CTX_clear_mode(ctx, SSL_MODE_RELEASE_BUFFERS |
+					SSL_MODE_ENABLE_PARTIAL_WRITE);
+	return ctx;
+}
+
+static void spawn_server(struct bench *b, const char *data, const char *roles)
+{
+	char *argv[] = {
+		b->binary,         (char *)"run",      (char *)"--data-dir",
+		(char *)data,      (char *)"--listen", (char *)"127.0.0.1:0",
+		(char *)"--roles", (char *)roles,      NULL
+	};
+	posix_spawn_file_actions_t fa;
+
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 1, "server.log",
+					 O_WRONLY | O_CREAT | O_APPEND, 0600);
+	posix_spawn_file_actions_adddup2(&fa, 1, 2);
+	if (posix_spawn(&b->server, b->binary, &fa, NULL, argv, environ))
+		die(b->binary);
+	posix_spawn_file_actions_destroy(&fa);
+}
+
+/* Until a request is answered; how long that took. */
+static double start(struct bench *b, const char *data, const char *roles)
+{
+	static const char ask[] = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n";
+	auto_free char *path = str_printf("%s/admin.kubeconfig", data);
 	auto_buf struct buf text = BUF_INIT;
+	double begun = now_s();
+	const char *url;
+	char answer[4096] = "";
+	SSL *ssl;
+	int n;
 
-	if (api_kubeconfig(b->api, "system", "bench", "system:masters", &text,
-			   NULL) < 0)
-		die("kubeconfig");
-	write_field(buf_str(&text), "certificate-authority-data", "ca");
-	write_field(buf_str(&text), "client-certificate-data", "cert");
-	write_field(buf_str(&text), "client-key-data", "key");
-}
-
-static void create(struct bench *b, const char *path, const char *fmt, long i)
-{
-	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
-
-	buf_printf(&body, "{\"metadata\":{\"name\":\"");
-	if (i < 0)
-		buf_puts(&body, fmt);
-	else
-		buf_printf(&body, "p%ld", i);
-	buf_puts(&body, "\"}");
-	if (i >= 0)
-		buf_printf(&body,
-			   ",\"spec\":{\"containers\":[{\"name\":\"c\","
-			   "\"image\":\"registry.example/team/app:1.2.3\"}]}");
-	buf_puts(&body, "}");
-	if (rest_call(b->rest, "POST", path, buf_str(&body), NULL, &answer,
-		      NULL) != 201) {
-		fprintf(stderr, "%s\n", buf_str(&answer));
-		die(path);
+	spawn_server(b, data, roles);
+	/* Written as a whole, once the port is known; it listens already. */
+	while (fs_read(AT_FDCWD, path, 1 << 20, &text, NULL) < 0) {
+		usleep(500);
+		if (now_s() > begun + 30)
+			die("the server does not start");
 	}
+	url = strstr(buf_str(&text), "https://127.0.0.1:");
+	if (!url)
+		die("no address in the kubeconfig");
+	b->port =
+		(uint16_t)strtoul(url + strlen("https://127.0.0.1:"), NULL, 10);
+	b->h1 = context(buf_str(&text), false);
+	b->h2 = context(buf_str(&text), true);
+	ssl = load_dial(b->h1, b->port);
+	n = SSL_write(ssl, ask, sizeof(ask) - 1);
+	if (n > 0)
+		n = SSL_read(ssl, answer, sizeof(answer) - 1);
+	if (n <= 0 || !strstr(answer, " 200 "))
+		die("not ready");
+	begun = now_s() - begun;
+	close(SSL_get_fd(ssl));
+	SSL_free(ssl);
+	return begun * 1e3;
 }
 
-static void bench_watchers(struct bench *b, long nr)
+static void stop(struct bench *b)
 {
-	char line[64] = "";
-	long before, after;
-	FILE *f;
-	int in;
+	if (b->server <= 0)
+		return;
+	SSL_CTX_free(b->h1);
+	SSL_CTX_free(b->h2);
+	kill(b->server, SIGTERM);
+	(void)waitpid(b->server, NULL, 0);
+	b->server = 0;
+}
 
-	malloc_trim(0);
-	before = rss_kib();
-	f = run_client(b, "watch", nr, &in);
-	if (!fgets(line, sizeof(line), f) || strcmp(line, "ready\n") != 0)
-		die("watchers");
-	after = rss_kib();
-	printf("watchers %ld n\nwatcher_memory %.1f KiB\n", nr,
-	       (double)(after - before) / (double)nr);
-	if (write(in, "x", 1) != 1)
-		die("word");
-	create(b, "/api/v1/namespaces/kube-public/configmaps", "event", -1);
-	pass_on(f, in);
+/* --- requests --- */
+
+/* Some 1.2 KB, as a Deployment's. */
+static void ask_create(long i, struct load_ask *a)
+{
+	a->method = "POST";
+	snprintf(a->path, sizeof(a->path), "%s", PODS);
+	snprintf(
+		a->body, sizeof(a->body),
+		"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		"\"name\":\"web-7d9c5b8f6d-%06ld\",\"labels\":{\"app\":\"web\","
+		"\"pod-template-hash\":\"7d9c5b8f6d\",\"tier\":\"frontend\"},"
+		"\"annotations\":{\"prometheus.io/scrape\":\"true\","
+		"\"prometheus.io/port\":\"9090\"}},\"spec\":{\"containers\":[{"
+		"\"name\":\"web\",\"image\":\"registry.example/team/web:1.2.3\""
+		",\"ports\":[{\"name\":\"http\",\"containerPort\":8080,"
+		"\"protocol\":\"TCP\"}],\"env\":[{\"name\":\"LOG_LEVEL\","
+		"\"value\":\"info\"},{\"name\":\"POD_NAME\",\"valueFrom\":{"
+		"\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":"
+		"\"metadata.name\"}}}],\"resources\":{\"requests\":{\"cpu\":"
+		"\"100m\",\"memory\":\"128Mi\"},\"limits\":{\"cpu\":\"500m\","
+		"\"memory\":\"256Mi\"}},\"readinessProbe\":{\"httpGet\":{"
+		"\"path\":\"/ready\",\"port\":8080,\"scheme\":\"HTTP\"},"
+		"\"periodSeconds\":10,\"timeoutSeconds\":1,"
+		"\"successThreshold\":1,\"failureThreshold\":3},"
+		"\"volumeMounts\":[{\"name\":\"config\",\"mountPath\":"
+		"\"/etc/web\",\"readOnly\":true}],\"imagePullPolicy\":"
+		"\"IfNotPresent\"}],\"volumes\":[{\"name\":\"config\","
+		"\"configMap\":{\"name\":\"web-config\"}}],"
+		"\"restartPolicy\":\"Always\","
+		"\"terminationGracePeriodSeconds\":30}}",
+		i);
+}
+
+static long nr_pods;
+
+static void ask_get(long i, struct load_ask *a)
+{
+	a->method = "GET";
+	snprintf(a->path, sizeof(a->path), PODS "/web-7d9c5b8f6d-%06ld",
+		 i * 7919 % nr_pods);
+}
+
+static void ask_list(long i, struct load_ask *a)
+{
+	(void)i;
+	a->method = "GET";
+	snprintf(a->path, sizeof(a->path), "%s", PODS);
+}
+
+static void lease_body(long i, struct load_ask *a)
+{
+	snprintf(a->body, sizeof(a->body),
+		 "{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":"
+		 "\"Lease\",\"metadata\":{\"name\":\"node-%04ld\","
+		 "\"namespace\":\"default\"},\"spec\":{\"holderIdentity\":"
+		 "\"node-%04ld\",\"leaseDurationSeconds\":40,\"renewTime\":"
+		 "\"2026-01-01T00:00:00.%06ldZ\"}}",
+		 i % MY_NODES, i % MY_NODES, i % 1000000);
+}
+
+static void ask_lease(long i, struct load_ask *a)
+{
+	a->method = "POST";
+	snprintf(a->path, sizeof(a->path), "%s", LEASES);
+	lease_body(i, a);
+}
+
+static void ask_renew(long i, struct load_ask *a)
+{
+	a->method = "PUT";
+	snprintf(a->path, sizeof(a->path), LEASES "/node-%04ld", i % MY_NODES);
+	lease_body(i, a);
+}
+
+static void ask_event(long i, struct load_ask *a)
+{
+	a->method = "POST";
+	snprintf(a->path, sizeof(a->path), "%s", MAPS);
+	snprintf(a->body, sizeof(a->body),
+		 "{\"metadata\":{\"name\":\"event-%ld\"},\"data\":{\"a\":"
+		 "\"b\"}}",
+		 i);
+}
+
+static void ask_tenant(long i, struct load_ask *a)
+{
+	a->method = "POST";
+	snprintf(a->path, sizeof(a->path), "%s", "/api/v1/tenants");
+	snprintf(a->body, sizeof(a->body),
+		 "{\"metadata\":{\"name\":\"tenant-%05ld\"}}", i);
+}
+
+/* --- the figures --- */
+
+static double run(struct bench *b, const char *name, struct load *l,
+		  struct load_result *ret)
+{
+	auto_free char *cpu = str_printf("%s_cpu", name);
+	auto_free char *p99 = str_printf("%s_p99", name);
+	double before = cpu_s(b);
+
+	l->ctx = l->streams ? b->h2 : b->h1;
+	l->port = b->port;
+	load_run(l, ret);
+	line(name, ret->rate, "1/s");
+	line(p99, ret->p99_ms, "ms");
+	line(cpu, (cpu_s(b) - before) * 1e6 / (double)l->nr, "us");
+	return ret->rate;
+}
+
+static void bench_start(struct bench *b)
+{
+	double before;
+
+	line("ready", start(b, "fresh", "api,scheduler,controllers"), "ms");
+	sleep(1); /* what it does once, at its start, is not being idle */
+	line("idle_memory", rss_mib(b), "MiB");
+	before = cpu_s(b);
+	sleep(5);
+	line("idle_cpu", (cpu_s(b) - before) * 100 / 5, "%");
+	stop(b);
+}
+
+static void bench_write(struct bench *b)
+{
+	struct load create = { .conns = CONNS,
+			       .nr = nr_pods,
+			       .want = 201,
+			       .request = ask_create };
+	struct load lease = { .conns = CONNS,
+			      .nr = MY_NODES,
+			      .want = 201,
+			      .request = ask_lease };
+	struct load renew = { .conns = CONNS,
+			      .nr = setting("BENCH_RENEWS", 100000),
+			      .want = 200,
+			      .request = ask_renew };
+	double before = rss_mib(b);
+	struct load_result r;
+
+	b->creates = run(b, "create_64", &create, &r);
+	line("memory_per_pod", (rss_mib(b) - before) * 1024 / (double)nr_pods,
+	     "KiB");
+	(void)run(b, "lease_create_64", &lease, &r);
+	b->leases = run(b, "lease_renew_64", &renew, &r);
+	renew.conns = 4;
+	renew.streams = 64;
+	(void)run(b, "lease_renew_h2", &renew, &r);
+}
+
+static void bench_lists(struct bench *b, const char *name, int at_once)
+{
+	auto_free char *rate = str_printf("%s_rate", name);
+	auto_free char *extra = str_printf("%s_extra_memory", name);
+	struct load list = { .conns = at_once,
+			     .nr = at_once,
+			     .want = 200,
+			     .request = ask_list };
+	double before = rss_mib(b), cpu = cpu_s(b);
+	struct load_result r;
+
+	reset_peak(b);
+	list.ctx = b->h1;
+	list.port = b->port;
+	load_run(&list, &r);
+	cpu = cpu_s(b) - cpu;
+	line(name, r.seconds, "s");
+	line(rate, (double)r.bytes / r.seconds / 1e9, "GB/s");
+	b->lists = (double)r.bytes / r.seconds / 1e9;
+	line("list_per_cpu", (double)r.bytes / cpu / 1e9, "GB/s");
+	line(extra, status_mib(b, "VmHWM:") - before, "MiB");
+}
+
+static void bench_read(struct bench *b)
+{
+	struct load get = { .conns = CONNS,
+			    .nr = setting("BENCH_GETS", 300000),
+			    .want = 200,
+			    .request = ask_get };
+	struct load_result r;
+
+	(void)run(b, "get_64", &get, &r);
+	get.conns = 4;
+	get.streams = 64;
+	b->gets = run(b, "get_h2", &get, &r);
+	line("list_objects", (double)nr_pods, "1");
+	bench_lists(b, "list_20", 20);
+	bench_lists(b, "list", 1);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void bench_watch(struct bench *b)
+{
+	int nr = (int)setting("BENCH_WATCHERS", 10000);
+	double before, begun, cpu, last[EVENTS];
+	SSL *ssl = load_dial(b->h1, b->port);
+	struct watchers *w;
+
+	before = rss_mib(b);
+	w = watchers_open(b->h1, b->port, MAPS "?watch=1", "kube-root-ca", nr);
+	line("watchers", nr, "1");
+	line("watcher_memory", (rss_mib(b) - before) * 1024 / nr, "KiB");
+	cpu = cpu_s(b);
+	for (int i = 0; i < EVENTS; i++) {
+		struct load_ask a;
+		char mark[64], text[1024];
+		int n;
+
+		ask_event(i, &a);
+		snprintf(mark, sizeof(mark), "\"event-%d\"", i);
+		n = snprintf(text, sizeof(text),
+			     "POST %s HTTP/1.1\r\nHost: a\r\n"
+			     "Content-Length: %zu\r\n\r\n%s",
+			     a.path, strlen(a.body), a.body);
+		begun = now_s();
+		if (SSL_write(ssl, text, n) != n)
+			die("event");
+		last[i] = (watchers_until(w, mark) - begun) * 1e3;
+		if (SSL_read(ssl, text, sizeof(text)) <= 0)
+			die("event");
+	}
+	cpu = cpu_s(b) - cpu;
+	qsort(last, EVENTS, sizeof(*last), by_value);
+	line("watch_last_p50", last[EVENTS / 2], "ms");
+	line("watch_last_p99", last[EVENTS - 1], "ms");
+	line("watch_event_cpu", cpu * 1e6 / EVENTS / nr, "us");
+	watchers_close(w);
+	SSL_free(ssl);
+}
+
+static void bench_tenants(struct bench *b)
+{
+	struct load create = { .conns = 16,
+			       .nr = setting("BENCH_TENANTS", 10000),
+			       .want = 201,
+			       .request = ask_tenant };
+	double before = rss_mib(b);
+	struct load_result r;
+
+	(void)run(b, "tenant_create", &create, &r);
+	line("memory_per_tenant",
+	     (rss_mib(b) - before) * 1024 / (double)create.nr, "KiB");
+}
+
+static void ratio(const char *name, double ours, double theirs)
+{
+	if (ours > 0 && theirs > 0)
+		line(name, ours / theirs, "1");
+}
+
+static bool wanted(int argc, char **argv, const char *part)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], part) == 0)
+			return true;
+	return argc < 2;
+}
+
+/* arktos-control beside the bench: build/tools/bench/bench_api. */
+static char *find_binary(void)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	for (int i = 0; n > 0 && i < 3; i++) {
+		path[n] = '\0';
+		n = strrchr(path, '/') - path;
+	}
+	if (n <= 0)
+		die("/proc/self/exe");
+	return str_printf("%.*s/bin/arktos-control", (int)n, path);
 }
 
 int main(int argc, char **argv)
 {
-	struct bench b = { .dir = "/tmp/arktos-bench-api.XXXXXX" };
-	struct api_opts o = { .data_dir = "data", .listen = "127.0.0.1:0" };
 	struct rlimit files = { 65536, 65536 };
-	long pods = setting("BENCH_PODS", 20000);
-	struct err e = { 0 };
-	double begun;
-	FILE *f;
-	int in;
+	struct peer_figures peer = { 0 };
+	struct bench b = { .dir = "bench-api.XXXXXX" };
+	int r = 0;
 
+	nr_pods = setting("BENCH_PODS", 150000);
+	signal(SIGPIPE, SIG_IGN);
+	b.binary = find_binary();
 	(void)setrlimit(RLIMIT_NOFILE, &files); /* or as many as there are */
-	if (argc == 5)
-		return client(argv);
 	if (!mkdtemp(b.dir) || chdir(b.dir) < 0)
 		die("mkdtemp");
-	begun = now_s();
-	if (api_start(&o, &b.api, &e) < 0) {
-		fprintf(stderr, "bench_api: %s\n", e.msg);
-		return 1;
+	if (wanted(argc, argv, "start"))
+		bench_start(&b);
+	(void)start(&b, "data", "api");
+	if (wanted(argc, argv, "watch"))
+		bench_watch(&b);
+	if (wanted(argc, argv, "write") || wanted(argc, argv, "read"))
+		bench_write(&b);
+	if (wanted(argc, argv, "read"))
+		bench_read(&b);
+	stop(&b);
+	if (wanted(argc, argv, "tenants")) {
+		(void)start(&b, "tenants", "api");
+		bench_tenants(&b);
+		stop(&b);
 	}
-	printf("ready %.1f ms\n", (now_s() - begun) * 1e3);
-	if (rest_open("data/admin.kubeconfig", &b.rest, &e) < 0)
-		die(e.msg);
-	write_pem(&b);
-	printf("idle_memory %.1f MiB\n", (double)rss_kib() / 1024);
-	bench_watchers(&b, setting("BENCH_WATCHERS", 2000));
-	for (long i = 0; i < pods; i++)
-		create(&b, "/api/v1/namespaces/default/pods", "", i);
-	f = run_client(&b, "gets", setting("BENCH_GETS", 20000), &in);
-	pass_on(f, in);
-	printf("pods %ld n\nmemory %.1f MiB\n", pods, (double)rss_kib() / 1024);
-	f = run_client(&b, "list", 1, &in);
-	pass_on(f, in);
-	printf("memory_after_list %.1f MiB\n", (double)rss_kib() / 1024);
-	rest_close(b.rest);
-	api_stop(b.api);
-	(void)chdir("/");
+	if (wanted(argc, argv, "etcd"))
+		r = peer_etcd(".", &peer);
+	ratio("ratio_create_to_etcd_put", b.creates, peer.put);
+	ratio("ratio_get_to_etcd", b.gets, peer.get);
+	ratio("ratio_list_to_etcd_range", b.lists, peer.range);
+	ratio("ratio_lease_to_etcd", b.leases, peer.lease);
+	(void)!chdir("..");
 	(void)fs_remove_tree(AT_FDCWD, b.dir, NULL); /* a scratch folder */
-	return 0;
+	free(b.binary);
+	return r;
 }
