@@ -24,6 +24,7 @@ void peer_close(struct conn *c)
 	turn_del(c);
 	ev_io_del(&c->io);
 	ev_timer_del(&c->timer);
+	seal_end(c);
 	SSL_free(c->ssl);
 	close(c->fd);
 	*c->link = c->next;
@@ -34,7 +35,6 @@ void peer_close(struct conn *c)
 	atomic_fetch_sub(&l->api->nr_conns, 1);
 	user_free(c->user);
 	buf_clear(&c->in);
-	free(c->out);
 	free(c);
 	if (l->draining && !l->nr_conns)
 		ev_stop(l->ev);
@@ -110,6 +110,11 @@ static void want(struct conn *c, bool blocked)
 		events |= EPOLLIN;
 	if (c->io.events != events && ev_io_set(&c->io, events) < 0)
 		c->dead = true;
+	/* Read ahead of what was taken: epoll does not know of it. */
+	if (c->unread && (events & EPOLLIN) && !c->dead) {
+		c->unread = false;
+		turn_add(c, EPOLLIN);
+	}
 }
 
 char *peer_room(void)
@@ -119,61 +124,28 @@ char *peer_room(void)
 	return room;
 }
 
-/* What could not be sent now is kept, in memory of its own. */
-static int keep_rest(struct conn *c)
-{
-	size_t n = c->w_len - c->w_off;
-
-	if (c->w < peer_room() || c->w >= peer_room() + OUT_CHUNK || !n)
-		return 1;
-	if (!c->out)
-		c->out = malloc(OUT_CHUNK);
-	if (!c->out) {
-		c->dead = true;
-		return -ENOMEM;
-	}
-	memcpy(c->out, c->w + c->w_off, n);
-	c->w = c->out;
-	c->w_len = n;
-	c->w_off = 0;
-	return 1;
-}
-
 int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 {
 	size_t sum = 0;
+	int r = seal_flush(c);
+	bool full;
 
-	for (;;) {
-		int n, why;
-
-		if (c->w_off == c->w_len) {
-			c->w_off = c->w_len = 0;
-			if (!fill(c))
-				break;
-		}
-		if (sum >= WRITE_MAX) {
-			c->more = true;
-			return keep_rest(c);
-		}
-		ERR_clear_error();
-		n = SSL_write(c->ssl, c->w + c->w_off,
-			      (int)(c->w_len - c->w_off));
-		if (n > 0) {
-			c->w_off += (size_t)n;
-			sum += (size_t)n;
-			c->moved = true;
-			continue;
-		}
-		why = SSL_get_error(c->ssl, n);
-		if (why != SSL_ERROR_WANT_WRITE && why != SSL_ERROR_WANT_READ) {
-			c->dead = true;
-			return -EPIPE;
-		}
-		want(c, true);
-		return keep_rest(c);
+	while (r == 0 && sum < WRITE_MAX && fill(c)) {
+		sum += c->w_len;
+		r = seal_put(c, c->w, c->w_len);
 	}
-	want(c, false);
-	return c->dead ? -EPIPE : 0;
+	if (r == 0)
+		r = seal_flush(c);
+	full = r > 0;
+	if (r == 0 && sum >= WRITE_MAX) {
+		c->more = true; /* others have their turn first */
+		r = 1;
+	}
+	if (r < 0)
+		c->dead = true;
+	if (!c->dead)
+		want(c, full);
+	return c->dead ? -EPIPE : r;
 }
 
 /* --- in --- */
@@ -198,6 +170,7 @@ static void conn_read(struct conn *c)
 	while (!c->eof && !c->dead) {
 		int n, why;
 
+		c->unread = SSL_has_pending(c->ssl);
 		if (c->in.len > HEAD_MAX ||
 		    (c->tunnel && !relay_wants(c->tunnel)))
 			return;
@@ -205,6 +178,10 @@ static void conn_read(struct conn *c)
 			c->more = true;
 			return;
 		}
+		/* What comes later is reported. */
+		if (sum && !c->unread)
+			return;
+		c->unread = false;
 		ERR_clear_error();
 		n = SSL_read(c->ssl, data, sizeof(data));
 		if (n <= 0) {
@@ -251,19 +228,22 @@ static void greeted(struct conn *c)
 
 static void handshake(struct conn *c)
 {
-	int n, why;
+	int n, why, full;
 
 	ERR_clear_error();
 	n = SSL_accept(c->ssl);
+	full = seal_flush(c);
+	if (full < 0) {
+		c->dead = true;
+		return;
+	}
 	if (n > 0) {
 		greeted(c);
 		return;
 	}
 	why = SSL_get_error(c->ssl, n);
-	if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ)
-		ev_io_set(&c->io,
-			  why == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
-	else
+	if (why != SSL_ERROR_WANT_READ ||
+	    ev_io_set(&c->io, full ? EPOLLIN | EPOLLOUT : EPOLLIN) < 0)
 		c->dead = true;
 }
 
@@ -330,7 +310,7 @@ void peer_new(struct loop *l, int fd)
 
 	if (c)
 		c->ssl = serving_session(l->api);
-	if (!c || !c->ssl || !SSL_set_fd(c->ssl, fd)) {
+	if (!c || !c->ssl || seal_start(c) < 0) {
 		if (c)
 			SSL_free(c->ssl);
 		free(c);

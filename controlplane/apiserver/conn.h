@@ -5,6 +5,7 @@
  *
  *   server.c   sockets and loops        conn_h1.c  requests of HTTP/1.1
  *   conn.c     TLS, bytes in and out    conn_h2.c  requests of HTTP/2
+ *   seal.c     TLS to and from the socket
  */
 #ifndef CONTROLPLANE_APISERVER_CONN_H
 #define CONTROLPLANE_APISERVER_CONN_H
@@ -79,11 +80,14 @@ struct conn {
 	const char *lent; /* a frame for the next record */
 	size_t lent_len;
 
-	/* Under way: @w points into the thread's room, into @out when that
-	 * could not be sent at once, or is what HTTP/2 lent. */
-	char *out;
+	/* What is said next: in the thread's room, or lent by HTTP/2. */
 	const char *w;
-	size_t w_len, w_off;
+	size_t w_len;
+
+	/* seal.c */
+	struct buf sealed; /* records that the socket did not take yet */
+	size_t sealed_off;
+	bool unread; /* bytes that TLS has read, and nobody has taken */
 };
 
 /* --- conn.c --- */
@@ -94,6 +98,23 @@ void peer_close(struct conn *c);
 void peer_serve(struct conn *c, uint32_t events);
 /* No new requests; close once those under way are answered. */
 void peer_drain(struct conn *c);
+
+/* --- seal.c --- */
+
+#define SEAL_FULL ((size_t)64 * 1024) /* then it is time to send */
+
+/* TLS of the connection goes by its socket. 0 or -ENOMEM. */
+int seal_start(struct conn *c);
+/* Seal @data; it is sent by and by, the rest by seal_flush(). As that. */
+int seal_put(struct conn *c, const char *data, size_t len);
+/* Send what is sealed. 0: all of it, 1: the socket is full, or it is broken:
+ * a negative errno. */
+int seal_flush(struct conn *c);
+static inline bool seal_is_out(const struct conn *c)
+{
+	return !c->sealed.len;
+}
+void seal_end(struct conn *c);
 
 /* --- http1.c --- */
 
@@ -130,8 +151,8 @@ void h2_abort_req(struct req *r);
 
 /* --- conn.c, for both --- */
 
-/* Send what @fill offers in c->w, until there is no more (0), or no room (1),
- * or the connection is gone (-EPIPE). */
+/* Send what @fill offers in c->w, until there is no more (0), or no room or no
+ * time (1), or the connection is gone (-EPIPE). */
 int peer_write(struct conn *c, bool (*fill)(struct conn *c));
 void peer_timer(struct conn *c, unsigned int ms);
 /* OUT_CHUNK bytes of the thread, to fill c->w with. */

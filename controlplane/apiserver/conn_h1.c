@@ -219,7 +219,7 @@ void h1_timer(struct conn *c)
 		return;
 	}
 	/* Reading slowly is not stalling; and a watch may have nothing. */
-	if (c->w_off < c->w_len && !c->moved) {
+	if (!seal_is_out(c) && !c->moved) {
 		peer_close(c);
 		return;
 	}
@@ -282,16 +282,11 @@ void h1_run(struct conn *c)
 		;
 	if (c->tunnel && !c->dead)
 		relay_run(c->tunnel);
-	if (c->eof && !c->req && !c->tunnel && c->w_off == c->w_len)
+	if (c->eof && !c->req && !c->tunnel && seal_is_out(c))
 		c->dead = true;
 	if (!c->dead)
 		set_timer(c);
-	/* Who only waits holds no buffers. */
-	if (c->w_off == c->w_len) {
-		free(c->out);
-		c->out = NULL;
-		c->w_off = c->w_len = 0;
-	}
+	/* Who only waits holds no buffer. */
 	if (!c->in.len)
 		buf_clear(&c->in);
 	c->busy = false;

@@ -346,12 +346,8 @@ void h2_run(struct conn *c)
 	if (!c->dead)
 		(void)peer_write(c, h2_fill);
 	if (h2_is_done(c->h2) ||
-	    (c->leaving && !c->nr_reqs && !c->lent_len && c->w_off == c->w_len))
+	    (c->leaving && !c->nr_reqs && !c->lent_len && seal_is_out(c)))
 		c->dead = true;
-	if (!c->dead && c->w_off == c->w_len && !c->lent_len) {
-		free(c->out);
-		c->out = NULL;
-	}
 	c->busy = false;
 	if (c->dead)
 		peer_close(c);
@@ -375,8 +371,7 @@ void h2_timer(struct conn *c)
 {
 	uint64_t now = ev_now_ms(c->loop->ev);
 
-	if (c->w_off < c->w_len && !c->moved &&
-	    ++c->stalls >= STALL_MS / CHECK_MS)
+	if (!seal_is_out(c) && !c->moved && ++c->stalls >= STALL_MS / CHECK_MS)
 		c->dead = true;
 	if (c->moved)
 		c->stalls = 0;

@@ -21,6 +21,7 @@
 #define BODY_MAX     (3 * 1024 * 1024) /* bytes of one request's body */
 #define CONNS_MAX    20000
 #define OUT_CHUNK    16384
+#define SEAL_ROOM    (96 * 1024)
 #define WATCH_MAX    (512 * 1024) /* bytes waiting for one watcher */
 #define SYSTEM       "system"
 #define VERSION_TEXT "v1.32.0"
@@ -118,6 +119,11 @@ struct loop {
 	struct ev_defer turns_defer;
 	bool turning;
 	uint64_t waited_ns; /* the connection served now, for its turn */
+
+	/* seal.c: records of one connection on their way to its socket */
+	struct conn *sealer;
+	size_t sealed_len;
+	char sealed[SEAL_ROOM];
 };
 
 struct api {

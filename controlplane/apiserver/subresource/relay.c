@@ -359,7 +359,7 @@ void relay_run(struct relay *y)
 		return;
 	if (n > 0)
 		c->more = true; /* there may be some within TLS */
-	if (y->up_eof && !y->to_client.len && c->w_off == c->w_len)
+	if (y->up_eof && !y->to_client.len && seal_is_out(c))
 		c->dead = true;
 	if (!y->up_eof)
 		wire_want(&y->up, y->to_client.len<AHEAD_MAX, y->to_up.len> 0);
