@@ -318,10 +318,11 @@ static void bench_start(struct bench *b)
 	double before;
 
 	line("ready", start(b, "fresh", "api,scheduler,controllers"), "ms");
-	sleep(1); /* what it does once, at its start, is not being idle */
+	/* What it does once, at its start, is not being idle. */
+	usleep(1000 * 1000);
 	line("idle_memory", rss_mib(b), "MiB");
 	before = cpu_s(b);
-	sleep(5);
+	usleep(5 * 1000 * 1000);
 	line("idle_cpu", (cpu_s(b) - before) * 100 / 5, "%");
 	stop(b);
 }
