@@ -3,7 +3,9 @@
 #
 #	make            build all programs into build/bin/
 #	make deps       install what is missing on this machine
-#	make up         install, build, start the node and the demo pods
+#	make up         install, build, start the control plane, the node
+#	                joined to it, and the demo pods (STANDALONE=1: no
+#	                control plane)
 #	make down       stop and remove all of it (PURGE=1: the state too)
 #	make check      every test; ends with 'N passed, N failed, N skipped'
 #	make bench      figures, side by side with a peer
@@ -235,7 +237,7 @@ deps:
 up: 
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run
 	+$(Q)$(MAKE) --no-print-directory all
-	$(Q)tools/up.sh
+	$(Q)STANDALONE=$(STANDALONE) LISTEN=$(LISTEN) tools/up.sh
 down:
 	$(Q)PURGE=$(PURGE) tools/down.sh
 

@@ -78,6 +78,8 @@ static int fill_defaults(struct agent_opts *o, struct defaults *d,
 		o->workers = WORKERS_DEFAULT;
 	if (gethostname(d->host, sizeof(d->host) - 1) < 0)
 		return err_sys(e, "read the host's name");
+	/* A Node's name is in lower case, a host's may be in any. */
+	str_lower(d->host);
 	if (!o->node_name)
 		o->node_name = d->host;
 	d->libexec = o->libexec ? strdup(o->libexec) : own_folder();

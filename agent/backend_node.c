@@ -11,6 +11,7 @@
 #include "agent/backend.h"
 #include "agent/disk.h"
 #include "agent/internal.h"
+#include "agent/remote/remote.h"
 #include "cgroups/cgroup.h"
 #include "lib/auto.h"
 #include "lib/buf.h"
@@ -247,6 +248,19 @@ static void put_conditions(struct json_out *o, struct agent *a)
 	json_put_end(o);
 }
 
+/* Whom this node is joined to; nothing when it works alone. */
+static void put_join(struct json_out *o, struct agent *a)
+{
+	struct remote *r = __atomic_load_n(&a->remote, __ATOMIC_ACQUIRE);
+
+	if (!r)
+		return;
+	json_put_object(o, "apiServer");
+	json_put_str(o, "url", remote_server(r));
+	json_put_bool(o, "answers", remote_answers(r));
+	json_put_end(o);
+}
+
 int backend_node(void *arg, struct buf *out, struct err *e)
 {
 	struct agent *a = arg;
@@ -270,6 +284,7 @@ int backend_node(void *arg, struct buf *out, struct err *e)
 	put_amounts(&o, "allocated", n->used_cpu, n->used_mem);
 	pthread_mutex_unlock(&n->lock);
 	put_conditions(&o, a);
+	put_join(&o, a);
 	json_put_object(&o, "nodeInfo");
 	json_put_str(&o, "kernelVersion", u.release);
 	json_put_str(&o, "architecture", "amd64");

@@ -20,8 +20,9 @@
 #include "lib/str.h"
 
 #define NODE_PORT    10250 /* a kubelet's */
-#define WISH_WAIT_MS 2000  /* nothing to do, if it is not here by then */
+#define WISH_WAIT_MS 2000  /* after that somebody else's wish came first */
 #define WISH_LOOK_MS 5
+#define ADMIN_WAIT_S 10
 
 static int apply(void *arg, const char *json, size_t len, struct err *e)
 {
@@ -174,9 +175,16 @@ static int admin_request(struct pod *pod, const char *method, const char *sub,
 			       "--admin-kubeconfig",
 			       pod->key);
 	r = path ? rest_open(admin, &c, e) : -ENOMEM;
-	if (r == 0)
+	if (r == 0) {
+		rest_set_patience(c, ADMIN_WAIT_S);
 		r = rest_call(c, method, path, body, type, &answer, e);
-	return r < 0 ? r : rest_check(r, &answer, e);
+	}
+	if (r < 0)
+		return err_wrap(e, r,
+				"pod %s belongs to the API server, which is "
+				"asked first",
+				pod->key);
+	return rest_check(r, &answer, e);
 }
 
 int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e)
@@ -213,7 +221,9 @@ int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 {
 	auto_buf struct buf patch = BUF_INIT;
 	uint64_t before;
-	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, e);
+	bool same = false;
+	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, &same,
+				 e);
 
 	pthread_mutex_lock(&pod->lock);
 	before = pod->resize_seq;
@@ -221,8 +231,9 @@ int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 	if (r == 0)
 		r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
 				  "application/strategic-merge-patch+json", e);
+	/* No news comes of what has not changed. */
 	if (r == 0)
-		*ret_seq = wait_wish(pod, before, rs);
+		*ret_seq = same ? before : wait_wish(pod, before, rs);
 	return r;
 }
 

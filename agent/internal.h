@@ -214,10 +214,11 @@ int agent_resize(struct agent *a, const char *key, const char *container,
 		 const struct resources *want, uint64_t *ret_seq,
 		 char note[POD_MESSAGE_MAX], struct err *e);
 
-/* The same as a strategic merge patch, for the API server. */
+/* The same as a strategic merge patch, for the API server. @ret_same: it is what
+ * is wished for already. */
 int pod_resize_patch(struct pod *pod, const char *container,
 		     const struct resources *want, struct buf *out,
-		     struct err *e);
+		     bool *ret_same, struct err *e);
 
 /* A Network manifest: 0 taken; -ENOENT: it is none. */
 int network_manifest(struct agent *a, const char *json, size_t len,

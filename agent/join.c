@@ -8,6 +8,7 @@
 #include "agent/remote/join.h"
 #include "agent/run.h"
 #include "lib/err.h"
+#include "lib/str.h"
 
 struct args {
 	const char *token, *ca_hash, *node_name, *out;
@@ -41,6 +42,7 @@ int cmd_join(const struct cli_command *c, int argc, char **argv)
 	if (r < 0)
 		return cli_usage(c, r, &e);
 	(void)gethostname(host, sizeof(host) - 1);
+	str_lower(host);
 	o = (struct join_opts){ .server = argv[r],
 				.token = args.token,
 				.ca_hash = args.ca_hash,

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/run.h"
@@ -16,6 +17,7 @@ struct run_args {
 	const char *node_name, *state_dir, *run_dir, *log_dir, *manifests;
 	const char *libexec, *cgroup_parent, *cgroup_name, *qemu, *accel;
 	const char *default_cidr, *log_level, *kubeconfig, *node_ip, *admin;
+	const char *maybe_kubeconfig;
 	struct cli_strs networks;
 	bool snat, purge;
 	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
@@ -43,6 +45,8 @@ const struct cli_option run_options[] = {
 	OPT("node-name", CLI_STR, node_name, "NAME", "(the host's name)"),
 	OPT("kubeconfig", CLI_STR, kubeconfig, "FILE",
 	    "join that API server as this node (work alone)"),
+	OPT("kubeconfig-if-exists", CLI_STR, maybe_kubeconfig, "FILE",
+	    "the same if that file is there (what 'join' makes)"),
 	OPT("admin-kubeconfig", CLI_STR, admin, "FILE",
 	    "as whom this CLI changes pods of the API server "
 	    "(/etc/arktos/admin.kubeconfig)"),
@@ -112,7 +116,12 @@ static struct agent_opts to_opts(const struct run_args *a)
 		.nr_networks = a->networks.nr,
 		.default_cidr = a->default_cidr,
 		.default_snat = a->snat,
-		.kubeconfig = a->kubeconfig,
+		.kubeconfig = a->kubeconfig ? a->kubeconfig :
+			      a->maybe_kubeconfig &&
+					      access(a->maybe_kubeconfig,
+						     F_OK) == 0 ?
+					      a->maybe_kubeconfig :
+					      NULL,
 		.admin = a->admin ? a->admin : "/etc/arktos/admin.kubeconfig",
 		.node_ip = a->node_ip,
 		.reserved_cpu_milli = a->reserved_cpu,

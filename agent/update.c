@@ -489,7 +489,7 @@ static void put_set(struct json_out *o, const char *key,
 
 int pod_resize_patch(struct pod *pod, const char *container,
 		     const struct resources *want, struct buf *out,
-		     struct err *e)
+		     bool *ret_same, struct err *e)
 {
 	struct json_out o = JSON_OUT(out);
 	struct pod_spec *spec = NULL;
@@ -506,6 +506,7 @@ int pod_resize_patch(struct pod *pod, const char *container,
 		return r < 0 ? r : e && e->code ? e->code : -EINVAL;
 	}
 	to = merged(now, want);
+	*ret_same = memcmp(&to, now, sizeof(to)) == 0;
 	json_put_object(&o, NULL);
 	json_put_object(&o, "spec");
 	if (!spec->vm)

@@ -31,6 +31,9 @@ static inline bool str_starts(const char *s, const char *prefix)
 
 bool str_ends(const char *s, const char *suffix);
 
+/* A-Z to a-z, in place. */
+void str_lower(char *s);
+
 /* Replace *@slot by a copy of @s (NULL clears it). 0 or -ENOMEM. */
 int str_set(char **slot, const char *s);
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Take down what 'make up' started: the agent, all pods, and everything of ours
-# in the kernel. State and logs stay, unless PURGE=1.
+# Take down what 'make up' started: the agent, the control plane, all pods, and
+# everything of ours in the kernel. State and logs stay, unless PURGE=1, which
+# also removes what 'make up' put into /etc/arktos.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
@@ -9,36 +10,28 @@ BUILD=${BUILD:-build}
 
 die() { echo "down: $*" >&2; exit 1; }
 
-# The process of the pid file, if it is still the one that was started.
-agent_pid()
+# Before the state goes: it tells which of the files lead here.
+purge_etc()
 {
-	local pid started
-	read -r pid started <"$run_dir/agent.pid" 2>/dev/null || return 1
-	[ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$started" ] ||
-		return 1
-	echo "$pid"
-}
-
-stop_agent()
-{
-	local pid i
-	if has_systemd; then
-		systemctl stop --quiet arktos-node.service 2>/dev/null || true
-	fi
-	pid=$(agent_pid) || return 0
-	kill "$pid"
-	for ((i = 0; i < 200; i++)); do
-		agent_pid >/dev/null || return 0
-		[ $i -eq 150 ] && kill -9 "$pid"
-		sleep 0.05
+	local f
+	for f in admin demo; do
+		f=$etc_dir/$f.kubeconfig
+		! is_ours "$f" || rm -f "$f"
 	done
-	die "the agent (pid $pid) does not end"
+	f=$etc_dir/node.kubeconfig
+	if [ -e "$f" ] && [ "$(field "$f" server)" = "$(server_here)" ]; then
+		rm -f "$f"
+	fi
+	[ ! -d "$etc_dir" ] || rmdir --ignore-fail-on-non-empty "$etc_dir"
 }
 
 [ "$(id -u)" = 0 ] || die "must be root"
 [ -x "$node" ] || die "no $node: run 'make' first"
-stop_agent
+# The agent goes first: the end of its pods is nobody's business any more.
+stop_process agent
+stop_process control
 if [ "${PURGE-}" = 1 ]; then
+	purge_etc
 	place+=(--purge)
 fi
 "$node" down "${place[@]}"

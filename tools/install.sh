@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Install what has been built ('make install'): programs, the agent's systemd
+# Install what has been built ('make install'): programs, systemd
 # units, manual pages (those in Documentation/man, else made from the program's
 # own help), shell completions, and the documentation.
 set -euo pipefail
@@ -46,7 +46,7 @@ completion bash bash-completion/completions/arktos-node
 completion zsh zsh/site-functions/_arktos-node
 completion fish fish/vendor_completions.d/arktos-node.fish
 install -D -m 755 tools/hold.sh "$root/lib/arktos/hold.sh"
-for name in arktos-node arktos-pods; do
+for name in arktos-node arktos-pods arktos-control; do
 	sed "s,@PREFIX@,$PREFIX," tools/$name.service >"$unit/$name.service"
 done
 install -m 644 README.md LICENSE Documentation/*.md "$root/share/doc/arktos/"

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "agent/local/cmd.h"
+#include "agent/local/view.h"
+#include "lib/auto.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
@@ -79,6 +81,67 @@ void pod_ref_target(const struct pod_ref *ref, const char *sub, struct buf *b)
 		buf_printf(b, "tenants/%s/", ref->tenant);
 	buf_printf(b, "namespaces/%s/pods/%s%s", ref->namespace, ref->name,
 		   sub);
+}
+
+/* Of all pods with that name: how many there are, and the last of them. */
+static size_t same_name(const struct buf *list, struct pod_ref *ref,
+			struct buf *names)
+{
+	struct json_ref root, items;
+	yyjson_doc *doc;
+	size_t nr = 0;
+
+	if (json_parse(buf_str(list), list->len, &doc, NULL) < 0)
+		return 0;
+	root = json_root(doc);
+	items = json_get(&root, "items");
+	json_for_each (it, &items) {
+		const char *tenant = view_str(&it.item, "metadata.tenant");
+		const char *ns = view_str(&it.item, "metadata.namespace");
+
+		if (!str_eq(view_str(&it.item, "metadata.name"), ref->name))
+			continue;
+		buf_printf(names, "%s%s/%s/%s", nr++ ? ", " : "", tenant, ns,
+			   ref->name);
+		snprintf(ref->tenant, sizeof(ref->tenant), "%s", tenant);
+		snprintf(ref->namespace, sizeof(ref->namespace), "%s", ns);
+	}
+	yyjson_doc_free(doc);
+	return nr;
+}
+
+int pod_ref_find(const struct cmd_common *c, const char *text,
+		 struct pod_ref *ret, struct err *e)
+{
+	auto_buf struct buf target = BUF_INIT, out = BUF_INIT, names = BUF_INIT;
+	struct http_client *client = NULL;
+	struct pod_ref other;
+	size_t nr = 0;
+	int r = pod_ref_parse(c, text, ret, e);
+
+	if (r < 0 || c->tenant || c->namespace || strchr(text, '/'))
+		return r;
+	other = *ret;
+	pod_ref_target(ret, "", &target);
+	/* Whatever else is wrong, the command itself will say it. */
+	if (cmd_connect(c, &client, NULL) < 0)
+		return 0;
+	if (cmd_call(client, "GET", buf_str(&target), NULL, 0, &out, NULL) ==
+	    -ENOENT) {
+		buf_reset(&out);
+		if (cmd_call(client, "GET", "/api/v1/pods", NULL, 0, &out,
+			     NULL) == 0)
+			nr = same_name(&out, &other, &names);
+	}
+	http_client_close(client);
+	if (nr > 1)
+		return err_set(e, -ENOTUNIQ,
+			       "%zu pods on this node are called '%s': say "
+			       "which one: %s",
+			       nr, ret->name, buf_str(&names));
+	if (nr == 1)
+		*ret = other;
+	return 0;
 }
 
 int cmd_connect(const struct cmd_common *c, struct http_client **ret,

@@ -76,6 +76,12 @@ struct pod_ref {
 int pod_ref_parse(const struct cmd_common *c, const char *text,
 		  struct pod_ref *ret, struct err *e);
 
+/* The same, and a bare NAME that no pod of the default tenant and namespace has
+ * is that of the one pod on this node that has it. -ENOTUNIQ when several have:
+ * @e names them. */
+int pod_ref_find(const struct cmd_common *c, const char *text,
+		 struct pod_ref *ret, struct err *e);
+
 /* "/api/v1/namespaces/default/pods/web" + @sub. */
 void pod_ref_target(const struct pod_ref *ref, const char *sub, struct buf *b);
 

@@ -116,7 +116,7 @@ int cmd_exec(const struct cli_command *c, int argc, char **argv)
 	}
 	o.in = a.in;
 	o.raw = a.tty;
-	r = pod_ref_parse(&a.common, argv[first], &ref, &e);
+	r = pod_ref_find(&a.common, argv[first], &ref, &e);
 	if (r == 0) {
 		put_exec(&ref, &a, argv + first + 1, argc - first - 1, &target);
 		if (target.len > 8000)
@@ -143,7 +143,7 @@ int cmd_console(const struct cli_command *c, int argc, char **argv)
 
 	if (first < 0)
 		return CMD_EXIT(first);
-	r = pod_ref_parse(&a.common, argv[first], &ref, &e);
+	r = pod_ref_find(&a.common, argv[first], &ref, &e);
 	if (r == 0) {
 		pod_ref_target(&ref, "/attach?stdin=1&tty=1", &target);
 		put_container(&target, &a);

@@ -88,7 +88,7 @@ int cmd_logs(const struct cli_command *c, int argc, char **argv)
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
+	r = pod_ref_find(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = cmd_connect(&a.common, &client, &e);
 	if (r == 0) {

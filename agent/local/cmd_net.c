@@ -125,12 +125,20 @@ static void put_node(const struct json_ref *root, struct buf *b)
 	static const char *const rows[] = { "capacity", "allocatable",
 					    "allocated" };
 	struct json_ref conditions = view_get(root, "status.conditions");
+	struct json_ref api = view_get(root, "status.apiServer");
+	struct json_ref answers = view_get(&api, "answers");
 	struct cli_table t = CLI_TABLE_INIT;
 
-	buf_printf(b, "Name:      %s\nKernel:    %s\nVersion:   %s\n\n",
+	buf_printf(b, "Name:      %s\nKernel:    %s\nVersion:   %s\n",
 		   view_str(root, "metadata.name"),
 		   view_str(root, "status.nodeInfo.kernelVersion"),
 		   view_str(root, "status.nodeInfo.arktosVersion"));
+	if (api.val)
+		buf_printf(b, "Joined:    %s%s\n", view_str(&api, "url"),
+			   yyjson_get_bool(answers.val)
+				   ? ""
+				   : " (does not answer: pods go on)");
+	buf_putc(b, '\n');
 	cli_row(&t, "RESOURCES", "CPU", "MEMORY", NULL);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct json_ref status = view_get(root, "status");

@@ -159,7 +159,7 @@ int cmd_resize(const struct cli_command *c, int argc, char **argv)
 	}
 	if (a.timeout_ms > 86400000)
 		a.timeout_ms = 86400000;
-	r = pod_ref_parse(&a.common, argv[r], &ref, &e);
+	r = pod_ref_find(&a.common, argv[r], &ref, &e);
 	if (r == 0)
 		r = resize(&a, &ref, &out, &e);
 	if (r == 0 && a.output) {

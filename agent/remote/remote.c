@@ -143,6 +143,16 @@ bool remote_pause(struct remote *r, unsigned ms)
 	return go_on;
 }
 
+const char *remote_server(const struct remote *r)
+{
+	return r->server;
+}
+
+bool remote_answers(const struct remote *r)
+{
+	return atomic_load(&r->connected);
+}
+
 /* --- names --- */
 
 static const char *text(yyjson_val *obj, const char *key)

@@ -99,6 +99,11 @@ struct remote_event {
 };
 void remote_event(struct remote *r, const struct remote_event *ev);
 
+/* The API server, "https://HOST:PORT", and whether it answered the last time.
+ * Borrowed. */
+const char *remote_server(const struct remote *r);
+bool remote_answers(const struct remote *r);
+
 /* Has every pod of the API been seen since the start, and is it connected? */
 bool remote_synced(const struct remote *r);
 

@@ -48,12 +48,16 @@ static void ask_stop(struct ask *ask)
 /* What is under way may tell of before the change. */
 void vm_ask_cpus_again(struct vm *vm)
 {
+	if (vm->ask.cpus_fresh)
+		vm->cpus_asked_ns = vm_now_ns();
 	vm->ask.cpus_fresh = false;
 	vm->ask.cpus_stale = vm->ask.what == ASK_CPUS;
 }
 
 void vm_ask_memory_again(struct vm *vm)
 {
+	if (vm->ask.mem_fresh)
+		vm->mem_asked_ns = vm_now_ns();
 	vm->ask.mem_fresh = false;
 	vm->ask.mem_stale = vm->ask.what == ASK_READ;
 }

@@ -81,7 +81,9 @@ struct vm {
 	struct vm_size want;                /* of the resize under way */
 	int64_t cpu_since_ns, mem_since_ns; /* the last change */
 	unsigned int cpu_mark[3];           /* plugged, present, online */
-	uint64_t mem_mark[4]; /* requested, actual, dimms, total */
+	uint64_t mem_mark[4];   /* requested, actual, dimms, total */
+	uint64_t mem_mark_size; /* the VM's, when that total was told */
+	int64_t cpus_asked_ns, mem_asked_ns; /* since then nothing was told */
 	uint64_t mem_total_before, mem_size_before;
 	bool no_vmem_driver;
 	struct vm_unplug {

@@ -183,7 +183,15 @@ static void look_at_guest(struct vm *vm, struct vm_have *have)
 	}
 }
 
-/* Time runs from the last change. */
+static int64_t idle_ms(int64_t since_ns, bool told, int64_t asked_ns)
+{
+	if (!told && asked_ns > since_ns)
+		since_ns = asked_ns;
+	return (vm_now_ns() - since_ns) / MS_NS;
+}
+
+/* Time runs from the last change, and while the guest has not answered from the
+ * question on. */
 static void mark_changes(struct vm *vm, struct vm_have *have)
 {
 	unsigned int cpu[3] = { have->cpus_plugged, have->cpus_present,
@@ -204,8 +212,12 @@ static void mark_changes(struct vm *vm, struct vm_have *have)
 		vm->mem_since_ns = now_ns;
 	memcpy(vm->cpu_mark, cpu, sizeof(cpu));
 	memcpy(vm->mem_mark, mem, sizeof(mem));
-	have->cpu_idle_ms = (now_ns - vm->cpu_since_ns) / MS_NS;
-	have->mem_idle_ms = (now_ns - vm->mem_since_ns) / MS_NS;
+	if (have->mem_told)
+		vm->mem_mark_size = vm_have_mem(have);
+	have->cpu_idle_ms =
+		idle_ms(vm->cpu_since_ns, have->told, vm->cpus_asked_ns);
+	have->mem_idle_ms =
+		idle_ms(vm->mem_since_ns, have->mem_told, vm->mem_asked_ns);
 }
 
 static int look(struct vm *vm, struct look *l, struct err *e)
@@ -401,8 +413,12 @@ static void remember_before(struct vm *vm, const struct look *l,
 	if (target <= now)
 		return;
 	vm->mem_size_before = now;
-	vm->mem_total_before =
-		l->have.mem_told ? l->have.mem_total : vm->mem_mark[3];
+	if (l->have.mem_told)
+		vm->mem_total_before = l->have.mem_total;
+	/* Told of a VM of another size: it has shrunk since, say. */
+	else if (vm->mem_mark[3] && vm->mem_mark[3] + now > vm->mem_mark_size)
+		vm->mem_total_before =
+			vm->mem_mark[3] + now - vm->mem_mark_size;
 }
 
 static int take_step(struct vm *vm, const struct look *l,

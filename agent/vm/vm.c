@@ -180,6 +180,7 @@ static void agent_changed(struct vm *vm, bool open)
 		return;
 	vm->agent = open;
 	vm->agent_mute_ns = 0;
+	vm->cpus_asked_ns = vm->mem_asked_ns = vm_now_ns();
 	vm_ask_drop(vm);
 	qga_request_free(vm->set_cpus);
 	vm->set_cpus = NULL;

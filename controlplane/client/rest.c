@@ -74,6 +74,20 @@ int rest_open_text(const char *text, const char *address, int seconds,
 	return 0;
 }
 
+static void set_patience(int fd, time_t seconds)
+{
+	struct timeval limit = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+void rest_set_patience(struct rest *c, int seconds)
+{
+	c->seconds = seconds;
+	if (c->fd >= 0)
+		set_patience(c->fd, seconds);
+}
+
 static void disconnect(struct rest *c)
 {
 	SSL_free(c->ssl);
@@ -125,13 +139,6 @@ const char *rest_server(const struct rest *c)
 }
 
 /* --- one request --- */
-
-static void set_patience(int fd, time_t seconds)
-{
-	struct timeval limit = { .tv_sec = seconds };
-
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-}
 
 static int dial(struct rest *c, struct err *e)
 {
@@ -188,9 +195,16 @@ static int connect_tls(struct rest *c, struct err *e)
 	c->ssl = target_session(c->to);
 	if (!c->ssl || !SSL_set_fd(c->ssl, c->fd))
 		return err_set(e, -ENOMEM, "tls: out of memory");
-	if (SSL_connect(c->ssl) != 1)
-		return tls_failed(e, c, "handshake");
-	return 0;
+	ERR_clear_error();
+	r = SSL_connect(c->ssl);
+	if (r == 1)
+		return 0;
+	if (SSL_get_error(c->ssl, r) == SSL_ERROR_WANT_READ)
+		return err_set(e, -ETIMEDOUT,
+			       "%s: no answer within %d s, though something "
+			       "listens there",
+			       c->to->server, c->seconds);
+	return tls_failed(e, c, "handshake");
 }
 
 static int send_all(struct rest *c, const struct buf *b, struct err *e)
@@ -225,7 +239,8 @@ static int receive(struct rest *c, struct err *e)
 		return 0;
 	}
 	if (n < 0 && SSL_get_error(c->ssl, n) == SSL_ERROR_WANT_READ)
-		return err_set(e, -ETIMEDOUT, "%s: no answer", c->to->server);
+		return err_set(e, -ETIMEDOUT, "%s: no answer in time",
+			       c->to->server);
 	if (c->cancelled)
 		return err_set(e, -ECANCELED, "%s: cancelled", c->to->server);
 	return err_set(e, -EPIPE, "%s: the connection was closed",

@@ -12,6 +12,7 @@ int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
 
 /* Each returns an exit code. */
 int cmd_node(const char *kubeconfig, int argc, char **argv);
+int cmd_raw(const char *kubeconfig, int argc, char **argv);
 int cmd_tenant(const char *kubeconfig, int argc, char **argv);
 
 #endif /* TOOLS_CTL_CTL_H */

@@ -11,10 +11,14 @@ static const char usage[] =
 	"       arktosctl [--kubeconfig FILE] tenant kubeconfig NAME "
 	"[--user USER] [--group GROUP]... [--out FILE]\n"
 	"       arktosctl [--kubeconfig FILE] tenant list\n"
-	"       arktosctl [--kubeconfig FILE] node token\n\n"
+	"       arktosctl [--kubeconfig FILE] node token\n"
+	"       arktosctl [--kubeconfig FILE] raw METHOD PATH [-f FILE|-] "
+	"[--type MEDIA-TYPE] [--timeout SECONDS]\n\n"
 	"Makes tenants and the kubeconfigs of their users. Without --out, the\n"
 	"kubeconfig goes to NAME.kubeconfig. A node's token is good for a "
-	"day.\n";
+	"day. raw sends one request, with a file (JSON or YAML) for its "
+	"body,\nand prints the answer: what scripts use where there is no "
+	"kubectl.\n";
 
 int main(int argc, char **argv)
 {
@@ -45,6 +49,8 @@ int main(int argc, char **argv)
 		return cmd_tenant(kubeconfig, argc - optind, argv + optind);
 	if (optind < argc && strcmp(argv[optind], "node") == 0)
 		return cmd_node(kubeconfig, argc - optind, argv + optind);
+	if (optind < argc && strcmp(argv[optind], "raw") == 0)
+		return cmd_raw(kubeconfig, argc - optind, argv + optind);
 	fputs(usage, stderr);
 	return 2;
 }
