@@ -214,8 +214,8 @@ int agent_resize(struct agent *a, const char *key, const char *container,
 		 const struct resources *want, uint64_t *ret_seq,
 		 char note[POD_MESSAGE_MAX], struct err *e);
 
-/* The same as a strategic merge patch, for the API server. @ret_same: it is what
- * is wished for already. */
+/* The same as a strategic merge patch, for the API server. @ret_same: it is
+ * what is wished for already. */
 int pod_resize_patch(struct pod *pod, const char *container,
 		     const struct resources *want, struct buf *out,
 		     bool *ret_same, struct err *e);

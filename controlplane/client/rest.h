@@ -29,7 +29,8 @@ int rest_open(const char *kubeconfig, struct rest **ret, struct err *e);
  * long to wait without any progress. */
 int rest_open_text(const char *text, const char *address, int seconds,
 		   struct rest **ret, struct err *e);
-/* Wait that long, not REST_TIMEOUT_S, for any progress of what is asked next. */
+/* Wait that long, not REST_TIMEOUT_S, for any progress of what is asked next.
+ */
 void rest_set_patience(struct rest *c, int seconds);
 void rest_close(struct rest *c);
 DEFINE_AUTO_PTR(rest, rest_close)
