@@ -96,6 +96,8 @@ bins	:= $(subst /arktos-ctl,/arktosctl,$(bins))
 
 test_src := $(sort $(shell find selftests -name 'test_*.c'))
 tests	:= $(patsubst %.c,$(O)/%,$(test_src))
+# Programs that tests talk to.
+peers	:= $(patsubst %.c,$(O)/%,$(sort $(shell find selftests -name 'peer_*.c')))
 fuzz_src := $(sort $(wildcard selftests/fuzz/fuzz_*.c))
 fuzzers	:= $(patsubst %.c,$(O)/%,$(fuzz_src))
 bench_src := $(sort $(wildcard tools/bench/bench_*.c))
@@ -103,7 +105,7 @@ benches	:= $(patsubst %.c,$(O)/%,$(bench_src))
 shims	:= $(patsubst %.c,$(O)/%.so,$(sort $(wildcard selftests/shims/*.c)))
 
 all: $(bins)
-build-tests: $(bins) $(tests) $(shims)
+build-tests: $(bins) $(tests) $(peers) $(shims)
 build-fuzz: $(fuzzers)
 build-bench: $(bins) $(benches)
 

@@ -34,7 +34,9 @@ void control_help(FILE *to)
 	      "  --etcd-prefix PREFIX  (/arktos/)\n"
 	      "and encrypted with the keys in DIR/encryption.keys, or\n"
 	      "  --encryption-key-file FILE\n"
-	      "which are read again, and used for everything, on SIGHUP.\n",
+	      "which are read again, and used for everything, on SIGHUP.\n"
+	      "Extension servers (APIServices) of tenants may be in\n"
+	      "  --tenant-extension-cidrs ADDRESS/BITS,...  (nowhere)\n",
 	      to);
 }
 
@@ -85,6 +87,7 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "kubeconfig", required_argument, NULL, 'k' },
 		{ "shard", required_argument, NULL, 's' },
 		{ "event-ttl", required_argument, NULL, 'e' },
+		{ "tenant-extension-cidrs", required_argument, NULL, 'x' },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
@@ -99,6 +102,8 @@ static bool parse_run(int argc, char **argv, struct run *run)
 			run->api.advertise = optarg;
 		else if (c == 'k')
 			run->roles.kubeconfig = optarg;
+		else if (c == 'x')
+			run->api.extension_cidrs = optarg;
 		else if (c == 't' && str_to_int(optarg, &n) == 0 && n > 0 &&
 			 n <= 64)
 			run->api.threads = (unsigned)n;

@@ -8,6 +8,7 @@
 
 #include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/admission/webhook.h"
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
@@ -135,6 +136,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = open_keyring(api, e);
 	if (r == 0)
+		r = aggregator_open(api, opts->extension_cidrs, e);
+	if (r == 0)
 		r = set_token(api, e);
 	if (r == 0)
 		r = lifecycle_bootstrap(api, e);
@@ -158,6 +161,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 		r = quota_start(api, e);
 	if (r == 0)
 		r = webhooks_start(api, e);
+	if (r == 0)
+		r = aggregator_start(api, e);
 	if (r == 0)
 		r = server_start(api, threads, e);
 	return r;
@@ -209,12 +214,14 @@ void api_stop(struct api *api)
 	crds_stop(api);
 	server_stop(api);
 	webhooks_stop(api);
+	aggregator_stop(api);
 	rbac_close(api);
 	quota_close(api);
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);
 	server_free(api);
 	usage_cache_free(api->usage);
+	aggregator_close(api);
 	crds_close(api);
 	if (api->listen_fd >= 0)
 		close(api->listen_fd);

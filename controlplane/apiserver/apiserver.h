@@ -31,6 +31,9 @@ struct api_opts {
 	unsigned int threads; /* that serve; 0: one a CPU, at most 8 */
 	const char *issuer; /* of service accounts' tokens; NULL: Kubernetes' */
 	uint64_t event_ttl_ms; /* life of events and actions; 0: an hour */
+	/* Where extension servers of tenants may be, "10.0.0.0/8,..."; NULL:
+	 * nowhere (aggregator/place.c). */
+	const char *extension_cidrs;
 	/* Where objects are kept; NULL: embedded, in the data folder. Without a
 	 * key file they are sealed with DIR/encryption.keys. Borrowed. */
 	const struct store_opts *store;

@@ -16,44 +16,6 @@
 
 /* --- status --- */
 
-static yyjson_mut_val *condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-				    const char *type)
-{
-	yyjson_mut_val *list = mut_get(obj, "status.conditions"), *c;
-	size_t i, max;
-
-	if (!yyjson_mut_is_arr(list)) {
-		list = yyjson_mut_arr(doc);
-		mut_set(doc, obj, "status.conditions", list);
-	}
-	yyjson_mut_arr_foreach(list, i, max, c)
-	{
-		if (str_eq(mut_str(c, "type"), type))
-			return c;
-	}
-	c = yyjson_mut_obj(doc);
-	mut_set_str(doc, c, "type", type);
-	yyjson_mut_arr_append(list, c);
-	return c;
-}
-
-static void set_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-			  const char *type, bool status, const char *reason,
-			  const char *message)
-{
-	yyjson_mut_val *c = condition_of(doc, obj, type);
-	const char *text = status ? "True" : "False";
-	char now[32];
-
-	if (!str_eq(mut_str(c, "status"), text)) {
-		now_text(now);
-		mut_set_str(doc, c, "status", text);
-		mut_set_str(doc, c, "lastTransitionTime", now);
-	}
-	mut_set_str(doc, c, "reason", reason);
-	mut_set_str(doc, c, "message", message);
-}
-
 /* Versions in which objects may be stored: those there were, and the present
  * one. */
 static void set_stored_versions(yyjson_mut_doc *doc, yyjson_mut_val *obj)
@@ -89,15 +51,16 @@ void crd_set_status(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (conflict) {
 		snprintf(text, sizeof(text), "\"%s\" is already in use",
 			 name ? name : "");
-		set_condition(doc, obj, "NamesAccepted", false, conflict, text);
-		set_condition(doc, obj, "Established", false, "NotAccepted",
-			      "not all names are accepted");
+		object_condition(doc, obj, "NamesAccepted", false, conflict,
+				 text);
+		object_condition(doc, obj, "Established", false, "NotAccepted",
+				 "not all names are accepted");
 	} else {
-		set_condition(doc, obj, "NamesAccepted", true, "NoConflicts",
-			      "no conflicts found");
-		set_condition(doc, obj, "Established", true,
-			      "InitialNamesAccepted",
-			      "the initial names have been accepted");
+		object_condition(doc, obj, "NamesAccepted", true, "NoConflicts",
+				 "no conflicts found");
+		object_condition(doc, obj, "Established", true,
+				 "InitialNamesAccepted",
+				 "the initial names have been accepted");
 		mut_set(doc, obj, "status.acceptedNames",
 			yyjson_mut_val_mut_copy(doc, names));
 	}
@@ -250,7 +213,7 @@ static size_t follow(struct api *api, const struct object_bytes *o)
 		if (has_finalizer(obj))
 			left = end_type(api, tenant, o, doc, obj);
 	} else {
-		accepted = condition_of(doc, obj, "NamesAccepted");
+		accepted = object_condition_of(doc, obj, "NamesAccepted");
 		why = str_eq(mut_str(accepted, "status"), "True")
 			      ? NULL
 			      : crds_conflict(api, tenant,

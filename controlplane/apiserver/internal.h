@@ -63,8 +63,9 @@ struct req {
 	bool expect_continue, send_continue, wants_upgrade;
 
 	struct route route;
-	struct type_set *types; /* keeps a custom route.type; else NULL */
-	const char *tenant;     /* effective; "" for cluster scope, "all" */
+	struct type_set *types;      /* keeps a custom route.type; else NULL */
+	struct extension *extension; /* who answers it instead of us */
+	const char *tenant; /* effective; "" for cluster scope, "all" */
 	enum view view;
 
 	/* reply */
@@ -143,6 +144,7 @@ struct api {
 	struct store *store;
 	struct type_set *types;
 	struct crds *crds;
+	struct aggregator *aggregator;
 	struct crd_follow *crd_follow; /* crd_status.c */
 	struct loop *loops;
 	unsigned int nr_loops;
@@ -153,7 +155,7 @@ struct api {
 	pthread_cond_t lifecycle_cond;
 	bool lifecycle_run, lifecycle_wake, stopping;
 	atomic_uint_fast64_t requests[600]; /* by status code */
-	atomic_uint_fast64_t nr_watches;
+	atomic_uint_fast64_t nr_watches, nr_relays;
 	atomic_size_t nr_listed; /* objects held by lists under way */
 	pthread_mutex_t reserve_lock;
 	struct map reserved; /* admission/service.c */
@@ -251,6 +253,14 @@ int object_as(const struct type *t, struct object_bytes **slot);
 int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 		yyjson_mut_val *obj, struct buf *data, uint32_t *rv_off,
 		struct buf *tags);
+/* Condition @type of @obj's status; an empty one is made when it is not there.
+ */
+yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+				    const char *type);
+/* Set condition @type of @obj's status; false: it is so already. */
+bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		      const char *type, bool status, const char *reason,
+		      const char *message);
 void new_uid(char out[37]);
 void now_text(char out[32]);
 

@@ -149,6 +149,49 @@ int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 	return pack_tags(t, obj, tags);
 }
 
+yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+				    const char *type)
+{
+	yyjson_mut_val *list = mut_get(obj, "status.conditions"), *c;
+	size_t i, max;
+
+	if (!yyjson_mut_is_arr(list)) {
+		list = yyjson_mut_arr(doc);
+		mut_set(doc, obj, "status.conditions", list);
+	}
+	yyjson_mut_arr_foreach(list, i, max, c)
+	{
+		if (str_eq(mut_str(c, "type"), type))
+			return c;
+	}
+	c = yyjson_mut_obj(doc);
+	mut_set_str(doc, c, "type", type);
+	yyjson_mut_arr_append(list, c);
+	return c;
+}
+
+bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		      const char *type, bool status, const char *reason,
+		      const char *message)
+{
+	yyjson_mut_val *c = object_condition_of(doc, obj, type);
+	const char *text = status ? "True" : "False";
+	char now[32];
+
+	if (str_eq(mut_str(c, "status"), text) &&
+	    str_eq(mut_str(c, "reason"), reason) &&
+	    str_eq(mut_str(c, "message"), message))
+		return false;
+	if (!str_eq(mut_str(c, "status"), text)) {
+		now_text(now);
+		mut_set_str(doc, c, "status", text);
+		mut_set_str(doc, c, "lastTransitionTime", now);
+	}
+	mut_set_str(doc, c, "reason", reason);
+	mut_set_str(doc, c, "message", message);
+	return true;
+}
+
 void new_uid(char out[37])
 {
 	unsigned char b[16];

@@ -2,6 +2,7 @@
 /* From method and path to what is asked for, of whom, by whom. */
 #include <stdio.h>
 
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
@@ -190,6 +191,17 @@ int route_parse(struct req *r, struct err *e)
 		rt->version = seg[2];
 		at = 3;
 	} else {
+		/* The root of a version, and what is said of it, is the
+		 * business of who serves it. */
+		if (nr == 3 && strcmp(seg[0], "apis") == 0) {
+			rt->group = seg[1];
+			rt->version = seg[2];
+		} else if (nr == 5 && strcmp(seg[0], "openapi") == 0 &&
+			   strcmp(seg[1], "v3") == 0 &&
+			   strcmp(seg[2], "apis") == 0) {
+			rt->group = seg[3];
+			rt->version = seg[4];
+		}
 		find_verb(r);
 		return 0;
 	}
@@ -445,6 +457,9 @@ void handle(struct req *r)
 	find_view(r);
 	if (!authn_request(r))
 		return;
+	if (r->user)
+		find_custom(r);
+	aggregator_route(r);
 	if (!rt->resource) {
 		/* Probes and the version need no more than a connection. */
 		special_path(r);
@@ -454,7 +469,6 @@ void handle(struct req *r)
 		reply_error(r, 401, "Unauthorized", "Unauthorized");
 		return;
 	}
-	find_custom(r);
 	if (!find_tenant(r))
 		return;
 	if (!rt->verb) {
@@ -465,6 +479,10 @@ void handle(struct req *r)
 	}
 	if (!authorized(r))
 		return;
+	if (r->extension) {
+		aggregator_proxy(r);
+		return;
+	}
 	if (!rt->type) {
 		reply_not_found(r);
 		return;

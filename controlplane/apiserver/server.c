@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
@@ -37,6 +38,7 @@ void req_free(struct req *r)
 	write_free(r->write);
 	selector_clear(&r->selector);
 	type_set_unref(r->types);
+	extension_unref(r->extension);
 	buf_clear(&r->body);
 	buf_clear(&r->lines);
 	buf_clear(&r->fields);

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include "controlplane/apiserver/action.h"
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authn/service_account.h"
 #include "controlplane/apiserver/internal.h"
@@ -58,8 +59,15 @@ static void reply_metrics(struct req *r)
 
 /* What the user may know of: with the types of its own tenant, or, for the
  * system's users, of the tenant they name (?tenant=). */
-static int discovery_of(struct req *r, struct discovery *d)
+struct view_of {
+	struct discovery d;
+	struct extensions extensions;
+};
+
+static int discovery_of(struct req *r, struct view_of *v)
 {
+	struct discovery *d = &v->d;
+
 	bool system = strcmp(r->user->tenant, SYSTEM) == 0;
 	struct type_set **more = NULL;
 	char tenant[256];
@@ -74,18 +82,24 @@ static int discovery_of(struct req *r, struct discovery *d)
 	};
 	if (crds_list(r->api, tenant, &more, &d->nr_more) == 0) {
 		d->more = more;
-		if (discovery_open(d) == 0)
-			return 0;
+		if (aggregator_list(r->api, tenant, &v->extensions) == 0) {
+			d->foreign = v->extensions.foreign;
+			d->nr_foreign = v->extensions.nr;
+			if (discovery_open(d) == 0)
+				return 0;
+			extensions_clear(&v->extensions);
+		}
 		crds_list_free(more, d->nr_more);
 	}
 	reply_error(r, 500, "InternalError", "out of memory");
 	return -ENOMEM;
 }
 
-static void discovery_end(struct discovery *d)
+static void discovery_end(struct view_of *v)
 {
-	crds_list_free((struct type_set **)d->more, d->nr_more);
-	discovery_close(d);
+	crds_list_free((struct type_set **)v->d.more, v->d.nr_more);
+	extensions_clear(&v->extensions);
+	discovery_close(&v->d);
 }
 
 static bool wants_aggregated(struct req *r, const char **version)
@@ -125,7 +139,7 @@ static void fill_openapi_v2(struct req *r, bool pb, struct discovery *d,
 	struct buf *doc;
 
 	d->system = true;
-	if (d->nr_more) {
+	if (d->nr_more || d->nr_foreign) {
 		auto_buf struct buf json = BUF_INIT;
 
 		openapi_v2(d, pb ? &json : out);
@@ -149,12 +163,12 @@ static void reply_openapi_v2(struct req *r)
 {
 	bool pb = r->accept && strstr(r->accept, "proto-openapi");
 	struct buf out = BUF_INIT;
-	struct discovery d;
+	struct view_of v;
 
-	if (discovery_of(r, &d) < 0)
+	if (discovery_of(r, &v) < 0)
 		return;
-	fill_openapi_v2(r, pb, &d, &out);
-	discovery_end(&d);
+	fill_openapi_v2(r, pb, &v.d, &out);
+	discovery_end(&v);
 	reply_begin(r, 200,
 		    pb ? "application/com.github.proto-openapi.spec.v2.v1.0+"
 			 "protobuf"
@@ -167,19 +181,19 @@ static void reply_openapi_v3(struct req *r, const char *path)
 {
 	char group[256] = "", version[64] = "";
 	struct buf b = BUF_INIT;
-	struct discovery d;
+	struct view_of v;
 	int res = 0;
 
-	if (discovery_of(r, &d) < 0)
+	if (discovery_of(r, &v) < 0)
 		return;
 	if (!*path || strcmp(path, "/") == 0)
-		openapi_v3_index(&d, &b);
+		openapi_v3_index(&v.d, &b);
 	else if (sscanf(path, "/api/%63[^/]", version) != 1 &&
 		 sscanf(path, "/apis/%255[^/]/%63[^/]", group, version) != 2)
 		res = -ENOENT;
 	else
-		res = openapi_v3(&d, group, version, &b);
-	discovery_end(&d);
+		res = openapi_v3(&v.d, group, version, &b);
+	discovery_end(&v);
 	if (res == 0) {
 		reply_json(r, 200, &b);
 		return;
@@ -212,22 +226,22 @@ static int fill_discovery(struct req *r, const struct discovery *d,
 
 static void reply_discovery(struct req *r)
 {
-	const char *p = r->path, *v;
+	const char *p = r->path, *version;
 	bool core = !strcmp(p, "/api") || !strcmp(p, "/api/");
 	bool apis = !strcmp(p, "/apis") || !strcmp(p, "/apis/");
 	struct buf b = BUF_INIT;
-	struct discovery d;
+	struct view_of v;
 	int res;
 
-	if (discovery_of(r, &d) < 0)
+	if (discovery_of(r, &v) < 0)
 		return;
-	if ((core || apis) && wants_aggregated(r, &v)) {
-		reply_aggregated(r, core, v, &d);
-		discovery_end(&d);
+	if ((core || apis) && wants_aggregated(r, &version)) {
+		reply_aggregated(r, core, version, &v.d);
+		discovery_end(&v);
 		return;
 	}
-	res = fill_discovery(r, &d, &b);
-	discovery_end(&d);
+	res = fill_discovery(r, &v.d, &b);
+	discovery_end(&v);
 	if (res == 0) {
 		reply_json(r, 200, &b);
 		return;
@@ -269,6 +283,8 @@ void special_path(struct req *r)
 		reply_root(r);
 	} else if (!strcmp(p, "/openapi/v2")) {
 		reply_openapi_v2(r);
+	} else if (r->extension) {
+		aggregator_proxy(r);
 	} else if (str_starts(p, "/openapi/v3")) {
 		reply_openapi_v3(r, p + strlen("/openapi/v3"));
 	} else if (account_discovery(r)) {
@@ -353,6 +369,12 @@ void metrics(struct api *api, struct buf *b)
 		   "# TYPE apiserver_longrunning_requests gauge\n"
 		   "apiserver_longrunning_requests{verb=\"WATCH\"} %llu\n",
 		   (unsigned long long)atomic_load(&api->nr_watches));
+	buf_printf(b,
+		   "# HELP arktos_relayed_requests Requests that nodes and "
+		   "extension servers are answering.\n"
+		   "# TYPE arktos_relayed_requests gauge\n"
+		   "arktos_relayed_requests %llu\n",
+		   (unsigned long long)atomic_load(&api->nr_relays));
 	buf_printf(b,
 		   "# HELP apiserver_connections Connections open.\n"
 		   "# TYPE apiserver_connections gauge\n"

@@ -152,22 +152,73 @@ static void put_version(struct json_out *o, const char *key,
 	json_put_end(o);
 }
 
-static void put_group(const struct discovery *d, struct json_out *o, size_t at,
-		      bool alone)
-{
-	const struct type *t = d->types[at];
+/* --- what other servers serve --- */
 
+static bool has_local(const struct discovery *d, const char *group)
+{
+	for (size_t i = 0; i < d->nr; i++)
+		if (visible(d, d->types[i]) &&
+		    strcmp(d->types[i]->group, group) == 0)
+			return true;
+	return false;
+}
+
+/* The first of a group that is nothing but others'. */
+static bool first_foreign(const struct discovery *d, size_t i)
+{
+	return (!i || strcmp(d->foreign[i - 1].group, d->foreign[i].group)) &&
+	       !has_local(d, d->foreign[i].group);
+}
+
+static void put_foreign_version(struct json_out *o, const char *key,
+				const struct discovery_foreign *f)
+{
+	json_put_object(o, key);
+	json_put_fmt(o, "groupVersion", "%s/%s", f->group, f->version);
+	json_put_str(o, "version", f->version);
+	json_put_end(o);
+}
+
+static void begin_group(struct json_out *o, const char *group, bool alone)
+{
 	json_put_object(o, NULL);
 	if (alone) {
 		json_put_str(o, "kind", "APIGroup");
 		json_put_str(o, "apiVersion", "v1");
 	}
-	json_put_str(o, "name", t->group);
+	json_put_str(o, "name", group);
 	json_put_array(o, "versions");
+}
+
+static void put_foreign_versions(const struct discovery *d, struct json_out *o,
+				 const char *group)
+{
+	for (size_t i = 0; i < d->nr_foreign; i++)
+		if (strcmp(d->foreign[i].group, group) == 0)
+			put_foreign_version(o, NULL, &d->foreign[i]);
+}
+
+static void put_foreign_group(const struct discovery *d, struct json_out *o,
+			      size_t at, bool alone)
+{
+	begin_group(o, d->foreign[at].group, alone);
+	put_foreign_versions(d, o, d->foreign[at].group);
+	json_put_end(o);
+	put_foreign_version(o, "preferredVersion", &d->foreign[at]);
+	json_put_end(o);
+}
+
+static void put_group(const struct discovery *d, struct json_out *o, size_t at,
+		      bool alone)
+{
+	const struct type *t = d->types[at];
+
+	begin_group(o, t->group, alone);
 	for (size_t i = at; i < d->nr; i++)
 		if (strcmp(d->types[i]->group, t->group) == 0 &&
 		    first_of_version(d, i))
 			put_version(o, NULL, d->types[i]);
+	put_foreign_versions(d, o, t->group);
 	json_put_end(o);
 	put_version(o, "preferredVersion", t);
 	json_put_end(o);
@@ -184,6 +235,9 @@ void discovery_apis(const struct discovery *d, struct buf *b)
 	for (size_t i = 0; i < d->nr; i++)
 		if (*d->types[i]->group && first_of_group(d, i))
 			put_group(d, &o, i, false);
+	for (size_t i = 0; i < d->nr_foreign; i++)
+		if (first_foreign(d, i))
+			put_foreign_group(d, &o, i, false);
 	json_put_end(&o);
 	json_put_end(&o);
 }
@@ -196,6 +250,12 @@ int discovery_group(const struct discovery *d, const char *group, struct buf *b)
 		if (strcmp(d->types[i]->group, group) == 0 &&
 		    first_of_group(d, i)) {
 			put_group(d, &o, i, true);
+			return 0;
+		}
+	for (size_t i = 0; i < d->nr_foreign; i++)
+		if (first_foreign(d, i) &&
+		    strcmp(d->foreign[i].group, group) == 0) {
+			put_foreign_group(d, &o, i, true);
 			return 0;
 		}
 	return -ENOENT;
@@ -295,17 +355,130 @@ static void put_aggregated(struct json_out *o, const struct type *t)
 	json_put_end(o);
 }
 
-static void put_aggregated_group(const struct discovery *d, struct json_out *o,
-				 size_t at)
+static const char *text_of(yyjson_val *v, const char *key)
 {
-	const char *group = d->types[at]->group;
+	const char *s = yyjson_get_str(yyjson_obj_get(v, key));
 
+	return s ? s : "";
+}
+
+static void put_array(struct json_out *o, const char *key, yyjson_val *v)
+{
+	yyjson_val *item;
+	size_t i, max;
+
+	if (!yyjson_arr_size(v))
+		return;
+	json_put_array(o, key);
+	yyjson_arr_foreach(v, i, max, item)
+	{
+		if (yyjson_is_str(item))
+			json_put_str(o, NULL, yyjson_get_str(item));
+	}
+	json_put_end(o);
+}
+
+/* Of an APIResource, which leaves out what is as in its list. */
+static void put_foreign_kind(struct json_out *o,
+			     const struct discovery_foreign *f, yyjson_val *r)
+{
+	const char *group = text_of(r, "group"),
+		   *version = text_of(r, "version");
+
+	put_kind(o, *version ? group : f->group,
+		 *version ? version : f->version, text_of(r, "kind"));
+}
+
+static void put_foreign_subs(struct json_out *o,
+			     const struct discovery_foreign *f,
+			     const char *plural)
+{
+	yyjson_val *list = yyjson_obj_get(f->resources, "resources"), *r;
+	size_t i, max, len = strlen(plural);
+	bool any = false;
+
+	yyjson_arr_foreach(list, i, max, r)
+	{
+		const char *name = text_of(r, "name");
+
+		if (strncmp(name, plural, len) != 0 || name[len] != '/')
+			continue;
+		if (!any)
+			json_put_array(o, "subresources");
+		any = true;
+		json_put_object(o, NULL);
+		json_put_str(o, "subresource", name + len + 1);
+		put_foreign_kind(o, f, r);
+		put_array(o, "verbs", yyjson_obj_get(r, "verbs"));
+		json_put_end(o);
+	}
+	if (any)
+		json_put_end(o);
+}
+
+static void put_foreign_resource(struct json_out *o,
+				 const struct discovery_foreign *f,
+				 yyjson_val *r)
+{
+	const char *name = text_of(r, "name");
+
+	if (!*name || strchr(name, '/'))
+		return;
+	json_put_object(o, NULL);
+	json_put_str(o, "resource", name);
+	put_foreign_kind(o, f, r);
+	json_put_str(o, "scope",
+		     yyjson_get_bool(yyjson_obj_get(r, "namespaced"))
+			     ? "Namespaced"
+			     : "Cluster");
+	json_put_str(o, "singularResource", text_of(r, "singularName"));
+	put_array(o, "verbs", yyjson_obj_get(r, "verbs"));
+	put_array(o, "shortNames", yyjson_obj_get(r, "shortNames"));
+	put_array(o, "categories", yyjson_obj_get(r, "categories"));
+	put_foreign_subs(o, f, name);
+	json_put_end(o);
+}
+
+static void put_foreign_aggregated(const struct discovery *d,
+				   struct json_out *o, const char *group)
+{
+	for (size_t i = 0; i < d->nr_foreign; i++) {
+		const struct discovery_foreign *f = &d->foreign[i];
+		yyjson_val *r;
+		size_t j, max;
+
+		if (strcmp(f->group, group) != 0)
+			continue;
+		json_put_object(o, NULL);
+		json_put_str(o, "version", f->version);
+		json_put_str(o, "freshness", f->current ? "Current" : "Stale");
+		json_put_array(o, "resources");
+		yyjson_arr_foreach(yyjson_obj_get(f->resources, "resources"), j,
+				   max, r)
+		{
+			put_foreign_resource(o, f, r);
+		}
+		json_put_end(o);
+		json_put_end(o);
+	}
+}
+
+static void begin_aggregated(struct json_out *o, const char *group)
+{
 	json_put_object(o, NULL);
 	json_put_object(o, "metadata");
 	json_put_str(o, "name", group);
 	json_put_null(o, "creationTimestamp");
 	json_put_end(o);
 	json_put_array(o, "versions");
+}
+
+static void put_aggregated_group(const struct discovery *d, struct json_out *o,
+				 size_t at)
+{
+	const char *group = d->types[at]->group;
+
+	begin_aggregated(o, group);
 	for (size_t i = at; i < d->nr; i++) {
 		const struct type *v = d->types[i];
 
@@ -326,6 +499,7 @@ static void put_aggregated_group(const struct discovery *d, struct json_out *o,
 		json_put_end(o);
 		json_put_end(o);
 	}
+	put_foreign_aggregated(d, o, group);
 	json_put_end(o);
 	json_put_end(o);
 }
@@ -344,6 +518,13 @@ void discovery_aggregated(const struct discovery *d, bool core,
 	for (size_t i = 0; i < d->nr; i++)
 		if (core == !*d->types[i]->group && first_of_group(d, i))
 			put_aggregated_group(d, &o, i);
+	for (size_t i = 0; !core && i < d->nr_foreign; i++)
+		if (first_foreign(d, i)) {
+			begin_aggregated(&o, d->foreign[i].group);
+			put_foreign_aggregated(d, &o, d->foreign[i].group);
+			json_put_end(&o);
+			json_put_end(&o);
+		}
 	json_put_end(&o);
 	json_put_end(&o);
 }

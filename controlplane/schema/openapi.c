@@ -329,6 +329,44 @@ static void put_path(struct json_out *o, const struct type *t, bool v3)
 	json_put_end(o);
 }
 
+/* What other servers say of their own paths. */
+static void put_foreign_paths(const struct discovery *d, struct json_out *o)
+{
+	for (size_t i = 0; i < d->nr_foreign; i++) {
+		const struct discovery_foreign *f = &d->foreign[i];
+		yyjson_val *k, *v;
+		char prefix[600];
+		size_t j, max;
+
+		snprintf(prefix, sizeof(prefix), "/apis/%s/%s/", f->group,
+			 f->version);
+		json_obj_foreach (yyjson_obj_get(f->openapi, "paths"), j, max,
+				  k, v)
+			if (str_starts(yyjson_get_str(k), prefix))
+				json_put_val(o, yyjson_get_str(k), v);
+	}
+}
+
+/* Their definitions, but those that have a name of ours. */
+static void put_foreign_definitions(const struct discovery *d,
+				    struct json_out *o, struct map *seen)
+{
+	for (size_t i = 0; i < d->nr_foreign; i++) {
+		yyjson_val *root = d->foreign[i].openapi, *k, *v;
+		size_t j, max;
+
+		json_obj_foreach (yyjson_obj_get(root, "definitions"), j, max,
+				  k, v) {
+			const char *name = yyjson_get_str(k);
+
+			if (map_get(seen, name) ||
+			    map_set(seen, name, v, NULL) < 0)
+				continue;
+			json_put_val(o, name, v);
+		}
+	}
+}
+
 static void put_paths(const struct discovery *d, struct json_out *o,
 		      const char *group, const char *version, bool v3)
 {
@@ -340,6 +378,8 @@ static void put_paths(const struct discovery *d, struct json_out *o,
 			       strcmp(t->version, version) == 0))
 			put_path(o, t, v3);
 	}
+	if (!v3)
+		put_foreign_paths(d, o);
 	json_put_end(o);
 }
 
@@ -367,6 +407,7 @@ void openapi_v2(const struct discovery *d, struct buf *b)
 	while (map_next(&d->set->definitions, &it))
 		collect(it.value, &seen, 0);
 	put_definitions(d, &o, &seen, false);
+	put_foreign_definitions(d, &o, &seen);
 	map_clear(&seen, NULL);
 	json_put_end(&o);
 	json_put_end(&o);
@@ -437,6 +478,20 @@ void openapi_v3_index(const struct discovery *d, struct buf *b)
 		json_put_fmt(&o, "serverRelativeURL",
 			     "/openapi/v3/%s?hash=" ARKTOS_VERSION "-%llx",
 			     path, (unsigned long long)hash_of(d, t));
+		json_put_end(&o);
+	}
+	for (size_t i = 0; i < d->nr_foreign; i++) {
+		const struct discovery_foreign *f = &d->foreign[i];
+		char path[600];
+
+		if (!f->openapi_v3)
+			continue;
+		snprintf(path, sizeof(path), "apis/%s/%s", f->group,
+			 f->version);
+		json_put_object(&o, path);
+		json_put_fmt(&o, "serverRelativeURL",
+			     "/openapi/v3/%s?hash=%llx", path,
+			     (unsigned long long)f->hash);
 		json_put_end(&o);
 	}
 	json_put_end(&o);

@@ -190,10 +190,23 @@ void table_cells(const struct type *t, yyjson_val *obj, int64_t now_s,
 yyjson_val *json_path_get(yyjson_val *obj, const char *path);
 
 /* Which types a user sees: @tenant users do not see cluster-scoped ones. */
+/* A group's version that another server serves; all borrowed. */
+struct discovery_foreign {
+	const char *group, *version;
+	bool current;          /* the server answers */
+	yyjson_val *resources; /* its APIResourceList; NULL: never told */
+	yyjson_val *openapi;   /* its version 2 document; NULL: none */
+	bool openapi_v3;       /* it has one of version 3 */
+	uint64_t hash;
+};
+
 struct discovery {
 	const struct type_set *set;   /* the built-in types */
 	struct type_set *const *more; /* custom ones; borrowed */
 	size_t nr_more;
+	/* By priority of the group, then of the version. No group of @set. */
+	const struct discovery_foreign *foreign;
+	size_t nr_foreign;
 	const struct type **types; /* all of them, made by discovery_open() */
 	size_t nr;
 	bool system;

@@ -131,13 +131,17 @@ int tls_client_new(const struct tls_client_opts *opts, SSL_CTX **ret,
 	if (!ctx)
 		return failed(e, "new");
 	harden(ctx);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx,
+			   opts->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+			   NULL);
 	if (opts->h2)
 		(void)SSL_CTX_set_alpn_protos(ctx, both, sizeof(both) - 1);
 	if (opts->cert_pem && load_own(ctx, opts->cert_pem, opts->key_pem) < 0)
 		r = failed(e, "the client's certificate and key");
-	else if (load_ca(ctx, opts->server_ca_pem) < 0)
+	else if (opts->server_ca_pem && load_ca(ctx, opts->server_ca_pem) < 0)
 		r = failed(e, "the CA of servers");
+	else if (opts->system_ca && SSL_CTX_set_default_verify_paths(ctx) != 1)
+		r = failed(e, "the machine's CAs");
 	if (r < 0) {
 		SSL_CTX_free(ctx);
 		return r;

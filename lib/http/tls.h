@@ -33,7 +33,9 @@ int tls_server_new(const struct tls_server_opts *opts, SSL_CTX **ret,
 struct tls_client_opts {
 	const char *cert_pem, *key_pem; /* the client's own; NULL: none */
 	const char *server_ca_pem;      /* who may sign servers' */
-	bool h2; /* ask for HTTP/2, or HTTP/1.1; else nothing is said */
+	bool system_ca; /* those the machine believes may, too */
+	bool insecure;  /* anybody may: nothing is verified */
+	bool h2;        /* ask for HTTP/2, or HTTP/1.1; else nothing is said */
 };
 
 /* A client's context: TLS 1.2 and 1.3, the server's certificate verified. Say

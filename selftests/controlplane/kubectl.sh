@@ -24,10 +24,12 @@ stop_all()
 }
 trap stop_all EXIT
 
-start() # [PORT]
+start() # [PORT [OPTIONS...]]
 {
+	local port=${1:-0}
+	[ $# -eq 0 ] || shift
 	"$O/bin/arktos-control" run --data-dir "$dir/data" \
-		--listen "127.0.0.1:${1:-0}" >>"$dir/log" 2>&1 &
+		--listen "127.0.0.1:$port" "$@" >>"$dir/log" 2>&1 &
 	server=$!
 	if ! timeout 20 tail -n +1 -F "$dir/log" 2>/dev/null |
 		grep -q -m1 "serving on port"; then

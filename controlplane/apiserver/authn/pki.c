@@ -145,12 +145,11 @@ static X509 *new_cert(EVP_PKEY *key, const struct cert_request *req)
 	return cert;
 }
 
-static int make_ca(const char *cert_path, const char *key_path, struct ca *ca,
-		   struct err *e)
+static int make_ca(const char *cert_path, const char *key_path,
+		   const char *name, struct ca *ca, struct err *e)
 {
 	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT;
-	struct cert_request req = { .common_name = "arktos-ca",
-				    .days = CA_DAYS };
+	struct cert_request req = { .common_name = name, .days = CA_DAYS };
 	int r;
 
 	ca->key = EVP_EC_gen("P-256");
@@ -204,6 +203,12 @@ static int load_ca(const char *cert_path, const char *key_path, struct ca *ca,
 
 int ca_open(const char *dir, struct ca **ret, struct err *e)
 {
+	return ca_open_named(dir, "arktos-ca", ret, e);
+}
+
+int ca_open_named(const char *dir, const char *name, struct ca **ret,
+		  struct err *e)
+{
 	auto_free char *cert_path = str_printf("%s/ca.crt", dir);
 	auto_free char *key_path = str_printf("%s/ca.key", dir);
 	auto_ptr(ca) ca = calloc(1, sizeof(*ca));
@@ -214,7 +219,7 @@ int ca_open(const char *dir, struct ca **ret, struct err *e)
 	if (fs_exists(AT_FDCWD, cert_path))
 		r = load_ca(cert_path, key_path, ca, e);
 	else
-		r = make_ca(cert_path, key_path, ca, e);
+		r = make_ca(cert_path, key_path, name, ca, e);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(ca);

@@ -13,6 +13,9 @@ struct err;
 
 /* Load ca.crt and ca.key from @dir, or make them. */
 int ca_open(const char *dir, struct ca **ret, struct err *e);
+/* The same; one that is made is called @name. */
+int ca_open_named(const char *dir, const char *name, struct ca **ret,
+		  struct err *e);
 void ca_free(struct ca *ca);
 DEFINE_AUTO_PTR(ca, ca_free)
 

@@ -28,6 +28,9 @@ struct relay {
 	struct h1 answer;
 	struct buf to_up, to_client;
 	bool up_eof;
+	bool unavailable;         /* see struct relay_to */
+	unsigned int deadline_ms; /* the same */
+	void (*failed)(struct req *r);
 };
 
 static void ready(void *arg);
@@ -43,9 +46,7 @@ static bool is_hop(const char *name, size_t n, bool request)
 		"trailer",          "transfer-encoding",   "upgrade",
 		"content-length",
 	};
-	static const char *const ours[] = { "authorization",  "host",
-					    "expect",         "x-remote-user",
-					    "x-remote-group", "x-remote-uid" };
+	static const char *const ours[] = { "authorization", "host", "expect" };
 
 	for (size_t i = 0; i < ARRAY_LEN(hop); i++)
 		if (strlen(hop[i]) == n && !strncasecmp(name, hop[i], n))
@@ -55,7 +56,8 @@ static bool is_hop(const char *name, size_t n, bool request)
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		if (strlen(ours[i]) == n && !strncasecmp(name, ours[i], n))
 			return true;
-	return n > 12 && !strncasecmp(name, "impersonate-", 12);
+	return (n > 12 && !strncasecmp(name, "impersonate-", 12)) ||
+	       (n > 9 && !strncasecmp(name, "x-remote-", 9));
 }
 
 static void put_request(struct relay *y, const struct relay_to *to)
@@ -80,6 +82,8 @@ static void put_request(struct relay *y, const struct relay_to *to)
 	if (r->body.len || strcmp(r->method, "POST") == 0 ||
 	    strcmp(r->method, "PUT") == 0)
 		h1_put_length(&y->to_up, r->body.len);
+	if (to->fields)
+		buf_puts(&y->to_up, to->fields);
 	h1_put_end(&y->to_up);
 	buf_add(&y->to_up, buf_str(&r->body), r->body.len);
 }
@@ -102,19 +106,25 @@ static void fail(struct relay *y, const char *why)
 	finish(y);
 	if (!r)
 		return;
-	if (begun) {
+	if (y->failed)
+		y->failed(r);
+	if (begun)
 		req_abort(r);
-		return;
-	}
-	reply_error(r, 500, "InternalError", "error dialing backend: %s", why);
+	else if (y->unavailable)
+		reply_error(r, 503, "ServiceUnavailable",
+			    "error trying to reach service: %s", why);
+	else
+		reply_error(r, 500, "InternalError",
+			    "error dialing backend: %s", why);
 }
 
 static void on_timeout(void *arg)
 {
 	struct relay *y = arg;
 
-	fail(y, y->state == SENDING ? "timeout while connecting"
-				    : "no answer within 60 s");
+	fail(y, y->state == SENDING     ? "timeout while connecting"
+		: y->state == ANSWERING ? "the answer took too long"
+					: "no answer within 60 s");
 }
 
 /* --- the answer ----------------------------------------------------------- */
@@ -155,7 +165,8 @@ static void begin_answer(struct relay *y)
 	const char *type = h1_field(h, "Content-Type");
 
 	y->state = ANSWERING;
-	ev_timer_del(&y->timer);
+	if (!y->deadline_ms)
+		ev_timer_del(&y->timer);
 	r->own_type = strdup(type ? type : "application/octet-stream");
 	reply_begin(r, h->status, r->own_type ? r->own_type : "text/plain");
 	for (size_t i = 0; i < h->nr_fields; i++) {
@@ -173,6 +184,13 @@ static bool is_upgrade(const struct relay *y)
 {
 	return y->answer.head.status == 101 && y->r->upgrade &&
 	       y->r->wants_upgrade && !y->r->stream;
+}
+
+static bool is_redirect(const struct relay *y)
+{
+	int status = y->answer.head.status;
+
+	return status >= 300 && status < 400 && status != 304;
 }
 
 /* Take what has come. 1: all is there; 0: more is to come. */
@@ -194,6 +212,10 @@ static int take_answer(struct relay *y, const char *data, size_t len)
 		if (r == H1_HEAD && y->answer.head.status == 101)
 			return err_set(&y->up.why, -EPROTO,
 				       "an upgrade nobody asked for");
+		if (r == H1_HEAD && y->unavailable && is_redirect(y))
+			return err_set(&y->up.why, -EPROTO,
+				       "the backend attempted to redirect this "
+				       "request, which is not permitted");
 		if (r == H1_HEAD && y->answer.head.status >= 200)
 			begin_answer(y);
 		else if (r == H1_BODY)
@@ -276,7 +298,9 @@ static void go_on(struct relay *y)
 	}
 	if (y->state == SENDING) {
 		y->state = WAITING;
-		ev_timer_set(y->loop->ev, &y->timer, ANSWER_MS, on_timeout, y);
+		ev_timer_set(y->loop->ev, &y->timer,
+			     y->deadline_ms ? y->deadline_ms : ANSWER_MS,
+			     on_timeout, y);
 	}
 	read_answer(y);
 	/* What has been taken is to be sent, unless it was. */
@@ -373,6 +397,7 @@ static void release(void *arg)
 {
 	struct relay *y = arg;
 
+	atomic_fetch_sub(&y->loop->api->nr_relays, 1);
 	h1_clear(&y->answer);
 	buf_clear(&y->to_up);
 	buf_clear(&y->to_client);
@@ -401,7 +426,11 @@ void relay_start(struct req *r, const struct relay_to *to)
 	}
 	y->r = r;
 	y->loop = r->loop;
+	y->unavailable = to->unavailable;
+	y->deadline_ms = to->deadline_ms;
+	y->failed = to->failed;
 	y->up.fd = -EBADF;
+	atomic_fetch_add(&y->loop->api->nr_relays, 1);
 	r->relay = y;
 	h1_init(&y->answer, H1_RESPONSE, NULL);
 	if (r->head_only)

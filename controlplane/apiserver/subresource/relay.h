@@ -24,6 +24,12 @@ struct relay_to {
 	SSL_CTX *tls;        /* NULL: plain HTTP. Borrowed for the call */
 	const char *subject; /* CN of its certificate; NULL: any */
 	const char *target;  /* path and query, as they are to be sent */
+	const char *fields;  /* further lines of the head, each with CR LF */
+	unsigned int deadline_ms; /* for the whole answer; 0: none */
+	/* Not a node but a server anybody may have set up: when it cannot be
+	 * reached that is a 503, and it may not send clients elsewhere. */
+	bool unavailable;
+	void (*failed)(struct req *r); /* told before the client is */
 };
 
 /* Pass @r on, with its body; it is answered later. Replies itself when that
