@@ -12,6 +12,8 @@
 #include "lib/auto.h"
 #include "lib/http/url.h"
 
+#define EXEC_HEAD_MS 120000
+
 struct args {
 	struct cmd_common common;
 	const char *container;
@@ -65,10 +67,11 @@ static void put_exec(const struct pod_ref *ref, const struct args *a,
 static int session(const struct args *a, const char *target,
 		   const struct terminal_opts *o, struct err *e)
 {
-	/* Images may have to wake up first, guests to answer: no time limit. */
+	/* A guest may have to be asked first; then there is no time limit. */
 	struct http_call call = { .method = "POST",
 				  .target = target,
-				  .timeout_ms = -1 };
+				  .timeout_ms = -1,
+				  .head_ms = EXEC_HEAD_MS };
 	auto_buf struct buf early = BUF_INIT, failure = BUF_INIT;
 	struct http_client *c = NULL;
 	auto_close int fd = -EBADF;

@@ -300,7 +300,9 @@ static int begin(struct http_client *c, const struct http_call *call,
 	if (c->ended || c->in_answer)
 		return err_set(e, -ENOTCONN,
 			       "the connection is not free for a call");
-	c->timeout_ms = call->timeout_ms ? call->timeout_ms : TIMEOUT_MS;
+	c->timeout_ms = call->head_ms          ? call->head_ms
+			: call->timeout_ms > 0 ? call->timeout_ms
+					       : TIMEOUT_MS;
 	r = send_call(c, call, upgrade, e);
 	if (r < 0)
 		goto broken;
@@ -314,6 +316,7 @@ static int begin(struct http_client *c, const struct http_call *call,
 	} while (r == H1_HEAD && c->parser.head.status == 100);
 	if (r < 0)
 		goto broken;
+	c->timeout_ms = call->timeout_ms ? call->timeout_ms : TIMEOUT_MS;
 	c->in_answer = true;
 	*ret_status = c->parser.head.status;
 	return 0;

@@ -30,6 +30,8 @@ struct http_call {
 	const void *body;   /* NULL: none */
 	size_t len;
 	int timeout_ms; /* without a byte arriving; 0: 30 s; -1: none */
+	int head_ms;    /* until it begins to answer; 0: @timeout_ms, or 30 s
+			 * where that is none */
 };
 
 struct http_answer {

@@ -326,7 +326,7 @@ TEST(pulls_tell_their_progress_and_their_end)
 TEST(a_pull_is_cancelled_when_the_client_goes)
 {
 	struct http_call hc = { "POST", "/images", NULL, "{\"pull\":\"slow\"}",
-				15,     5000 };
+				15,     5000,      0 };
 	struct http_client *c;
 	int status;
 
@@ -483,9 +483,9 @@ TEST(a_command_is_hung_up_when_its_client_goes)
 
 TEST(stopping_ends_sessions_pulls_and_followers)
 {
-	struct http_call pull = { "POST", "/images",
-				  NULL,   "{\"pull\":\"slow\"}",
-				  15,     5000 };
+	struct http_call pull = {
+		"POST", "/images", NULL, "{\"pull\":\"slow\"}", 15, 5000, 0
+	};
 	struct http_call follow = { .method = "GET",
 				    .target = PODS "/web/log?follow=1" };
 	struct http_call watch = { .method = "GET",

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/ev.h"
 #include "lib/http/client.h"
@@ -166,7 +167,7 @@ static void talk(const char *text, struct buf *ret)
 
 TEST(answers_over_unix_socket_and_tcp)
 {
-	struct http_call call = { "POST", "/echo", NULL, "hello", 5, 5000 };
+	struct http_call call = { "POST", "/echo", NULL, "hello", 5, 5000, 0 };
 	struct http_answer a = HTTP_ANSWER_INIT;
 	struct http_client *c;
 	char address[64];
@@ -232,7 +233,7 @@ TEST(a_body_too_large_is_told_even_while_it_is_sent)
 {
 	size_t len = 20 << 20;
 	char *body = calloc(1, len);
-	struct http_call call = { "POST", "/echo", NULL, body, len, 5000 };
+	struct http_call call = { "POST", "/echo", NULL, body, len, 5000, 0 };
 	struct http_answer a = HTTP_ANSWER_INIT;
 	struct http_client *c;
 	char address[64];
@@ -264,9 +265,29 @@ TEST(peers_that_are_not_admitted_are_cut_off)
 	stop();
 }
 
+/* Once 'logs' and 'exec' waited for ever for an agent that hung. */
+TEST(who_waits_without_limit_still_wants_a_head)
+{
+	struct sockaddr_un sa = { AF_UNIX, "mute" };
+	struct http_call call = {
+		.method = "GET", .target = "/x", .timeout_ms = -1, .head_ms = 50
+	};
+	auto_close int mute = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct http_client *c;
+	int status;
+
+	ASSERT_EQ(bind(mute, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	ASSERT_EQ(listen(mute, 1), 0);
+	ASSERT_EQ(http_client_open("unix:mute", 5000, &c, &e), 0);
+	EXPECT_EQ(http_begin(c, &call, &status, &e), -ETIMEDOUT);
+	EXPECT_STREQ(e.msg, "no answer within 50 ms");
+	http_client_close(c);
+	unlink("mute");
+}
+
 TEST(a_slow_reader_holds_the_stream_back)
 {
-	struct http_call call = { "GET", "/big", NULL, NULL, 0, 10000 };
+	struct http_call call = { "GET", "/big", NULL, NULL, 0, 10000, 0 };
 	struct http_client *c;
 	static char b[100000];
 	size_t total = 0;
