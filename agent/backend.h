@@ -28,8 +28,7 @@ int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 /* backend_exec.c: commands in containers and VMs, consoles, logs */
 int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,
 		 struct err *e);
-int backend_attach(void *arg, const struct api_pod_id *id,
-		   const char *container, struct api_session *ret,
+int backend_attach(void *arg, const struct api_exec *x, struct api_session *ret,
 		   struct err *e);
 int backend_session_result(void *arg, void *cookie, int *ret_code,
 			   struct err *e);

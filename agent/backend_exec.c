@@ -26,6 +26,7 @@
 
 #define VM_EXEC_MAX_MS (10 * 60 * 1000)
 #define VM_INPUT_MAX   (1024 * 1024)
+#define ATTACH_PIPE    (1024 * 1024)
 #define LOG_CHUNK      (64 * 1024)
 #define LOOK_MS        500 /* at the cancel flag, and for rotated consoles */
 
@@ -298,40 +299,111 @@ int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,
 	return r;
 }
 
-int backend_attach(void *arg, const struct api_pod_id *id,
-		   const char *container, struct api_session *ret,
-		   struct err *e)
-{
-	struct pod *pod = backend_pod(arg, id, e);
-	char name[PROTO_NAME_MAX + 1];
-	struct session *s = NULL;
-	int fd = -1, r;
-	bool vm;
+/* --- attach ------------------------------------------------------------- */
 
-	if (!pod)
-		return -ENOENT;
-	r = pick(pod, container, name, sizeof(name), &vm, e);
-	if (r == 0 && !vm)
-		r = err_set(e, -EOPNOTSUPP,
-			    "console is for VMs; use 'logs -f' or 'exec -it'");
-	if (r == 0) {
-		s = session_new(pod);
-		pthread_rwlock_rdlock(&pod->handles);
-		r = !s         ? err_set(e, -ENOMEM, "out of memory")
-		    : !pod->vm ? err_set(e, -ESTALE, "the VM is not running")
-			       : vm_console_open(pod->vm, &fd, e);
-		pthread_rwlock_unlock(&pod->handles);
-	}
-	if (r == 0) {
-		s->attached = true;
+static int attach_vm(struct session *s, struct api_session *ret, struct err *e)
+{
+	int fd = -1, r;
+
+	pthread_rwlock_rdlock(&s->pod->handles);
+	r = s->pod->vm ? vm_console_open(s->pod->vm, &fd, e)
+		       : err_set(e, -ESTALE, "the VM is not running");
+	pthread_rwlock_unlock(&s->pod->handles);
+	if (r == 0)
 		*ret = (struct api_session){ .in_fd = fd,
 					     .out_fd = fd,
 					     .err_fd = -1,
 					     .done_fd = -1,
 					     .cookie = s };
-	} else if (s) {
-		session_free(s);
+	return r;
+}
+
+/* What it was started with counts, not what the client believes: without an
+ * input, there is only output. */
+static int attach_how(struct pod *pod, const char *name,
+		      const struct api_exec *x, struct sandbox_attach *at,
+		      bool *ret_tty, struct err *e)
+{
+	const struct ctr *c;
+	int r = 0;
+
+	pthread_mutex_lock(&pod->lock);
+	c = pod_ctr(pod, name);
+	*ret_tty = c && c->spec && c->spec->tty;
+	at->once = c && c->spec && c->spec->stdin_once;
+	at->in = x->in && c && c->spec && (c->spec->stdin_open || *ret_tty);
+	if (x->console && !*ret_tty)
+		r = err_set(e, -EOPNOTSUPP,
+			    "console is for VMs, and containers with a tty; "
+			    "use 'logs -f' or 'exec -it'");
+	pthread_mutex_unlock(&pod->lock);
+	return r;
+}
+
+static int attach_container(struct session *s, const char *name,
+			    const struct api_exec *x, struct api_session *ret,
+			    struct err *e)
+{
+	int out[2] = { -1, -1 }, err[2] = { -1, -1 }, in = -1, r;
+	struct sandbox_attach at = { .out = { -1, -1 } };
+	bool tty = false;
+
+	r = attach_how(s->pod, name, x, &at, &tty, e);
+	if (r < 0)
+		return r;
+	if (pipe2(out, O_CLOEXEC) < 0 || (!tty && pipe2(err, O_CLOEXEC) < 0)) {
+		r = err_sys(e, "pipe");
+		goto out;
 	}
+	/* Less of a brake on the container; what it may not have it has not. */
+	(void)fcntl(out[0], F_SETPIPE_SZ, ATTACH_PIPE);
+	at.out[0] = out[1];
+	at.out[1] = err[1];
+	pthread_rwlock_rdlock(&s->pod->handles);
+	r = s->pod->sandbox
+		    ? sandbox_attach(s->pod->sandbox, name, &at, &in, e)
+		    : err_set(e, -ESRCH, "container '%s' is not running", name);
+	pthread_rwlock_unlock(&s->pod->handles);
+	if (r == -ESRCH || r == -ENOENT)
+		r = -ESTALE; /* the pod is there: a conflict, not a 404 */
+	if (r < 0)
+		goto out;
+	*ret = (struct api_session){
+		.in_fd = in,
+		.out_fd = out[0],
+		.err_fd = err[0],
+		.done_fd = -1,
+		.tty = tty,
+		.cookie = s,
+	};
+	out[0] = err[0] = -1;
+out:
+	close_pair(out);
+	close_pair(err);
+	return r;
+}
+
+int backend_attach(void *arg, const struct api_exec *x, struct api_session *ret,
+		   struct err *e)
+{
+	struct pod *pod = backend_pod(arg, &x->pod, e);
+	char name[PROTO_NAME_MAX + 1];
+	struct session *s;
+	bool vm;
+	int r;
+
+	if (!pod)
+		return -ENOENT;
+	s = session_new(pod);
+	r = s ? pick(pod, x->container, name, sizeof(name), &vm, e)
+	      : err_set(e, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = vm ? attach_vm(s, ret, e)
+		       : attach_container(s, name, x, ret, e);
+	if (r < 0 && s)
+		session_free(s);
+	else if (s)
+		s->attached = true;
 	pod_unref(pod);
 	return r;
 }

@@ -525,26 +525,29 @@ int sandbox_reopen_log(struct sandbox *sb, const char *name, struct err *e)
 	return named(sb, "reopen", name, e);
 }
 
-int sandbox_stdin(struct sandbox *sb, const char *name, int *ret_fd,
-		  struct err *e)
+int sandbox_attach(struct sandbox *sb, const char *name,
+		   const struct sandbox_attach *at, int *ret_in, struct err *e)
 {
+	size_t nr = at->out[0] < 0 ? 0 : at->out[1] < 0 ? 1 : 2;
+	static const char *const outs[] = { "", "0", "0,1" };
 	struct sandbox_reply rep;
-	char members[128];
+	char members[192];
 	int fd = -1, r;
 
 	if (strlen(name) > PROTO_NAME_MAX || !str_is_dns_label(name))
 		return err_set(e, -ENOENT, "no process '%.80s'", name);
-	snprintf(members, sizeof(members), ",\"name\":\"%s\"", name);
-	r = call(sb, "stdin", members, NULL, 0, &rep, &fd, e);
+	snprintf(members, sizeof(members),
+		 ",\"name\":\"%s\",\"out\":[%s],\"in\":%s,\"once\":%s", name,
+		 outs[nr], at->in ? "true" : "false",
+		 at->once ? "true" : "false");
+	r = call(sb, "attach", members, at->out, nr, &rep, &fd, e);
 	if (r < 0)
 		return r;
 	if (!rep.ok)
 		r = err_set(e, rep.code, "%s", rep.failure.message);
 	sandbox_reply_clear(&rep);
-	if (r == 0 && fd < 0)
-		r = err_set(e, -EBADMSG, "supervisor: no descriptor");
 	if (r == 0)
-		*ret_fd = fd;
+		*ret_in = fd;
 	else if (fd >= 0)
 		close(fd);
 	return r;

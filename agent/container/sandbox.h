@@ -192,9 +192,14 @@ int sandbox_list(struct sandbox *sb, struct sandbox_proc **ret, size_t *ret_nr,
 int sandbox_ack(struct sandbox *sb, const char *name, struct err *e);
 int sandbox_reopen_log(struct sandbox *sb, const char *name, struct err *e);
 
-/* What to write to for a container's stdin or tty. Owned by the caller. */
-int sandbox_stdin(struct sandbox *sb, const char *name, int *ret_fd,
-		  struct err *e);
+struct sandbox_attach {
+	int out[2]; /* stdout and stderr are copied there, until the end; -1 */
+	bool in;    /* its stdin or tty is wanted */
+	bool once;  /* and no other will be: closing it is its end */
+};
+/* @ret_in: what to write to, owned by the caller; -1: it has none. */
+int sandbox_attach(struct sandbox *sb, const char *name,
+		   const struct sandbox_attach *at, int *ret_in, struct err *e);
 
 /* SIGKILL everything, then the supervisor itself; returns when all of it is
  * gone. Also works (by pidfd) on a supervisor that no longer answers. */

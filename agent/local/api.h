@@ -113,6 +113,7 @@ struct api_exec {
 	struct strv argv;      /* at least one */
 	bool tty;
 	bool in;             /* standard input is wanted */
+	bool console;        /* attach: only to what has a terminal */
 	uint16_t rows, cols; /* of the tty; 0: not known */
 };
 
@@ -186,9 +187,10 @@ struct api_backend {
 			struct err *e);
 	int (*pod_exec)(void *arg, const struct api_exec *x,
 			struct api_session *ret, struct err *e);
-	int (*pod_attach)(void *arg, const struct api_pod_id *id,
-			  const char *container, struct api_session *ret,
-			  struct err *e);
+	/* @x without argv: a VM's console, or the main process of a container;
+	 * its terminal, if it has one, whatever @x says. */
+	int (*pod_attach)(void *arg, const struct api_exec *x,
+			  struct api_session *ret, struct err *e);
 	/* Exit code of an exec that has ended (128 + signal, if killed). */
 	int (*session_result)(void *arg, void *cookie, int *ret_code,
 			      struct err *e);

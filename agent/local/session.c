@@ -357,9 +357,10 @@ static int open_session(struct session *s)
 	void *arg = s->t.api->o.arg;
 
 	s->s = (struct api_session){ -1, -1, -1, -1, false, NULL };
-	if (s->attach)
-		return b->pod_attach(arg, &s->exec.pod, s->exec.container,
-				     &s->s, &s->t.err);
+	if (s->attach) {
+		s->exec.console = true;
+		return b->pod_attach(arg, &s->exec, &s->s, &s->t.err);
+	}
 	return b->pod_exec(arg, &s->exec, &s->s, &s->t.err);
 }
 

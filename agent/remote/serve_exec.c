@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* exec and attach: a command in a container or in a VM's guest, a VM's serial
- * console, what a container writes. */
+ * console, a container's main process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -31,8 +31,6 @@ struct session {
 	struct ev_timer linger;
 	struct buf to; /* for its standard input */
 	bool in_end;
-	atomic_bool cancel; /* attach to a container: it is its log */
-	int log_fd;
 	int code, exit_code;
 	struct err e;
 };
@@ -83,7 +81,6 @@ static void close_run(struct job_thread *j)
 static void session_end(struct session *x)
 {
 	close_all(x);
-	atomic_store(&x->cancel, true);
 	x->job.run = close_run;
 	x->job.done = closed;
 	/* When all is being stopped it is done here. */
@@ -282,7 +279,12 @@ static void on_resize(void *arg, struct stream *st, uint16_t cols,
 	struct winsize ws = { .ws_row = rows, .ws_col = cols };
 
 	(void)st;
-	if (x->io.tty && x->io.out_fd >= 0)
+	if (!x->io.tty)
+		return;
+	/* Attached, what it writes comes another way than what it reads. */
+	if (x->io.in_fd >= 0)
+		(void)ioctl(x->io.in_fd, TIOCSWINSZ, &ws);
+	else if (x->io.out_fd >= 0)
 		(void)ioctl(x->io.out_fd, TIOCSWINSZ, &ws);
 }
 
@@ -299,7 +301,6 @@ static void on_gone(void *arg, struct stream *st)
 	(void)st;
 	x->gone = true;
 	x->stream = NULL;
-	atomic_store(&x->cancel, true);
 	close_all(x);
 	if (!x->busy)
 		session_end(x);
@@ -347,40 +348,6 @@ static const struct stream_ops ops = {
 	.gone = on_gone,
 };
 
-static void *follow_log(void *arg)
-{
-	struct session *x = arg;
-	struct api_logs l = { .pod = x->path.pod,
-			      .container = x->path.container,
-			      .follow = true,
-			      .tail = 0,
-			      .since_s = -1,
-			      .limit = -1,
-			      .cancel = &x->cancel };
-
-	(void)x->s->r->o.backend->pod_logs(x->s->r->o.backend_arg, &l,
-					   x->log_fd, NULL);
-	close(x->log_fd);
-	return NULL;
-}
-
-/* A container's standard output goes to its log: who attaches reads on there.
- * Its standard input is nobody's. */
-static int attach_log(struct session *x, struct err *e)
-{
-	int ends[2];
-
-	if (x->opts.input)
-		return err_set(e, -EOPNOTSUPP,
-			       "the standard input of a running container "
-			       "cannot be attached to; use exec");
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(e, "pipe");
-	x->log_fd = ends[1];
-	x->io = (struct api_session){ -1, ends[0], -1, -1, false, NULL };
-	return 0;
-}
-
 static void open_run(struct job_thread *j)
 {
 	struct session *x = (struct session *)j;
@@ -391,60 +358,15 @@ static void open_run(struct job_thread *j)
 		x->code = o->backend->pod_exec(o->backend_arg, &x->exec, &x->io,
 					       &x->e);
 	else
-		x->code = o->backend->pod_attach(o->backend_arg, &x->path.pod,
-						 x->path.container, &x->io,
-						 &x->e);
-	if (x->attach && x->code == -EOPNOTSUPP) {
-		x->e = (struct err){ 0 };
-		x->code = attach_log(x, &x->e);
-	}
+		x->code = o->backend->pod_attach(o->backend_arg, &x->exec,
+						 &x->io, &x->e);
 	x->opened = x->code == 0;
-}
-
-struct follower {
-	struct job_thread job;
-	struct session *x;
-};
-
-static void follower_run(struct job_thread *j)
-{
-	(void)follow_log(((struct follower *)j)->x);
-}
-
-static void follower_done(struct job_thread *j)
-{
-	struct follower *f = (struct follower *)j;
-	struct session *x = f->x;
-
-	free(f);
-	x->busy--;
-	if (x->gone && !x->busy)
-		session_end(x);
-}
-
-static void start_follower(struct session *x)
-{
-	struct follower *f = calloc(1, sizeof(*f));
-
-	if (f) {
-		f->job = (struct job_thread){ .run = follower_run,
-					      .done = follower_done };
-		f->x = x;
-		/* It uses the session: which must not go before it ends. */
-		if (serve_job(x->s, &f->job) == 0) {
-			x->busy++;
-			return;
-		}
-	}
-	free(f);
-	close(x->log_fd);
 }
 
 static void open_done(struct job_thread *j)
 {
 	struct session *x = (struct session *)j;
 	struct http_req *req = x->req;
-	bool log = x->attach && x->opened && !x->io.cookie;
 
 	if (x->code < 0) {
 		serve_error(req, x->code, &x->e);
@@ -454,15 +376,11 @@ static void open_done(struct job_thread *j)
 	x->opts.ops = &ops;
 	x->opts.arg = x;
 	if (stream_accept(req, &x->opts, &x->stream, &x->e) < 0) {
-		if (log)
-			close(x->log_fd);
 		session_end(x);
 		return;
 	}
 	x->req = NULL;
 	http_req_unref(req);
-	if (log)
-		start_follower(x);
 }
 
 static int read_command(struct session *x, struct err *e)

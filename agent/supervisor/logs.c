@@ -315,6 +315,8 @@ int stream_pump(struct stream *s, struct logfile *log)
 		time_text(pump_time);
 		split(s, log, pump_in, (size_t)n);
 		flush(log);
+		if (s->tee && s->tee(s, pump_in, (size_t)n) && !s->last)
+			return 0;
 	}
 	return 1;
 }
@@ -323,6 +325,7 @@ void stream_finish(struct stream *s, struct logfile *log)
 {
 	if (s->fd < 0)
 		return;
+	s->last = true;
 	/* Writers may live on: take what is there, not what keeps coming. */
 	for (int i = 0; i < 16 && stream_pump(s, log) > 0; i++)
 		;

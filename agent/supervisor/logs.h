@@ -37,6 +37,9 @@ struct stream {
 	const char *tag; /* "stdout" */
 	char *line;
 	size_t len;
+	/* Sees the bytes as they come; true: no more for now. May be NULL. */
+	bool (*tee)(struct stream *s, const char *data, size_t len);
+	bool last; /* its end: all is taken, whatever it says */
 };
 
 int logfile_open(struct logfile *log, const char *path, uint64_t max,

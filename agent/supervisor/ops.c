@@ -79,19 +79,34 @@ static void op_ack(struct client *c, const struct request *req, struct proc *p)
 	client_send(c, reply_ok(req->id), -1);
 }
 
-static void op_stdin(struct client *c, const struct request *req,
-		     const struct proc *p)
+static void op_attach(struct client *c, const struct request *req,
+		      struct proc *p, const int *fds)
 {
 	int fd = p->stdin_fd >= 0 ? p->stdin_fd : p->tty_fd;
+	struct err e = { 0 };
+	int r = 0;
 
-	if (fd < 0)
-		reply_refuse(c, req->id, -ENOTCONN,
-			     "'%s' was started without stdin", req->name);
-	else
-		client_send(c, reply_ok(req->id), fd);
+	if (p->state != STATE_RUNNING || p->kind == KIND_EXEC) {
+		reply_refuse(c, req->id, -ESRCH, "'%s' is not running",
+			     req->name);
+		return;
+	}
+	for (int i = 0; i < 2 && r == 0; i++)
+		if (req->out[i] != FD_NONE && p->out[i].stream.fd >= 0)
+			r = tap_add(&p->out[i], fds[req->out[i]], &e);
+	if (r < 0) {
+		client_send(c, reply_error(req->id, NULL, 0, &e), -1);
+		return;
+	}
+	client_send(c, reply_ok(req->id), req->in ? fd : -1);
+	if (req->in && req->once && p->stdin_fd >= 0) {
+		close(p->stdin_fd);
+		p->stdin_fd = -1;
+	}
 }
 
-static void op_named(struct client *c, const struct request *req)
+static void op_named(struct client *c, const struct request *req,
+		     const int *fds)
 {
 	struct proc *p = proc_find(c->sup, req->name);
 	struct err e = { 0 };
@@ -105,8 +120,8 @@ static void op_named(struct client *c, const struct request *req)
 	case OP_ACK:
 		op_ack(c, req, p);
 		return;
-	case OP_STDIN:
-		op_stdin(c, req, p);
+	case OP_ATTACH:
+		op_attach(c, req, p, fds);
 		return;
 	case OP_KILL:
 		if (p->state == STATE_EXITED)
@@ -155,7 +170,7 @@ void op_run(struct client *c, const struct request *req, const int *fds)
 		proc_kill_all(c->sup);
 		break;
 	default:
-		op_named(c, req);
+		op_named(c, req, fds);
 		break;
 	}
 }

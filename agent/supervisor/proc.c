@@ -66,6 +66,7 @@ static void out_close(struct proc *p)
 	for (int i = 0; i < 2; i++) {
 		watch_del(p->sup, &p->out[i].watch);
 		stream_finish(&p->out[i].stream, &p->log);
+		taps_end(&p->out[i]);
 	}
 	log_idle();
 }
@@ -101,6 +102,16 @@ void proc_forget(struct proc *p)
 
 /* --- output --------------------------------------------------------------- */
 
+static bool out_tee(struct stream *s, const char *data, size_t len)
+{
+	struct out *o = watch_owner(s, struct out, stream);
+	bool behind = taps_write(o, data, len);
+
+	if (behind && !s->last)
+		watch_del(o->proc->sup, &o->watch);
+	return behind;
+}
+
 static void out_ready(struct watch *w)
 {
 	struct out *o = watch_owner(w, struct out, watch);
@@ -112,7 +123,15 @@ static void out_ready(struct watch *w)
 		return;
 	watch_del(o->proc->sup, w);
 	stream_finish(&o->stream, &o->proc->log);
+	taps_end(o);
 	log_idle();
+}
+
+void out_resume(struct out *o)
+{
+	if (o->watch.fd < 0 && o->stream.fd >= 0)
+		(void)watch_add(o->proc->sup, &o->watch, o->stream.fd,
+				out_ready);
 }
 
 static int out_add(struct proc *p, int i, int fd, const char *tag)
@@ -122,6 +141,7 @@ static int out_add(struct proc *p, int i, int fd, const char *tag)
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	o->proc = p;
 	o->stream.tag = tag;
+	o->stream.tee = out_tee;
 	o->stream.fd = fd;
 	return watch_add(p->sup, &o->watch, fd, out_ready);
 }

@@ -23,8 +23,8 @@
  * exec        container, spec                    process; tty: 1 descriptor
  * kill        name, signal, group                -
  * resize      name, rows, cols                   -
- * stdin       name                               1 descriptor: what to write to
- * ack         name                               - (its exit is forgotten)
+ * attach      name, out, in, once                1 descriptor, if in is asked
+ * for ack         name                               - (its exit is forgotten)
  * reopen      name                               - (log file opened anew)
  * shutdown    -                                  sent when all are dead
  *
@@ -32,6 +32,13 @@
  *   state (starting, running, exited), pid (the host's number, 0 if unknown),
  *   podPid (inside the pod), startedAt, finishedAt (RFC 3339, UTC), exitCode,
  *   signal, oomKilled, reason, message, logDropped (bytes)
+ *
+ * attach: what the process writes from now on is also written to the
+ *   descriptors out names ([stdout, stderr]; with a terminal the first has
+ * all), and they are closed at its end. Who does not read holds the process up.
+ * "in" (bool) asks for its standard input or terminal; with "once" it is handed
+ *   over: closing it is the end of the input. A process that has none, or whose
+ *   input was handed over before, gets no descriptor in reply.
  *
  * spec: see PROTO_SPEC below.
  */
@@ -53,6 +60,7 @@
 #define PROTO_MOUNTS_MAX  128
 #define PROTO_GROUPS_MAX  64
 #define PROTO_CLIENTS_MAX 16
+#define PROTO_TAPS_MAX    8 /* who is attached to one process */
 
 /*
  * PROTO_SPEC: one process. Everything but name and argv may be missing. "fd"

@@ -377,13 +377,26 @@ static void read_spec(struct reader *rd, struct spec *s, bool exec)
 	read_stdio(rd, s);
 }
 
+static void read_attach(struct reader *rd, struct request *req)
+{
+	struct spec_fds two = { .nr = 0 };
+
+	get_fds(rd, "out", &two);
+	if (two.nr > 2)
+		bad(rd, "out", "two descriptors at most");
+	for (size_t i = 0; i < 2; i++)
+		req->out[i] = i < two.nr ? two.v[i] : FD_NONE;
+	req->in = get_bool(rd, "in");
+	req->once = get_bool(rd, "once");
+}
+
 static void get_op(struct reader *rd, enum op *ret)
 {
 	static const char *const names[] = {
 		[OP_HELLO] = "hello",       [OP_SUBSCRIBE] = "subscribe",
 		[OP_LIST] = "list",         [OP_START] = "start",
 		[OP_EXEC] = "exec",         [OP_KILL] = "kill",
-		[OP_RESIZE] = "resize",     [OP_STDIN] = "stdin",
+		[OP_RESIZE] = "resize",     [OP_ATTACH] = "attach",
 		[OP_ACK] = "ack",           [OP_REOPEN] = "reopen",
 		[OP_SHUTDOWN] = "shutdown",
 	};
@@ -405,13 +418,14 @@ static void read_request(struct reader *rd, struct request *req)
 
 	get_op(rd, &req->op);
 	by_name = req->op == OP_KILL || req->op == OP_RESIZE ||
-		  req->op == OP_STDIN || req->op == OP_ACK ||
+		  req->op == OP_ATTACH || req->op == OP_ACK ||
 		  req->op == OP_REOPEN;
 	req->name = get_name(rd, "name", by_name);
 	req->container = get_name(rd, "container", req->op == OP_EXEC);
 	req->signal = (int)get_num(rd, "signal", 64, SIGTERM);
 	req->rows = (uint16_t)get_num(rd, "rows", 10000, 0);
 	req->cols = (uint16_t)get_num(rd, "cols", 10000, 0);
+	read_attach(rd, req);
 	if (rd->r || (req->op != OP_START && req->op != OP_EXEC))
 		return;
 	in.obj = member(rd, "spec");

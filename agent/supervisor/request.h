@@ -22,7 +22,7 @@ enum op {
 	OP_EXEC,
 	OP_KILL,
 	OP_RESIZE,
-	OP_STDIN,
+	OP_ATTACH,
 	OP_ACK,
 	OP_REOPEN,
 	OP_SHUTDOWN,
@@ -109,6 +109,8 @@ struct request {
 	int signal;
 	bool group;
 	uint16_t rows, cols;
+	int out[2]; /* OP_ATTACH: indices; FD_NONE: not wanted */
+	bool in, once;
 	struct spec *spec; /* OP_START, OP_EXEC */
 	struct yyjson_doc *doc;
 };

@@ -30,6 +30,14 @@ int watch_add(struct sup *sup, struct watch *w, int fd,
 	return -errno;
 }
 
+int watch_set(struct sup *sup, struct watch *w, uint32_t events)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = w };
+
+	return epoll_ctl(sup->epoll, EPOLL_CTL_MOD, w->fd, &ev) < 0 ? -errno
+								    : 0;
+}
+
 void watch_del(struct sup *sup, struct watch *w)
 {
 	if (w->fd >= 0)

@@ -100,8 +100,11 @@ struct proc {
 	char started[TIME_TEXT], finished[TIME_TEXT];
 };
 
+struct tap;
+
 struct sup {
 	const struct opts *opts;
+	struct tap *taps; /* whoever is attached to processes */
 	struct rootfs_env env;
 	struct rlimit nofile; /* as we were given it */
 	int state_fd;
@@ -128,6 +131,8 @@ pid_t pidfd_host_pid(int pidfd);
 int server_run(struct sup *sup, struct err *e);
 int watch_add(struct sup *sup, struct watch *w, int fd,
 	      void (*ready)(struct watch *w));
+/* Wait for these events instead of input; errors are always told. */
+int watch_set(struct sup *sup, struct watch *w, uint32_t events);
 void watch_del(struct sup *sup, struct watch *w);
 void client_drop(struct client *c);
 /* Takes @doc. @fd is sent along unless it is -1; borrowed. */
@@ -148,7 +153,15 @@ int exits_write(struct sup *sup, struct err *e);
 /* ops.c: carry out one request; @fds stay the caller's. */
 void op_run(struct client *c, const struct request *req, const int *fds);
 
+/* tap.c */
+int tap_add(struct out *o, int fd, struct err *e); /* @fd is borrowed */
+/* To all that are attached; true: somebody is behind, read no more before
+ * out_resume() is called. */
+bool taps_write(struct out *o, const char *data, size_t len);
+void taps_end(struct out *o);
+
 /* proc.c */
+void out_resume(struct out *o);
 struct proc *proc_find(struct sup *sup, const char *name);
 int proc_start(struct sup *sup, struct client *c, const struct request *req,
 	       const int *fds, struct err *e);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 240
+# SECONDS: 270
 # logs, exec, cp, attach and port-forward through the API server, with an old
 # and a new kubectl; in a container, and in a VM.
 . "$(dirname "$0")/lib.sh"
@@ -68,6 +68,77 @@ for kubectl in "${KUBECTLS[@]}"; do
 	ok "$v: again and again" many
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
+done
+# --- standard input ------------------------------------------------------------------
+listener() # NAME ONCE TTY COMMAND
+{
+	cat <<-END | k create -f - >/dev/null
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: $1}
+	spec:
+	  nodeName: $NAME
+	  restartPolicy: Never
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - {name: c, image: web, imagePullPolicy: Never, stdin: true, stdinOnce: $2,
+	     tty: $3, command: [/bin/sh, -c, '$4']}
+	END
+}
+for kubectl in "${KUBECTLS[@]}"; do
+	[[ $kubectl == *1.20* ]] && v=1.20 || v=1.32
+	x=${v#*.}
+	run()
+	{
+		printf 'one\ntwo\n' | k run "run$x" -i --rm --quiet --restart=Never \
+			--image=web --image-pull-policy=Never --command \
+			--overrides="{\"apiVersion\":\"v1\",\"spec\":{\"nodeName\":\"$NAME\"}}" \
+			-- sh -c "$1"
+	}
+	ok "$v: run -i --rm" prints '^got one two$' run 'read a; read b; echo got $a $b'
+	ok "$v: it is removed" wait_for 20 k_gone "run$x"
+	ok "$v: its input ends" prints '^2$' run 'wc -l'
+	wait_for 20 k_gone "run$x" >/dev/null
+	code() { run 'read a; exit 7'; [ $? = 7 ]; }
+	ok "$v: its exit code" code
+	wait_for 20 k_gone "run$x" >/dev/null
+
+	listener "stay$x" false false 'while read l; do echo heard $l; done; echo over'
+	listener "tty$x" false true 'while read l; do echo heard $l; [ $l = size ] && stty size; done'
+	listener "once$x" true false 'cat >/dev/null; echo over'
+	ok "$v: pods that listen run" wait_for 30 k_ready "once$x"
+	wait_for 30 k_ready "tty$x" >/dev/null
+	say() # POD TEXT: and what it says to that
+	{
+		local attached
+		rm -f "$E2E/enough"
+		(echo "$2"; wait_for 30 [ -e "$E2E/enough" ]) |
+			k attach -i "$1" -c c >"$E2E/heard" 2>&1 &
+		attached=$!
+		wait_for 20 grep -q "heard $2" "$E2E/heard"
+		touch "$E2E/enough"
+		kill $attached
+		cat "$E2E/heard"
+	}
+	ok "$v: attach -i" prints '^heard hello$' say "stay$x" hello
+	ok "$v: and again: its input stays open" prints '^heard again$' say "stay$x" again
+	ok "$v: it runs on" k_is "stay$x" .status.phase Running
+	attach_tty()
+	{
+		rm -f "$E2E/enough" "$E2E/typed"
+		(pause 0.5; echo size; wait_for 30 [ -e "$E2E/enough" ]) |
+			script -qefc "stty rows 33 cols 77; timeout 30 $kubectl \
+				--cache-dir=$E2E/cache attach -it tty$x -c c" "$E2E/typed" >/dev/null &
+		wait_for 20 grep -q '33 77' "$E2E/typed"
+		touch "$E2E/enough"
+		k delete pod "tty$x" --force --grace-period=0 >/dev/null 2>&1
+		cat "$E2E/typed"
+	}
+	ok "$v: attach -it, with the window's size" prints '33 77' attach_tty
+	once() { echo x | k attach -i "once$x" -c c; }
+	ok "$v: stdinOnce: the end of the input is its end" prints '^over$' once
+	ok "$v: it has ended" wait_for 20 k_is "once$x" .status.phase Succeeded
+	for p in stay once; do k delete pod $p$x --wait=false >/dev/null; done
 done
 cp_() { k cp "$E2E/file" talk:/tmp/copied && k exec talk -- cat /tmp/copied | cmp - "$E2E/file"; }
 if node exec talk -- sh -c 'command -v tar' >/dev/null 2>&1; then

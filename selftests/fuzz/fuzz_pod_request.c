@@ -72,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		return 0;
 	}
+	check_fd(req->out[0], nr_fds);
+	check_fd(req->out[1], nr_fds);
 	if (req->spec)
 		check(req->spec, nr_fds);
 	request_free(req);

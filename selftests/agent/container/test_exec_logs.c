@@ -229,6 +229,8 @@ TEST(exec_with_a_terminal)
 	EXPECT_STREQ(p.e.msg, "'web' has no terminal");
 }
 
+static const struct sandbox_attach keep = { .out = { -1, -1 }, .in = true };
+
 TEST(container_with_a_terminal_is_logged_and_typed_into)
 {
 	auto_pod struct pod p = POD_INIT;
@@ -240,7 +242,7 @@ TEST(container_with_a_terminal_is_logged_and_typed_into)
 	ASSERT_EQ(pod_run(&p, "web", "read line; echo got $line; tty",
 			  ",\"tty\":true,\"stdin\":true"),
 		  0);
-	ASSERT_EQ(sandbox_stdin(p.sb, "web", &fd, &p.e), 0);
+	ASSERT_EQ(sandbox_attach(p.sb, "web", &keep, &fd, &p.e), 0);
 	EXPECT_EQ(write(fd, "abc\n", 4), 4);
 	ASSERT_EQ(pod_wait(&p, "web"), 0);
 	EXPECT_EQ(p.proc.exit_code, 0);
@@ -262,13 +264,121 @@ TEST(stdin_of_a_container)
 	ASSERT_EQ(pod_run(&p, "web", "cat; echo end", ""), 0);
 	ASSERT_EQ(pod_wait(&p, "web"), 0); /* /dev/null: at once */
 	ASSERT_EQ(pod_run(&p, "in", "read a; echo $a", ",\"stdin\":true"), 0);
-	ASSERT_EQ(sandbox_stdin(p.sb, "in", &fd, &p.e), 0);
+	ASSERT_EQ(sandbox_attach(p.sb, "in", &keep, &fd, &p.e), 0);
 	EXPECT_EQ(write(fd, "x\n", 2), 2);
 	close(fd);
 	ASSERT_EQ(pod_wait(&p, "in"), 0);
 	snprintf(path, sizeof(path), "%s/in.log", p.log);
 	out = read_text(path);
 	EXPECT_EQ(str_ends(out, " stdout F x\n"), 1);
+}
+
+static char *read_all(int fd)
+{
+	static char text[65536];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof(text) - 1 &&
+	       (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	close(fd);
+	return text;
+}
+
+TEST(who_is_attached_sees_all_as_it_comes)
+{
+	auto_pod struct pod p = POD_INIT;
+	int out[2], err[2], other[2], in = -1, none = 7;
+	struct sandbox_attach at = { .in = true, .once = true }, late;
+	char prompt[16] = "";
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(pod_run(&p, "in",
+			  "read a; printf '> '; read b; echo $a $b; echo no >&2"
+			  "; cat; echo end",
+			  ",\"stdin\":true"),
+		  0);
+	ASSERT_EQ(pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC) |
+			  pipe2(other, O_CLOEXEC),
+		  0);
+	at.out[0] = out[1];
+	at.out[1] = err[1];
+	ASSERT_EQ(sandbox_attach(p.sb, "in", &at, &in, &p.e), 0);
+	ASSERT_EQ(in >= 0, 1);
+	/* Its input was handed over; its output is for everybody. */
+	late = (struct sandbox_attach){ { other[1], -1 }, true, true };
+	ASSERT_EQ(sandbox_attach(p.sb, "in", &late, &none, &p.e), 0);
+	EXPECT_EQ(none, -1);
+	close(out[1]);
+	close(err[1]);
+	close(other[1]);
+	EXPECT_EQ(write(in, "a\n", 2), 2);
+	/* Not a line yet, and seen all the same. */
+	EXPECT_EQ(read(out[0], prompt, sizeof(prompt) - 1), 2);
+	EXPECT_STREQ(prompt, "> ");
+	EXPECT_EQ(write(in, "b\nc\n", 4), 4);
+	close(in);
+	ASSERT_EQ(pod_wait(&p, "in"), 0);
+	EXPECT_STREQ(read_all(out[0]), "a b\nc\nend\n");
+	EXPECT_STREQ(read_all(err[0]), "no\n");
+	EXPECT_STREQ(read_all(other[0]), "> a b\nc\nend\n");
+	EXPECT_EQ(sandbox_attach(p.sb, "in", &keep, &in, &p.e), -ESRCH);
+}
+
+TEST(who_reads_slowly_loses_nothing)
+{
+	auto_pod struct pod p = POD_INIT;
+	char chunk[4096];
+	int out[2], in = -1;
+	struct sandbox_attach at = { .in = true, .once = true };
+	size_t got = 0;
+	ssize_t n;
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(pod_run(&p, "in",
+			  "read a; i=0; while [ $i -lt 60000 ]; do echo "
+			  "0123456789; i=$((i + 1)); done",
+			  ",\"stdin\":true"),
+		  0);
+	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+	at.out[0] = out[1];
+	at.out[1] = -1;
+	ASSERT_EQ(sandbox_attach(p.sb, "in", &at, &in, &p.e), 0);
+	close(out[1]);
+	EXPECT_EQ(write(in, "a\n", 2), 2);
+	close(in);
+	while ((n = read(out[0], chunk, sizeof(chunk))) > 0)
+		got += (size_t)n;
+	EXPECT_EQ(got, 60000 * 11);
+	close(out[0]);
+	ASSERT_EQ(pod_wait(&p, "in"), 0);
+}
+
+TEST(who_has_gone_holds_nothing_up)
+{
+	auto_pod struct pod p = POD_INIT;
+	int out[2], in = -1;
+	struct sandbox_attach at = { .in = true, .once = true };
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	ASSERT_EQ(pod_run(&p, "in",
+			  "read a; i=0; while [ $i -lt 30000 ]; do echo "
+			  "0123456789; i=$((i + 1)); done",
+			  ",\"stdin\":true"),
+		  0);
+	ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+	at.out[0] = out[1];
+	at.out[1] = -1;
+	ASSERT_EQ(sandbox_attach(p.sb, "in", &at, &in, &p.e), 0);
+	close(out[1]);
+	EXPECT_EQ(write(in, "a\n", 2), 2);
+	close(in);
+	EXPECT_EQ(read(out[0], (char[8]){ 0 }, 8) > 0, 1);
+	close(out[0]);
+	ASSERT_EQ(pod_wait(&p, "in"), 0);
+	EXPECT_EQ(p.proc.exit_code, 0);
 }
 
 /* --- logs ----------------------------------------------------------------- */
