@@ -117,7 +117,7 @@ static struct manager *find(struct managers *m, const char *name,
 			       .version = m->version,
 			       .time = "",
 			       .subresource = subresource };
-	e->set = calloc(1, sizeof(*e->set));
+	e->set = fields_new();
 	if (!e->set)
 		return NULL;
 	m->nr++;
@@ -159,12 +159,14 @@ static void strip(struct write *w, struct fields *s)
 	}
 	if (str_eq(sub, "status")) {
 		/* All but the status, and what describes the object. */
-		struct map_iter it = MAP_ITER_INIT;
+		struct fields *kid;
+		size_t i;
 
-		while (map_next(&s->below, &it))
-			if (strcmp(it.key, "f:status") &&
-			    strcmp(it.key, "f:metadata"))
-				fields_free(map_del(&s->below, it.key));
+		fields_for_each (s, i, kid) {
+			if (strcmp(kid->key, "f:status") &&
+			    strcmp(kid->key, "f:metadata"))
+				fields_cut(s, kid);
+		}
 	} else if (type_has_subresource(w->req->route.type, "status")) {
 		fields_drop(s, "f:status");
 	}
@@ -316,6 +318,13 @@ int managed_update(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			       !fields_empty(c.modified) ||
 			       !fields_empty(c.removed);
 		take_away(m, own, &c);
+		/* All of it is new: no need to copy. */
+		if (fields_empty(own->set)) {
+			struct fields *none = own->set;
+
+			own->set = c.added;
+			c.added = none;
+		}
 		res = fields_add(own->set, c.modified);
 		if (res == 0)
 			res = fields_add(own->set, c.added);
@@ -441,7 +450,7 @@ static bool conflicts(struct write *w, struct managers *m,
 /* All that is managed by anybody, as it is now. */
 static struct fields *all_of(const struct managers *m)
 {
-	struct fields *out = calloc(1, sizeof(*out));
+	struct fields *out = fields_new();
 
 	for (size_t i = 0; out && i < m->nr; i++)
 		if (fields_add(out, m->v[i].set)) {
@@ -504,8 +513,7 @@ static bool is_refused(struct write *w, struct managers *m,
 		       yyjson_mut_val *live, const struct fields_change *ch)
 {
 	struct fields *mine = NULL;
-	struct fields_change left = { calloc(1, sizeof(struct fields)),
-				      calloc(1, sizeof(struct fields)), NULL };
+	struct fields_change left = { fields_new(), fields_new(), NULL };
 	bool refused = false;
 
 	if (w->force)

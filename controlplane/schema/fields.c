@@ -9,60 +9,157 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-static struct fields *fields_new(void)
+#define INDEX_MIN 16 /* what is shorter is searched */
+
+static struct fields *node_new(const char *key, size_t len)
 {
-	return calloc(1, sizeof(struct fields));
+	struct fields *s = malloc(sizeof(*s) + len + 1);
+
+	if (!s)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	s->len = (uint32_t)len;
+	memcpy(s->key, key, len);
+	s->key[len] = '\0';
+	return s;
 }
 
-static void free_below(void *p)
+struct fields *fields_new(void)
 {
-	fields_free(p);
+	return node_new("", 0);
 }
 
 void fields_free(struct fields *s)
 {
+	struct fields *kid;
+	size_t i;
+
 	if (!s)
 		return;
-	map_clear(&s->below, free_below);
+	fields_for_each (s, i, kid) {
+		fields_free(kid);
+	}
+	free(s->below);
+	if (s->index)
+		map_clear(s->index, NULL);
+	free(s->index);
 	free(s);
+}
+
+static struct fields *find(const struct fields *s, const char *key, size_t len)
+{
+	struct fields *kid;
+	size_t i;
+
+	if (s->index)
+		return map_get_n(s->index, key, len);
+	fields_for_each (s, i, kid) {
+		if (kid->len == len && memcmp(kid->key, key, len) == 0)
+			return kid;
+	}
+	return NULL;
 }
 
 struct fields *fields_below(const struct fields *s, const char *key)
 {
-	return s ? map_get(&s->below, key) : NULL;
+	return s ? find(s, key, strlen(key)) : NULL;
 }
 
-static struct fields *make_below(struct fields *s, const char *key)
+/* Room for one more; what has gone gives its room first. */
+static int make_room(struct fields *s)
 {
-	struct fields *kid = map_get(&s->below, key);
+	uint32_t size = s->size ? s->size * 2 : 4, nr = 0;
+	struct fields **v, *kid;
+	size_t i;
+
+	if (s->nr < s->size)
+		return 0;
+	if (s->nr_gone > s->nr / 2) {
+		fields_for_each (s, i, kid) {
+			kid->place = nr;
+			s->below[nr++] = kid;
+		}
+		s->nr = nr;
+		s->nr_gone = 0;
+		return 0;
+	}
+	v = reallocarray(s->below, size, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	s->below = v;
+	s->size = size;
+	return 0;
+}
+
+static int make_index(struct fields *s)
+{
+	struct map *m = calloc(1, sizeof(*m));
+	struct fields *kid;
+	size_t i;
+
+	if (!m)
+		return -ENOMEM;
+	s->index = m;
+	fields_for_each (s, i, kid) {
+		if (map_set(m, kid->key, kid, NULL))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+struct fields *fields_make(struct fields *s, const char *key)
+{
+	size_t len = strlen(key);
+	struct fields *kid = find(s, key, len);
 
 	if (kid)
 		return kid;
-	kid = fields_new();
-	if (kid && map_set(&s->below, key, kid, NULL)) {
+	if (make_room(s) || (!s->index && s->nr >= INDEX_MIN && make_index(s)))
+		return NULL;
+	kid = node_new(key, len);
+	if (kid && s->index && map_set(s->index, kid->key, kid, NULL)) {
 		free(kid);
 		kid = NULL;
 	}
+	if (!kid)
+		return NULL;
+	kid->place = s->nr;
+	s->below[s->nr++] = kid;
 	return kid;
+}
+
+void fields_cut(struct fields *s, struct fields *kid)
+{
+	if (s->index)
+		(void)map_del(s->index, kid->key);
+	s->below[kid->place] = NULL;
+	s->nr_gone++;
+	fields_free(kid);
+}
+
+static size_t nr_below(const struct fields *s)
+{
+	return s->nr - s->nr_gone;
 }
 
 bool fields_empty(const struct fields *s)
 {
-	return !s || (!s->member && !map_len(&s->below));
+	return !s || (!s->member && !nr_below(s));
 }
 
 bool fields_equal(const struct fields *a, const struct fields *b)
 {
-	struct map_iter it = MAP_ITER_INIT;
+	const struct fields *kid;
+	size_t i;
 
 	if (fields_empty(a) || fields_empty(b))
 		return fields_empty(a) == fields_empty(b);
-	if (a->member != b->member || map_len(&a->below) != map_len(&b->below))
+	if (a->member != b->member || nr_below(a) != nr_below(b))
 		return false;
-	while (map_next(&a->below, &it)) {
-		const struct fields *other = map_get(&b->below, it.key);
+	fields_for_each (a, i, kid) {
+		const struct fields *other = find(b, kid->key, kid->len);
 
-		if (!other || !fields_equal(it.value, other))
+		if (!other || !fields_equal(kid, other))
 			return false;
 	}
 	return true;
@@ -70,15 +167,16 @@ bool fields_equal(const struct fields *a, const struct fields *b)
 
 int fields_add(struct fields *a, const struct fields *b)
 {
-	struct map_iter it = MAP_ITER_INIT;
+	const struct fields *kid;
+	size_t i;
 
 	if (!b)
 		return 0;
 	a->member |= b->member;
-	while (map_next(&b->below, &it)) {
-		struct fields *kid = make_below(a, it.key);
+	fields_for_each (b, i, kid) {
+		struct fields *to = fields_make(a, kid->key);
 
-		if (!kid || fields_add(kid, it.value))
+		if (!to || fields_add(to, kid))
 			return -ENOMEM;
 	}
 	return 0;
@@ -86,67 +184,68 @@ int fields_add(struct fields *a, const struct fields *b)
 
 void fields_subtract(struct fields *a, const struct fields *b)
 {
-	struct map_iter it = MAP_ITER_INIT;
+	const struct fields *kid;
+	size_t i;
 
 	if (!b)
 		return;
 	if (b->member)
 		a->member = false;
-	while (map_next(&b->below, &it)) {
-		struct fields *kid = map_get(&a->below, it.key);
+	fields_for_each (b, i, kid) {
+		struct fields *from = find(a, kid->key, kid->len);
 
-		if (!kid)
+		if (!from)
 			continue;
-		fields_subtract(kid, it.value);
-		if (fields_empty(kid))
-			fields_free(map_del(&a->below, it.key));
+		fields_subtract(from, kid);
+		if (fields_empty(from))
+			fields_cut(a, from);
 	}
+}
+
+static int common(struct fields *out, const struct fields *a,
+		  const struct fields *b)
+{
+	const struct fields *kid;
+	size_t i;
+
+	out->member = a->member && b->member;
+	fields_for_each (a, i, kid) {
+		const struct fields *other = find(b, kid->key, kid->len);
+		struct fields *to;
+
+		if (!other)
+			continue;
+		to = fields_make(out, kid->key);
+		if (!to || common(to, kid, other))
+			return -ENOMEM;
+		if (fields_empty(to))
+			fields_cut(out, to);
+	}
+	return 0;
 }
 
 struct fields *fields_common(const struct fields *a, const struct fields *b)
 {
 	struct fields *out = fields_new();
-	struct map_iter it = MAP_ITER_INIT;
 
-	if (!out || !a || !b)
-		return out;
-	out->member = a->member && b->member;
-	while (map_next(&a->below, &it)) {
-		const struct fields *other = map_get(&b->below, it.key);
-		struct fields *kid;
-
-		if (!other)
-			continue;
-		kid = fields_common(it.value, other);
-		if (!kid) {
-			fields_free(out);
-			return NULL;
-		}
-		if (fields_empty(kid) ||
-		    map_set(&out->below, it.key, kid, NULL))
-			fields_free(kid);
+	if (out && a && b && common(out, a, b)) {
+		fields_free(out);
+		return NULL;
 	}
 	return out;
 }
 
 void fields_drop(struct fields *s, const char *path)
 {
-	const char *dot = strchr(path, '.');
-	char key[128];
-	struct fields *kid;
+	size_t len = strcspn(path, ".");
+	struct fields *kid = find(s, path, len);
 
-	snprintf(key, sizeof(key), "%.*s",
-		 dot ? (int)(dot - path) : (int)strlen(path), path);
-	if (!dot) {
-		fields_free(map_del(&s->below, key));
-		return;
-	}
-	kid = map_get(&s->below, key);
 	if (!kid)
 		return;
-	fields_drop(kid, dot + 1);
-	if (fields_empty(kid))
-		fields_free(map_del(&s->below, key));
+	if (path[len])
+		fields_drop(kid, path + len + 1);
+	if (!path[len] || fields_empty(kid))
+		fields_cut(s, kid);
 }
 
 /* --- as JSON --- */
@@ -171,7 +270,7 @@ static int from_json(yyjson_mut_val *v, struct fields *into, int depth)
 		}
 		if (!name[0] || !strchr("fkvi", name[0]) || name[1] != ':')
 			return -EINVAL;
-		kid = make_below(into, name);
+		kid = fields_make(into, name);
 		if (!kid)
 			return -ENOMEM;
 		if (from_json(val, kid, depth + 1))
@@ -193,33 +292,41 @@ int fields_from_json(yyjson_mut_val *v, struct fields **ret)
 	return 0;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_key(const void *a, const void *b)
 {
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
+	const struct fields *x = *(const struct fields *const *)a;
+	const struct fields *y = *(const struct fields *const *)b;
+
+	return strcmp(x->key, y->key);
 }
 
 yyjson_mut_val *fields_to_json(const struct fields *s, yyjson_mut_doc *doc)
 {
 	yyjson_mut_val *out = yyjson_mut_obj(doc);
-	size_t nr = map_len(&s->below), n = 0;
-	const char **names = calloc(nr + 1, sizeof(*names));
-	struct map_iter it = MAP_ITER_INIT;
-	bool ok = out && names;
+	size_t nr = nr_below(s), n = 0, i;
+	struct fields **v, *kid;
+	bool ok = out;
 
-	if (ok && s->member && nr)
+	if (!nr)
+		return out;
+	v = calloc(nr, sizeof(*v));
+	ok = out && v;
+	if (ok && s->member)
 		ok = mut_put(doc, out, ".", yyjson_mut_obj(doc)) == 0;
-	while (ok && map_next(&s->below, &it))
-		names[n++] = it.key;
-	if (ok)
-		qsort(names, n, sizeof(*names), by_name);
-	for (size_t i = 0; ok && i < n; i++) {
-		yyjson_mut_val *key = yyjson_mut_strcpy(doc, names[i]);
-		yyjson_mut_val *val =
-			fields_to_json(map_get(&s->below, names[i]), doc);
+	fields_for_each (s, i, kid) {
+		if (ok)
+			v[n++] = kid;
+	}
+	if (n)
+		qsort(v, n, sizeof(*v), by_key);
+	for (i = 0; ok && i < n; i++) {
+		yyjson_mut_val *key =
+			yyjson_mut_strncpy(doc, v[i]->key, v[i]->len);
+		yyjson_mut_val *val = fields_to_json(v[i], doc);
 
 		ok = key && val && yyjson_mut_obj_add(out, key, val);
 	}
-	free(names);
+	free(v);
 	return ok ? out : NULL;
 }
 
@@ -254,14 +361,14 @@ static void put_element(struct buf *b, const char *key)
 static void each(const struct fields *s, struct buf *path,
 		 void (*fn)(void *arg, const char *path), void *arg)
 {
-	struct map_iter it = MAP_ITER_INIT;
-	size_t len = path->len;
+	size_t len = path->len, i;
+	const struct fields *kid;
 
 	if (s->member)
 		fn(arg, buf_str(path));
-	while (map_next(&s->below, &it)) {
-		put_element(path, it.key);
-		each(it.value, path, fn, arg);
+	fields_for_each (s, i, kid) {
+		put_element(path, kid->key);
+		each(kid, path, fn, arg);
 		if (path->data) {
 			path->len = len;
 			path->data[len] = '\0';

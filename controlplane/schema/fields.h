@@ -17,8 +17,16 @@
 
 struct fields {
 	bool member;
-	struct map below; /* path element -> struct fields */
+	/* What is below: in the order it came; what has gone is NULL. */
+	struct fields **below;
+	uint32_t nr, size, nr_gone;
+	struct map *index; /* of @below, by path element, once it is long */
+	uint32_t place;    /* in the set it is below of */
+	uint32_t len;
+	char key[]; /* its path element there */
 };
+
+struct fields *fields_new(void);
 
 void fields_free(struct fields *s);
 static inline void fields_auto_(struct fields **s)
@@ -36,6 +44,14 @@ bool fields_empty(const struct fields *s);
 bool fields_equal(const struct fields *a, const struct fields *b);
 /* The set below path element @key, or NULL. */
 struct fields *fields_below(const struct fields *s, const char *key);
+/* The same, made when it is not there; NULL: no memory. */
+struct fields *fields_make(struct fields *s, const char *key);
+/* Remove @kid, which is directly below @s. */
+void fields_cut(struct fields *s, struct fields *kid);
+/* Over what is directly below; it may be cut. */
+#define fields_for_each(s, i, kid)          \
+	for ((i) = 0; (i) < (s)->nr; (i)++) \
+		if (((kid) = (s)->below[i]) != NULL)
 /* @a gets what is in @b, too. -ENOMEM. */
 int fields_add(struct fields *a, const struct fields *b);
 /* @a loses what is in @b. */

@@ -110,22 +110,12 @@ struct place {
 
 static struct fields *set_at(struct place *p, int which)
 {
-	struct fields *up, *kid;
+	struct fields *up;
 
 	if (p->set[which] || !p->up)
 		return p->set[which];
 	up = set_at(p->up, which);
-	if (!up)
-		return NULL;
-	kid = map_get(&up->below, p->key);
-	if (!kid) {
-		kid = calloc(1, sizeof(*kid));
-		if (kid && map_set(&up->below, p->key, kid, NULL)) {
-			free(kid);
-			kid = NULL;
-		}
-	}
-	return p->set[which] = kid;
+	return p->set[which] = up ? fields_make(up, p->key) : NULL;
 }
 
 static void note(struct place *p, int which)
@@ -188,7 +178,7 @@ static void collect(const struct schema *s, yyjson_mut_val *v, struct place *p,
 
 struct fields *fields_of(const struct schema *s, yyjson_mut_val *v)
 {
-	struct fields *out = calloc(1, sizeof(*out));
+	struct fields *out = fields_new();
 	int error = 0;
 	struct place root = { .set = { out }, .error = &error };
 
@@ -322,9 +312,8 @@ int fields_compare(const struct schema *s, yyjson_mut_val *old,
 	int error = 0;
 	struct place root = { .error = &error };
 
-	*ret = (struct fields_change){ calloc(1, sizeof(struct fields)),
-				       calloc(1, sizeof(struct fields)),
-				       calloc(1, sizeof(struct fields)) };
+	*ret = (struct fields_change){ fields_new(), fields_new(),
+				       fields_new() };
 	root.set[ADDED] = ret->added;
 	root.set[MODIFIED] = ret->modified;
 	root.set[REMOVED] = ret->removed;
@@ -468,8 +457,9 @@ static void remove_items(const struct schema *s, yyjson_mut_val *v,
 void fields_remove(const struct schema *s, yyjson_mut_val *v,
 		   const struct fields *gone, const struct fields *kept)
 {
-	struct map_iter it = MAP_ITER_INIT;
+	const struct fields *g;
 	bool declared;
+	size_t i;
 
 	if (!is_granular(s, v))
 		return;
@@ -477,23 +467,23 @@ void fields_remove(const struct schema *s, yyjson_mut_val *v,
 		remove_items(s, v, gone, kept);
 		return;
 	}
-	while (map_next(&gone->below, &it)) {
-		const struct fields *k = fields_below(kept, it.key);
-		const char *name = it.key + 2;
+	fields_for_each (gone, i, g) {
+		const struct fields *k = fields_below(kept, g->key);
+		const char *name = g->key + 2;
 		yyjson_mut_val *val;
 		size_t before;
 
-		if (it.key[0] != 'f')
+		if (g->key[0] != 'f')
 			continue;
 		val = yyjson_mut_obj_get(v, name);
 		if (!val)
 			continue;
 		before = size_of(val);
-		if (goes(it.value, k)) {
+		if (goes(g, k)) {
 			yyjson_mut_obj_remove_key(v, name);
 			continue;
 		}
-		fields_remove(kid_schema(s, name, &declared), val, it.value, k);
+		fields_remove(kid_schema(s, name, &declared), val, g, k);
 		/* What has become empty by this was there for its content. */
 		if (before && !size_of(val) && !(k && k->member))
 			yyjson_mut_obj_remove_key(v, name);

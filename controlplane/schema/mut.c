@@ -9,35 +9,43 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-static size_t path_add(struct path *p, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static size_t path_add(struct path *p, const char *fmt, ...)
+static void path_put(struct path *p, const char *s, size_t len)
 {
-	size_t before = p->len, room = sizeof(p->text) - p->len;
-	va_list ap;
-	int n;
+	size_t room = sizeof(p->text) - 1 - p->len;
 
-	va_start(ap, fmt);
-	n = vsnprintf(p->text + p->len, room, fmt, ap);
-	va_end(ap);
-	p->len += n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
-	return before;
+	if (len > room)
+		len = room;
+	memcpy(p->text + p->len, s, len);
+	p->len += len;
+	p->text[p->len] = '\0';
 }
 
 size_t path_field(struct path *p, const char *name)
 {
-	return path_add(p, "%s%s", p->len ? "." : "", name);
-}
+	size_t before = p->len;
 
-size_t path_index(struct path *p, size_t index)
-{
-	return path_add(p, "[%zu]", index);
+	if (before)
+		path_put(p, ".", 1);
+	path_put(p, name, strlen(name));
+	return before;
 }
 
 size_t path_key(struct path *p, const char *key)
 {
-	return path_add(p, "[%s]", key);
+	size_t before = p->len;
+
+	path_put(p, "[", 1);
+	path_put(p, key, strlen(key));
+	path_put(p, "]", 1);
+	return before;
+}
+
+size_t path_index(struct path *p, size_t index)
+{
+	char digits[24];
+
+	snprintf(digits, sizeof(digits), "%zu", index);
+	return path_key(p, digits);
 }
 
 static const char *const heads[] = {
