@@ -16,13 +16,16 @@ struct object_bytes *object_at(const struct object_bytes *o, uint64_t revision);
 /* Room for the parts, zeroed, one reference, NULs in place. */
 struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len);
 
-/* --- index.c: ordered map of version chains ------------------------------- */
+/* --- index.c: map of version chains, in order and by hash
+ * ------------------------------- */
 
 #define INDEX_LEVELS 20
 
 struct entry {
 	struct object_bytes *head; /* newest version; the chain holds refs */
 	struct entry **next;
+	struct entry *hash_next;
+	uint32_t hash;
 	uint32_t ttl_slot; /* place in the store's heap, from 1; 0: not there */
 	uint16_t key_len;
 	char key[];
@@ -32,6 +35,11 @@ struct index {
 	struct entry *first[INDEX_LEVELS];
 	uint64_t random;
 	size_t nr;
+
+	/* By hash; grows a bucket with each key, so that nobody waits for all
+	 * of it to be made anew. */
+	struct entry **buckets;
+	size_t nr_buckets, room;
 };
 
 struct entry *index_find(const struct index *x, const char *key);
