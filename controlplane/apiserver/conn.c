@@ -7,6 +7,7 @@
 
 #include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/listing.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/log.h"
 
@@ -42,33 +43,9 @@ void peer_close(struct conn *c)
 
 /* --- out --- */
 
-static size_t put_list(struct req *r, struct piece *at, char *p, size_t size)
-{
-	struct listing *l = at->list;
-	size_t n = 0;
-
-	while (l->at < l->nr && n < size) {
-		struct object_bytes *o = l->v[l->at];
-		size_t left = o->len - r->out_off;
-		size_t m = left < size - n ? left : size - n;
-
-		memcpy(p + n, o->data + r->out_off, m);
-		n += m;
-		r->out_off += m;
-		if (r->out_off < o->len || (l->at + 1 < l->nr && n == size))
-			break;
-		if (l->at + 1 < l->nr)
-			p[n++] = ',';
-		object_unref(o);
-		l->at++;
-		r->out_off = 0;
-	}
-	return n;
-}
-
 static bool is_out(const struct req *r, const struct piece *at)
 {
-	return at->list ? at->list->at == at->list->nr : r->out_off == at->len;
+	return at->list ? listing_is_out(at->list) : r->out_off == at->len;
 }
 
 size_t put_pieces(struct req *r, char *p, size_t size)
@@ -80,7 +57,7 @@ size_t put_pieces(struct req *r, char *p, size_t size)
 		size_t m;
 
 		if (at->list) {
-			n += put_list(r, at, p + n, size - n);
+			n += listing_put(r, at->list, p + n, size - n);
 		} else {
 			m = at->len - r->out_off;
 			m = m < size - n ? m : size - n;
@@ -91,7 +68,7 @@ size_t put_pieces(struct req *r, char *p, size_t size)
 		}
 		if (!is_out(r, at))
 			break;
-		piece_clear(r, at);
+		piece_clear(at);
 		r->out_at++;
 		r->out_off = 0;
 	}

@@ -165,6 +165,10 @@ static bool h1_fill(struct conn *c)
 		}
 	}
 	n += put_body(r, to + n, OUT_CHUNK - n);
+	if (r->broken) {
+		c->dead = true;
+		return false;
+	}
 	c->w = to;
 	c->w_len = n;
 	return n > 0;

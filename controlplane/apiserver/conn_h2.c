@@ -168,6 +168,8 @@ static ssize_t on_pull(void *arg, struct h2_stream *s, void *buf, size_t size,
 		req_fill(r);
 		n += put_pieces(r, (char *)buf + n, size - n);
 	}
+	if (r->broken)
+		return -EIO;
 	if (n)
 		r->moved_ms = ev_now_ms(c->loop->ev);
 	*ret_eof = r->finished && r->out_at == r->out_nr;

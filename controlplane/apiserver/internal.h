@@ -9,6 +9,7 @@
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/apiserver/authn/pki.h"
+#include "controlplane/apiserver/object.h"
 #include "controlplane/apiserver/reply.h"
 #include "controlplane/apiserver/selector.h"
 #include "controlplane/schema/types.h"
@@ -77,6 +78,7 @@ struct req {
 	struct piece *out;
 	size_t out_nr, out_size, out_at, out_off, out_bytes;
 	bool head_sent;
+	bool broken; /* what was begun cannot be finished */
 
 	/* watching */
 	struct store_watch *watch;
@@ -156,7 +158,6 @@ struct api {
 	bool lifecycle_run, lifecycle_wake, stopping;
 	atomic_uint_fast64_t requests[600]; /* by status code */
 	atomic_uint_fast64_t nr_watches, nr_relays;
-	atomic_size_t nr_listed; /* objects held by lists under way */
 	pthread_mutex_t reserve_lock;
 	struct map reserved; /* admission/service.c */
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
@@ -237,31 +238,5 @@ void scale_reply(struct req *r, struct object_bytes *o); /* scale.c */
 bool special_subresource(struct req *r); /* true: it has been answered */
 void special_path(struct req *r);        /* no API object */
 void metrics(struct api *api, struct buf *b);
-
-/* --- object.c: between JSON trees and stored bytes --- */
-
-/* The object of @o, as a mutable tree in a document of its own. */
-yyjson_mut_doc *object_tree(const struct object_bytes *o);
-/* The same, in the version @t of an object that may be stored in another. */
-yyjson_mut_doc *object_tree_as(const struct type *t,
-			       const struct object_bytes *o);
-/* Exchange the reference in *@slot for one in version @t; most types have one
- * version, and nothing happens. On -ENOMEM *@slot is as it was. */
-int object_as(const struct type *t, struct object_bytes **slot);
-/* Serialize for the store (@obj is changed to the stored version): bytes
- * without revision, its place, the tags. */
-int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
-		yyjson_mut_val *obj, struct buf *data, uint32_t *rv_off,
-		struct buf *tags);
-/* Condition @type of @obj's status; an empty one is made when it is not there.
- */
-yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-				    const char *type);
-/* Set condition @type of @obj's status; false: it is so already. */
-bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-		      const char *type, bool status, const char *reason,
-		      const char *message);
-void new_uid(char out[37]);
-void now_text(char out[32]);
 
 #endif /* CONTROLPLANE_APISERVER_INTERNAL_H */

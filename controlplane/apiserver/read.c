@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "controlplane/apiserver/crd.h"
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/listing.h"
 #include "controlplane/apiserver/vmview.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -174,6 +174,14 @@ static bool match(const struct object_bytes *o, void *arg)
 	return selector_match(arg, o);
 }
 
+/* Whether the objects go out as they are stored, however many there are. */
+static bool in_pages(const struct req *r, const struct store_range *range)
+{
+	return r->view == VIEW_OBJECT && !range->limit && !range->after &&
+	       !range->revision && !r->route.type->convert &&
+	       !crd_is(r->route.type) && !vm_view_wanted(r);
+}
+
 /* resourceVersion and resourceVersionMatch, as Kubernetes has them. */
 static int list_revision(struct req *r, uint64_t *ret)
 {
@@ -220,7 +228,7 @@ static void put_list_meta(const struct store_list *l, bool selective,
 	buf_putc(b, '}');
 }
 
-static void reply_objects(struct req *r, struct store_list *l,
+static void reply_objects(struct req *r, struct listing *l,
 			  const struct buf *meta)
 {
 	const struct type *t = r->route.type;
@@ -270,15 +278,29 @@ static void reply_view(struct req *r, const struct store_list *l,
 	reply_json(r, 200, &b);
 }
 
+/* @l is taken, where the objects themselves are asked for. */
+static void reply_whole(struct req *r, struct store_list *l,
+			const struct buf *meta)
+{
+	struct listing *all;
+
+	if (r->view != VIEW_OBJECT) {
+		reply_view(r, l, meta);
+		return;
+	}
+	all = listing_whole(l);
+	if (all)
+		reply_objects(r, all, meta);
+	else
+		reply_error(r, 500, "InternalError", "out of memory");
+}
+
 void reply_made_list(struct req *r, struct store_list *l)
 {
 	auto_buf struct buf meta = BUF_INIT;
 
 	buf_puts(&meta, "\"metadata\":{}");
-	if (r->view == VIEW_OBJECT)
-		reply_objects(r, l, &meta);
-	else
-		reply_view(r, l, &meta);
+	reply_whole(r, l, &meta);
 }
 
 static void list_failed(struct req *r, int res, const struct err *e)
@@ -300,6 +322,7 @@ void read_list(struct req *r)
 			    meta = BUF_INIT;
 	char token[STORE_KEY_MAX * 2], limit[24];
 	struct store_range range = { .match = match, .arg = &r->selector };
+	struct listing *pages = NULL;
 	struct store_list list;
 	struct err e = { 0 };
 	uint64_t n = 0;
@@ -328,7 +351,12 @@ void read_list(struct req *r)
 		}
 		range.after = buf_str(&after);
 	}
-	res = store_list(r->api->store, &range, &list, &e);
+	if (in_pages(r, &range)) {
+		list = (struct store_list){ 0 };
+		res = listing_open(r, &range, &pages, &list.revision, &e);
+	} else {
+		res = store_list(r->api->store, &range, &list, &e);
+	}
 	if (res < 0) {
 		list_failed(r, res, &e);
 		return;
@@ -347,9 +375,9 @@ void read_list(struct req *r)
 		return;
 	}
 	put_list_meta(&list, r->selector.nr != 0, range.limit, &meta);
-	if (r->view == VIEW_OBJECT)
-		reply_objects(r, &list, &meta);
+	if (pages)
+		reply_objects(r, pages, &meta);
 	else
-		reply_view(r, &list, &meta);
+		reply_whole(r, &list, &meta);
 	store_list_clear(&list);
 }

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/listing.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
@@ -78,40 +78,22 @@ void reply_object(struct req *r, struct object_bytes *o)
 	r->out_bytes += p->len;
 }
 
-void piece_clear(struct req *r, struct piece *p)
+void piece_clear(struct piece *p)
 {
-	struct listing *l = p->list;
-
 	object_unref(p->object);
 	free(p->own);
-	if (!l)
-		return;
-	atomic_fetch_sub(&r->api->nr_listed, l->nr);
-	while (l->at < l->nr)
-		object_unref(l->v[l->at++]);
-	free(l->v);
-	free(l);
+	listing_free(p->list);
 	p->list = NULL;
 }
 
-void reply_listing(struct req *r, struct store_list *l)
+void reply_listing(struct req *r, struct listing *l)
 {
-	struct listing *list = calloc(1, sizeof(*list));
-	struct piece *p = list ? piece_new(r) : NULL;
+	struct piece *p = listing_is_out(l) ? NULL : piece_new(r);
 
-	if (!p || !l->nr) {
-		free(list);
-		if (p)
-			r->out_nr--;
-		store_list_clear(l);
-		return;
-	}
-	list->v = take_ptr(l->v);
-	list->nr = l->nr;
-	l->nr = 0;
-	store_list_clear(l);
-	p->list = list;
-	atomic_fetch_add(&r->api->nr_listed, list->nr);
+	if (p)
+		p->list = l;
+	else
+		listing_free(l);
 }
 
 void reply_field(struct req *r, const char *name, const char *value)

@@ -14,15 +14,9 @@
 struct buf;
 struct err;
 struct field_errors;
+struct listing;
 struct object_bytes;
 struct req;
-struct store_list;
-
-/* The objects of a list, with commas between them. */
-struct listing {
-	struct object_bytes **v; /* owned references, from @at on */
-	size_t nr, at;
-};
 
 /* One piece of output: owned text, an object by reference, or a listing. */
 struct piece {
@@ -38,8 +32,9 @@ void reply_add(struct req *r, struct buf *b);                /* takes it */
 void reply_text(struct req *r, const char *s, size_t len);   /* copies */
 void reply_static(struct req *r, const char *s, size_t len); /* borrows */
 void reply_object(struct req *r, struct object_bytes *o);    /* refs */
-void reply_listing(struct req *r, struct store_list *l);     /* takes it */
-void piece_clear(struct req *r, struct piece *p);
+/* The objects of a list, with commas between them; takes it. */
+void reply_listing(struct req *r, struct listing *l);
+void piece_clear(struct piece *p);
 /* One more field of the head. Before the reply ends or streams. */
 void reply_field(struct req *r, const char *name, const char *value);
 void reply_end(struct req *r);

@@ -32,7 +32,7 @@ void req_free(struct req *r)
 	ev_timer_del(&r->timer);
 	ev_timer_del(&r->mark_timer);
 	for (size_t i = r->out_at; i < r->out_nr; i++) {
-		piece_clear(r, &r->out[i]);
+		piece_clear(&r->out[i]);
 	}
 	free(r->out);
 	write_free(r->write);

@@ -13,6 +13,7 @@ size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 	uint64_t room = s->live_bytes;
 	uint64_t old = now_ms() - (uint64_t)s->history_s * 1000;
 	uint64_t bytes = s->history.bytes;
+	uint64_t last = pin_oldest(s);
 	size_t pops = 0;
 
 	if (room < s->history_min)
@@ -22,7 +23,9 @@ size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 		const struct store_event *ev = history_at(&s->history, pops);
 		const struct object_bytes *o = ev->obj;
 
-		if (o->revision > asked && bytes <= room && o->stored_ms >= old)
+		if (o->revision > last ||
+		    (o->revision > asked && bytes <= room &&
+		     o->stored_ms >= old))
 			break;
 		if (ev->prev) {
 			dead[(*nr_dead)++] = ev->prev->revision;
@@ -36,6 +39,8 @@ size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 		pops++;
 	}
 	/* Being looked at costs nothing on the disk; only a change does. */
+	if (asked > last)
+		asked = last;
 	if (!*nr_dead && *ret_compacted < asked)
 		*ret_compacted = asked;
 	return pops;

@@ -169,6 +169,9 @@ struct store {
 	size_t nr_watchers;
 	uint64_t fanned; /* newest revision that went through fan-out */
 
+	pthread_mutex_t pin_lock; /* taken last */
+	struct store_pin *pins;
+
 	pthread_mutex_t queue_lock;
 	pthread_cond_t queue_cond;
 	struct store_txn *queue, **queue_tail;
@@ -216,6 +219,11 @@ void history_forget(struct store *s, const struct store_event *ev);
  * kept, and what exceeds the room. Adds their dead revisions to @dead. */
 size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 		       size_t *nr_dead, size_t max, uint64_t *ret_compacted);
+
+/* --- pin.c --- */
+
+/* No compaction goes beyond it. UINT64_MAX: nothing is pinned. */
+uint64_t pin_oldest(struct store *s);
 
 /* --- writer.c --- */
 

@@ -18,6 +18,7 @@ static void store_destroy(struct store *s)
 	free(s->ttl);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->hub);
+	pthread_mutex_destroy(&s->pin_lock);
 	pthread_mutex_destroy(&s->queue_lock);
 	pthread_cond_destroy(&s->queue_cond);
 	free(s);
@@ -83,6 +84,7 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 		return err_set(e, -ENOMEM, "store: out of memory");
 	pthread_rwlock_init(&s->lock, NULL);
 	pthread_mutex_init(&s->hub, NULL);
+	pthread_mutex_init(&s->pin_lock, NULL);
 	pthread_mutex_init(&s->queue_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -197,9 +199,11 @@ static int list_locked(struct store *s, const struct store_range *r,
 
 		if (!o || (r->match && !r->match(o, r->arg)))
 			continue;
-		if (r->limit && l->nr == r->limit)
+		if (r->limit && l->nr == r->limit) {
 			l->remaining++;
-		else if (list_add(l, &size, o))
+			if (r->peek)
+				break;
+		} else if (list_add(l, &size, o))
 			return err_set(e, -ENOMEM, "list: out of memory");
 	}
 	return 0;

@@ -124,7 +124,8 @@ struct store_range {
 	const char *after;  /* go on behind this key; NULL: from the start */
 	uint64_t revision;  /* snapshot to read; 0: the newest */
 	size_t limit;       /* 0: all */
-	/* Filter; runs under the store's read lock. NULL: everything. */
+	bool peek;          /* .remaining need only tell 0 from more */
+	/* Runs under the store's read lock. NULL: everything matches. */
 	bool (*match)(const struct object_bytes *o, void *arg);
 	void *arg;
 };
@@ -138,13 +139,12 @@ struct store_list {
 
 /**
  * store_list() - Read a range of one snapshot.
- * @s:   Store.
  * @r:   What to read. Borrowed.
  * @ret: Filled; release with store_list_clear().
  * @e:   Filled on error.
  *
- * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (the
- * revision has not been reached yet), -ENOMEM.
+ * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (it has
+ * not been reached yet), -ENOMEM.
  */
 int store_list(struct store *s, const struct store_range *r,
 	       struct store_list *ret, struct err *e);

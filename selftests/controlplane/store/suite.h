@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "controlplane/store/admin.h"
+#include "controlplane/store/pin.h"
 #include "controlplane/store/tenant.h"
 #include "lib/str.h"
 #include "selftests/harness.h"
@@ -284,6 +285,39 @@ TEST(history_ends_where_it_says_and_survives_a_restart)
 	for (int i = 0; i < 3; i++)
 		store_event_clear(&ev[i]);
 	store_watch_close(w);
+	store_close(s);
+}
+
+TEST(a_pinned_snapshot_stays)
+{
+	struct store *s = open_store("db");
+	struct store_pin pin = { 0 };
+	struct store_range range = { .prefix = "p/t/" };
+	struct store_list l;
+
+	put(s, "p/t/a", "1");
+	put(s, "p/t/b", "2");
+	store_unpin(&pin); /* it is not: nothing happens */
+	store_pin(s, &pin);
+	EXPECT_EQ(pin.revision, store_revision(s));
+	del(s, "p/t/a");
+	put(s, "p/t/b", "3");
+	EXPECT_EQ(store_compact(s, store_revision(s), NULL), -EIO);
+	range.revision = pin.revision;
+	range.limit = 1;
+	range.peek = true;
+	ASSERT_EQ(store_list(s, &range, &l, NULL), 0);
+	EXPECT_STREQ(l.v[0]->data, "1");
+	EXPECT_EQ(l.remaining, 1);
+	store_list_clear(&l);
+	range.after = "p/t/a";
+	ASSERT_EQ(store_list(s, &range, &l, NULL), 0);
+	EXPECT_STREQ(l.v[0]->data, "2");
+	EXPECT_EQ(l.remaining, 0);
+	store_list_clear(&l);
+	store_unpin(&pin);
+	EXPECT_EQ(store_compact(s, store_revision(s), NULL), 0);
+	EXPECT_EQ(store_list(s, &range, &l, NULL), -ESTALE);
 	store_close(s);
 }
 
