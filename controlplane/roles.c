@@ -6,6 +6,7 @@
 #include "controlplane/client/client.h"
 #include "controlplane/client/shared.h"
 #include "controlplane/controllers/controllers.h"
+#include "controlplane/heartbeat.h"
 #include "controlplane/scheduler/scheduler.h"
 #include "lib/err.h"
 #include "lib/str.h"
@@ -17,6 +18,7 @@ struct roles {
 	struct shared *shared;
 	struct manager *manager;
 	struct scheduler *scheduler;
+	struct heartbeat *heartbeat;
 };
 
 unsigned roles_parse(const char *text)
@@ -57,6 +59,7 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 				   .shards = opts->shards,
 				   .controllers = all_controllers };
 	auto_ptr(roles) r = calloc(1, sizeof(*r));
+	struct heartbeat_opts ho;
 	int res;
 
 	if (!r)
@@ -72,6 +75,15 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 	if (res < 0)
 		return res;
 	shared_start(r->shared);
+	ho = (struct heartbeat_opts){ .client = r->client,
+				      .shared = r->shared,
+				      .manager = r->manager,
+				      .scheduler = r->scheduler != NULL,
+				      .shard = opts->shard,
+				      .shards = opts->shards };
+	res = heartbeat_start(&ho, &r->heartbeat, e);
+	if (res < 0)
+		return res;
 	*ret = take_ptr(r);
 	return 0;
 }
@@ -80,6 +92,7 @@ void roles_stop(struct roles *r)
 {
 	if (!r)
 		return;
+	heartbeat_stop(r->heartbeat);
 	if (r->manager)
 		manager_stop(r->manager);
 	if (r->scheduler)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is not a stored object: discovery, probes, reviews. */
 #include <stdio.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 
 #include "controlplane/apiserver/action.h"
@@ -348,11 +349,31 @@ bool special_subresource(struct req *r)
  * -----------------------------------------------------------------------------
  */
 
+/* Room beside the embedded store. */
+static void put_room(const struct api *api, struct buf *b)
+{
+	struct statvfs fs;
+
+	if (statvfs(api->data_dir, &fs) < 0)
+		return;
+	buf_printf(b,
+		   "# HELP arktos_store_available_bytes Free for the store, "
+		   "where it is embedded.\n"
+		   "# TYPE arktos_store_available_bytes gauge\n"
+		   "arktos_store_available_bytes %llu\n"
+		   "# TYPE arktos_store_disk_bytes gauge\n"
+		   "arktos_store_disk_bytes %llu\n",
+		   (unsigned long long)fs.f_bavail * fs.f_frsize,
+		   (unsigned long long)fs.f_blocks * fs.f_frsize);
+}
+
 void metrics(struct api *api, struct buf *b)
 {
 	struct store_stats st;
 
 	store_stats(api->store, &st);
+	if (st.file_bytes)
+		put_room(api, b);
 	buf_puts(b, "# HELP apiserver_request_total Requests answered, by "
 		    "code.\n# TYPE apiserver_request_total counter\n");
 	for (int code = 0; code < 600; code++) {

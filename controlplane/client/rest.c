@@ -2,12 +2,14 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "controlplane/client/rest.h"
 #include "controlplane/client/target.h"
@@ -136,6 +138,30 @@ void rest_close(struct rest *c)
 const char *rest_server(const struct rest *c)
 {
 	return c->to->server;
+}
+
+static int64_t ends_s(const X509 *cert)
+{
+	struct tm tm = { 0 };
+
+	if (!cert || ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+		return 0;
+	return timegm(&tm);
+}
+
+void rest_expiry(const struct rest *c, struct rest_expiry *ret)
+{
+	BIO *bio = BIO_new_mem_buf(c->to->ca_pem, -1);
+	X509 *ca = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+	*ret = (struct rest_expiry){
+		.server_s =
+			c->ssl ? ends_s(SSL_get0_peer_certificate(c->ssl)) : 0,
+		.ca_s = ends_s(ca),
+		.client_s = ends_s(SSL_CTX_get0_certificate(c->to->ctx)),
+	};
+	X509_free(ca);
+	BIO_free(bio);
 }
 
 /* --- one request --- */

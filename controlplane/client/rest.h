@@ -12,6 +12,7 @@
 #define CONTROLPLANE_CLIENT_REST_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/auto.h"
 #include "lib/buf.h"
@@ -77,6 +78,13 @@ void rest_cancel(struct rest *c);
 /* 0 for a @status below 400; else the Status' message goes to @e: -ENOENT 404,
  * -EEXIST 409, -EACCES 401 and 403, -EINVAL 400 and 422, else -EIO. */
 int rest_check(int status, const struct buf *answer, struct err *e);
+
+/* Until when the certificates are good, unix seconds; 0: unknown. Of the server
+ * as it was shown on the connection that is open, the CA, and our own. */
+struct rest_expiry {
+	int64_t server_s, ca_s, client_s;
+};
+void rest_expiry(const struct rest *c, struct rest_expiry *ret);
 
 /* Where it leads: "https://HOST:PORT". Borrowed. */
 const char *rest_server(const struct rest *c);

@@ -6,6 +6,7 @@
 
 #include "controlplane/client/object.h"
 #include "lib/err.h"
+#include "lib/ev.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/map.h"
@@ -17,11 +18,21 @@
 #define LAG_MS        50 /* look again whether the cache has come */
 #define LAG_MAX_S     30 /* the write may have been of no effect */
 #define BATCH_MAX     512
+#define CTL_KEY_MAX   512
 
 struct expectation {
 	enum kind kind;
 	uint64_t revision;
 	int64_t until_s;
+};
+
+#define STUCK_MS 30000
+
+/* What was last heard of a controller. */
+struct record {
+	char key[CTL_KEY_MAX], message[ERR_MSG_SIZE];
+	int64_t failed_s; /* 0: nothing to complain about */
+	unsigned failures;
 };
 
 struct manager {
@@ -32,6 +43,10 @@ struct manager {
 	unsigned shard, shards;
 	struct ctl *ctls;
 	size_t nr;
+	struct record *records; /* one for each of @ctls; under @lock */
+	int64_t synced_s;       /* the last time a key was done */
+	unsigned running;       /* workers */
+	uint64_t moved_ms;      /* the last beginning of all, or end of one */
 	pthread_mutex_t lock;
 	struct map expected; /* queue key: struct expectation */
 	struct follow *follows;
@@ -81,6 +96,80 @@ void ctl_add_all(struct ctl *c, enum kind k, const char *space)
 		ctl_add(c, l.v[i]->key);
 }
 
+static void note_begin(struct manager *m)
+{
+	pthread_mutex_lock(&m->lock);
+	if (m->running++ == 0)
+		m->moved_ms = ev_clock_ms();
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void note_end(struct manager *m, const struct ctl *c, const char *key,
+		     int r, const struct err *e)
+{
+	struct record *rec = &m->records[c - m->ctls];
+
+	pthread_mutex_lock(&m->lock);
+	m->running--;
+	m->moved_ms = ev_clock_ms();
+	/* Somebody was faster: neither done nor a failure. */
+	if (r >= 0) {
+		m->synced_s = time_now();
+		if (rec->failed_s && strcmp(rec->key, key) == 0)
+			rec->failed_s = rec->failures = 0;
+	} else if (r != -ESTALE && r != -ECANCELED) {
+		if (strcmp(rec->key, key) != 0)
+			rec->failures = 0;
+		rec->failures++;
+		rec->failed_s = time_now();
+		snprintf(rec->key, sizeof(rec->key), "%s", key);
+		snprintf(rec->message, sizeof(rec->message), "%s", e->msg);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void put_records(const struct manager *m, struct json_out *o)
+{
+	json_put_array(o, "failing");
+	for (size_t i = 0; i < m->nr; i++) {
+		const struct record *rec = &m->records[i];
+		char text[OBJ_TIME_SIZE];
+
+		if (!rec->failed_s)
+			continue;
+		time_format(rec->failed_s, text);
+		json_put_object(o, NULL);
+		json_put_str(o, "controller", m->ctls[i].type->name);
+		json_put_str(o, "key", rec->key);
+		json_put_str(o, "message", rec->message);
+		json_put_u64(o, "times", rec->failures);
+		json_put_str(o, "last", text);
+		json_put_end(o);
+	}
+	json_put_end(o);
+}
+
+void manager_put_health(struct manager *m, struct json_out *o)
+{
+	struct wq_stats st;
+	char text[OBJ_TIME_SIZE];
+	uint64_t still_ms;
+
+	wq_stats(m->queue, &st);
+	json_put_bool(o, "synced", shared_synced(m->shared));
+	json_put_u64(o, "waiting", st.ready);
+	pthread_mutex_lock(&m->lock);
+	if (m->synced_s) {
+		time_format(m->synced_s, text);
+		json_put_str(o, "lastSync", text);
+	}
+	still_ms = m->running ? ev_clock_ms() - m->moved_ms : 0;
+	json_put_u64(o, "stuckSeconds",
+		     still_ms > STUCK_MS ? still_ms / 1000 : 0);
+	put_records(m, o);
+	pthread_mutex_unlock(&m->lock);
+}
+
 static void work(void *arg, const char *queue_key)
 {
 	struct manager *m = arg;
@@ -102,7 +191,9 @@ static void work(void *arg, const char *queue_key)
 	}
 	if (!ctl_settled(c, key))
 		return;
+	note_begin(m);
 	r = c->type->sync(c, key, &e);
+	note_end(m, c, key, r, &e);
 	if (r >= 0) {
 		wq_forget(m->queue, queue_key);
 		return;
@@ -264,7 +355,8 @@ int manager_new(const struct manager_opts *opts, struct manager **ret,
 	while (opts->controllers[nr])
 		nr++;
 	m->ctls = calloc(nr ? nr : 1, sizeof(*m->ctls));
-	if (!m->ctls)
+	m->records = calloc(nr ? nr : 1, sizeof(*m->records));
+	if (!m->ctls || !m->records)
 		return err_set(e, -ENOMEM, "out of memory");
 	wo.arg = m;
 	r = recorder_new(m->client, "arktos-controllers", &m->recorder, e);
@@ -311,6 +403,7 @@ void manager_free(struct manager *m)
 	map_clear(&m->expected, free);
 	pthread_mutex_destroy(&m->lock);
 	free(m->ctls);
+	free(m->records);
 	free(m);
 }
 

@@ -63,6 +63,13 @@ void manager_stop(struct manager *m);
 void manager_free(struct manager *m);
 DEFINE_AUTO_PTR(manager, manager_free)
 
+struct json_out;
+
+/* How it goes, as members of the object that is open: "synced", "lastSync" of
+ * any controller, "waiting" keys, "stuckSeconds" while no worker comes to an
+ * end, and of each controller the last failure that was not made good yet. */
+void manager_put_health(struct manager *m, struct json_out *o);
+
 /* --- events to keys --- */
 
 /* Each change of a @k queues its own key, or, with @owner ("ReplicaSet"), that

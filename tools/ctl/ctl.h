@@ -11,6 +11,7 @@ char *ctl_kubeconfig(const char *given);
 int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
 
 /* Each returns an exit code. */
+int cmd_doctor(const char *kubeconfig, int argc, char **argv);
 int cmd_node(const char *kubeconfig, int argc, char **argv);
 int cmd_raw(const char *kubeconfig, int argc, char **argv);
 int cmd_tenant(const char *kubeconfig, int argc, char **argv);

@@ -12,13 +12,16 @@ static const char usage[] =
 	"[--user USER] [--group GROUP]... [--out FILE]\n"
 	"       arktosctl [--kubeconfig FILE] tenant list\n"
 	"       arktosctl [--kubeconfig FILE] node token\n"
+	"       arktosctl [--kubeconfig FILE] doctor [-o json]\n"
 	"       arktosctl [--kubeconfig FILE] raw METHOD PATH [-f FILE|-] "
 	"[--type MEDIA-TYPE] [--timeout SECONDS]\n\n"
 	"Makes tenants and the kubeconfigs of their users. Without --out, the\n"
 	"kubeconfig goes to NAME.kubeconfig. A node's token is good for a "
-	"day. raw sends one request, with a file (JSON or YAML) for its "
-	"body,\nand prints the answer: what scripts use where there is no "
-	"kubectl.\n";
+	"day.\n"
+	"doctor looks for what is wrong with the control plane and its nodes, "
+	"and\nsays what to do; it exits with 1 if something is. raw sends one "
+	"request,\nwith a file (JSON or YAML) for its body, and prints the "
+	"answer: for\nscripts where there is no kubectl.\n";
 
 int main(int argc, char **argv)
 {
@@ -49,6 +52,8 @@ int main(int argc, char **argv)
 		return cmd_tenant(kubeconfig, argc - optind, argv + optind);
 	if (optind < argc && strcmp(argv[optind], "node") == 0)
 		return cmd_node(kubeconfig, argc - optind, argv + optind);
+	if (optind < argc && strcmp(argv[optind], "doctor") == 0)
+		return cmd_doctor(kubeconfig, argc - optind, argv + optind);
 	if (optind < argc && strcmp(argv[optind], "raw") == 0)
 		return cmd_raw(kubeconfig, argc - optind, argv + optind);
 	fputs(usage, stderr);
