@@ -14,7 +14,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define MERGE "application/merge-patch+json"
+#define MERGE    "application/merge-patch+json"
+#define FIRST_MS 10000
+#define LOOK_MS  50
 
 struct heartbeat {
 	struct heartbeat_opts o;
@@ -112,21 +114,41 @@ static void beat(struct heartbeat *h)
 	h->complained = r < 0;
 }
 
+/* False when it is to end. Under the lock. */
+static bool pause_ms(struct heartbeat *h, unsigned ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	while (!h->stopping &&
+	       pthread_cond_timedwait(&h->wake, &h->lock, &until) == 0)
+		;
+	return !h->stopping;
+}
+
 static void *run(void *arg)
 {
 	struct heartbeat *h = arg;
-	struct timespec until;
+	bool go_on = true;
 
 	pthread_mutex_lock(&h->lock);
-	while (!h->stopping) {
+	/* The first word is a good one, if all is well. */
+	for (int i = 0; i < FIRST_MS / LOOK_MS && go_on; i++) {
+		if (shared_synced(h->o.shared))
+			break;
+		go_on = pause_ms(h, LOOK_MS);
+	}
+	while (go_on) {
 		pthread_mutex_unlock(&h->lock);
 		beat(h);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += HEARTBEAT_S;
 		pthread_mutex_lock(&h->lock);
-		while (!h->stopping &&
-		       pthread_cond_timedwait(&h->wake, &h->lock, &until) == 0)
-			;
+		go_on = pause_ms(h, HEARTBEAT_S * 1000);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return NULL;

@@ -21,12 +21,19 @@ check() # NAME FIELD [OPTION OF ARKTOSCTL...]
 }
 is() # NAME RESULT REGEX OF DETAIL [REGEX OF REMEDY]
 {
-	local got detail
-	got=$(check "$1" result)
-	detail=$(check "$1" detail)
-	[[ " $got " == *" $2"* ]] && [[ $detail =~ $3 ]] &&
-		{ [ -z "${4-}" ] || [[ $(check "$1" remedy) =~ $4 ]]; } || {
-		echo "$1: $got: $detail"
+	local got
+	got=$(timeout 60 "$CTL" doctor -o json | jq -r --arg n "$1" '
+		[.checks[] | select(.name | startswith($n))] |
+		([.[].result] | join(" ")), ([.[].detail] | join("; ")),
+		([.[].remedy] | join("; "))')
+	{
+		read -r result
+		read -r detail
+		read -r remedy
+	} <<<"$got"
+	[[ " $result " == *" $2"* ]] && [[ $detail =~ $3 ]] &&
+		[[ $remedy =~ ${4-} ]] || {
+		echo "$1: $got"
 		return 1
 	}
 }
