@@ -27,7 +27,9 @@ cgroup_tell() # CGROUP
 					"$t/stat") ticks"
 		done
 	done 2>/dev/null
-	echo "# load $(cat /proc/loadavg)"
+	echo "# load $(cat /proc/loadavg), up $(cut -d ' ' -f 1 /proc/uptime) s," \
+		"$(date +%T)," "$(cat /sys/devices/system/clocksource/*/current_clocksource)"
+	dmesg 2>/dev/null | tail -12 | sed 's,^,# ,'
 }
 
 # Alone in it: a cgroup that holds others cannot be delegated further. What is
