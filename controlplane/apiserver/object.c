@@ -149,6 +149,28 @@ int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 	return pack_tags(t, obj, tags);
 }
 
+int object_commit(struct api *api, const struct type *t, struct store_op *op,
+		  yyjson_mut_doc *doc, yyjson_mut_val *obj, struct err *e)
+{
+	auto_buf struct buf data = BUF_INIT, tags = BUF_INIT;
+	struct store_txn txn = { .ops = op, .nr_ops = 1 };
+	int r = obj ? object_pack(api, t, doc, obj, &data, &op->rv_off, &tags)
+		    : 0;
+
+	if (obj) {
+		op->data = data.data;
+		op->len = data.len;
+		op->tags = tags.data;
+		op->tags_len = tags.len;
+	}
+	if (r == 0)
+		r = store_commit(api->store, &txn, e);
+	object_unref(op->ret);
+	op->ret = NULL;
+	op->data = op->tags = NULL;
+	return r;
+}
+
 yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 				    const char *type)
 {

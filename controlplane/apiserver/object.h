@@ -24,6 +24,10 @@ int object_as(const struct type *t, struct object_bytes **slot);
 int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 		yyjson_mut_val *obj, struct buf *data, uint32_t *rv_off,
 		struct buf *tags);
+/* Commit @op alone, with @obj as its object (NULL: it has none, or is set).
+ * 0, what store_commit() returns, or -ENOMEM. */
+int object_commit(struct api *api, const struct type *t, struct store_op *op,
+		  yyjson_mut_doc *doc, yyjson_mut_val *obj, struct err *e);
 /* Condition @type of @obj's status; an empty one is made when it is not there.
  */
 yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,

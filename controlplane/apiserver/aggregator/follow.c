@@ -33,22 +33,11 @@ static int commit(struct api *api, const struct object_bytes *o,
 {
 	const struct type *t = type_find(api->types, APISERVICE_GROUP, "v1",
 					 APISERVICE_PLURAL);
-	auto_buf struct buf data = BUF_INIT, tags = BUF_INIT;
 	struct store_op op = { .key = o->key,
 			       .expect = STORE_MATCH,
 			       .revision = o->revision };
-	struct store_txn txn = { .ops = &op, .nr_ops = 1 };
-	int r = object_pack(api, t, doc, yyjson_mut_doc_get_root(doc), &data,
-			    &op.rv_off, &tags);
 
-	op.data = data.data;
-	op.len = data.len;
-	op.tags = tags.data;
-	op.tags_len = tags.len;
-	if (r == 0)
-		r = store_commit(api->store, &txn, e);
-	object_unref(op.ret);
-	return r;
+	return object_commit(api, t, &op, doc, yyjson_mut_doc_get_root(doc), e);
 }
 
 /* Have the object say what we think. */

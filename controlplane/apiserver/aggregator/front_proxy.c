@@ -104,13 +104,12 @@ static int put(struct api *api, const struct type *t, const char *tenant,
 			     yyjson_mut_val *old),
 	       struct err *e)
 {
-	auto_buf struct buf key = BUF_INIT, data = BUF_INIT, tags = BUF_INIT;
+	auto_buf struct buf key = BUF_INIT;
 	yyjson_doc *in = yyjson_read(json, strlen(json), 0);
 	yyjson_mut_doc *doc = in ? yyjson_doc_mut_copy(in, NULL) : NULL;
 	yyjson_mut_doc *was = NULL;
 	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 	struct store_op op = { .expect = STORE_ABSENT };
-	struct store_txn txn = { .ops = &op, .nr_ops = 1 };
 	auto_ptr(object_bytes) old = NULL;
 	char text[40];
 	int r = -ENOMEM;
@@ -135,14 +134,7 @@ static int put(struct api *api, const struct type *t, const char *tenant,
 		mut_set_str(doc, obj, "metadata.tenant", tenant);
 		mut_set_str(doc, obj, "metadata.namespace", "kube-system");
 	}
-	r = object_pack(api, t, doc, obj, &data, &op.rv_off, &tags);
-	op.data = data.data;
-	op.len = data.len;
-	op.tags = tags.data;
-	op.tags_len = tags.len;
-	if (r == 0)
-		r = store_commit(api->store, &txn, e);
-	object_unref(op.ret);
+	r = object_commit(api, t, &op, doc, obj, e);
 out:
 	yyjson_mut_doc_free(was);
 	yyjson_mut_doc_free(doc);
