@@ -111,10 +111,9 @@ struct api_exec {
 	struct api_pod_id pod;
 	const char *container; /* NULL: the only one */
 	struct strv argv;      /* at least one */
-	bool tty;
-	bool in;             /* standard input is wanted */
-	bool console;        /* attach: only to what has a terminal */
-	uint16_t rows, cols; /* of the tty; 0: not known */
+	bool tty, in;          /* wanted: a terminal, standard input */
+	bool console;          /* attach: only to what has a terminal */
+	uint16_t rows, cols;   /* of the tty; 0: not known */
 };
 
 /*
@@ -187,8 +186,7 @@ struct api_backend {
 			struct err *e);
 	int (*pod_exec)(void *arg, const struct api_exec *x,
 			struct api_session *ret, struct err *e);
-	/* @x without argv: a VM's console, or the main process of a container;
-	 * its terminal, if it has one, whatever @x says. */
+	/* A VM's console, or a container's main process; no argv. */
 	int (*pod_attach)(void *arg, const struct api_exec *x,
 			  struct api_session *ret, struct err *e);
 	/* Exit code of an exec that has ended (128 + signal, if killed). */

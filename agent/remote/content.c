@@ -27,6 +27,7 @@ struct build {
 	yyjson_val *pod;
 	struct payload_set *set;
 	struct payload_volume *volume;
+	struct content_facts *facts;
 	mode_t mode;
 };
 
@@ -97,12 +98,14 @@ static int get_object(struct build *b, bool secret, const char *name,
 	bool optional = yyjson_get_bool(yyjson_obj_get(ref, "optional"));
 	const char *kind = secret ? "secret" : "configmap";
 	char path[PATH_SIZE];
+	bool live = false;
 	int r;
 
 	if (!name || !str_is_dns_subdomain(name))
 		return err_set(e, -EINVAL, "%s: no valid name", kind);
 	path_of(b->key, secret ? "secrets" : "configmaps", name, "", path);
-	r = object_get(b->r, path, ret, e);
+	r = object_get(b->r, path, ret, &live, e);
+	b->facts->polled |= !live;
 	if (r == -ENOENT && optional)
 		return 1;
 	if (r == -ENOENT)
@@ -567,9 +570,10 @@ static int add_everything(struct build *b, struct err *e)
 }
 
 int content_build(struct remote *r, const char *key, yyjson_val *pod,
-		  struct payload_set **ret, struct buf *note, struct err *e)
+		  struct payload_set **ret, struct content_facts *facts,
+		  struct err *e)
 {
-	struct build b = { .r = r, .key = key, .pod = pod };
+	struct build b = { .r = r, .key = key, .pod = pod, .facts = facts };
 	int code;
 
 	b.set = calloc(1, sizeof(*b.set));
@@ -577,7 +581,7 @@ int content_build(struct remote *r, const char *key, yyjson_val *pod,
 		return err_set(e, -ENOMEM, "out of memory");
 	code = add_everything(&b, e);
 	if (code == 0)
-		code = content_pull_secrets(r, key, pod, b.set, note);
+		code = content_pull_secrets(r, key, pod, b.set, facts);
 	if (code < 0 || !b.set->nr) {
 		payload_set_free(b.set);
 		b.set = NULL;

@@ -13,6 +13,8 @@
 #include "lib/map.h"
 #include "lib/wq.h"
 
+struct client;
+struct objwatch;
 struct rest;
 
 #define REMOTE_WORKERS    3
@@ -56,8 +58,11 @@ struct remote {
 	pthread_cond_t wake; /* of whoever waits for remote_pause() */
 	struct map pods;     /* key -> struct entry */
 	struct map objects;  /* objects.c */
-	bool synced;         /* all pods have been listed once */
-	char node_uid[64];   /* of our Node; "": not known yet */
+	struct objwatch *watches;
+	struct client *watcher;      /* of the watches; NULL: not yet */
+	unsigned watcher_generation; /* of its credentials */
+	bool synced;                 /* all pods have been listed once */
+	char node_uid[64];           /* of our Node; "": not known yet */
 	atomic_bool connected;
 	struct link *links;
 	unsigned generation; /* of the credentials */
@@ -131,21 +136,29 @@ void mirror_node_is(struct remote *r, const char *uid);
 
 /* --- objects.c, content.c: ConfigMaps, Secrets, tokens --- */
 
-/* -ENOENT: there is none. The document is the caller's. */
+/* -ENOENT: there is none. The document is the caller's. @ret_live: its pods are
+ * looked at when it changes; else somebody has to ask again. */
 int object_get(struct remote *r, const char *path, yyjson_doc **ret,
-	       struct err *e);
+	       bool *ret_live, struct err *e);
+/* Now and then: forget what nobody asks for. */
+void objects_sweep(struct remote *r);
 int object_token(struct remote *r, const char *key, const char *uid,
 		 const char *account, const char *audience, int64_t seconds,
 		 char **ret, struct err *e);
 void object_free(void *p);
-/* *@ret is NULL when the pod wants nothing of the kind. @note: what the pod can
- * do without, and its user should know. */
+struct content_facts {
+	struct buf
+		note; /* what the pod does without, and its user should know */
+	bool polled;  /* something of it is not watched */
+};
+/* *@ret is NULL when the pod wants nothing of the kind. */
 int content_build(struct remote *r, const char *key, yyjson_val *pod,
-		  struct payload_set **ret, struct buf *note, struct err *e);
+		  struct payload_set **ret, struct content_facts *facts,
+		  struct err *e);
 /* As files of PULL_VOLUME, one a secret. 0 or -ENOMEM. */
 #define PULL_VOLUME ".pull" /* SPEC_PULL_VOLUME of agent/spec.h */
 int content_pull_secrets(struct remote *r, const char *key, yyjson_val *pod,
-			 struct payload_set *set, struct buf *note);
+			 struct payload_set *set, struct content_facts *facts);
 uint64_t content_hash(const struct payload_set *set);
 
 /* --- watch.c, node.c, events.c: a thread each --- */

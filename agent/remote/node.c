@@ -204,6 +204,7 @@ void *node_run(void *arg)
 			log_warn("node %s: %s, retrying", r->o.node_name,
 				 e.msg);
 		told = ret < 0;
+		objects_sweep(r);
 	} while (remote_pause(r, ret < 0 ? RETRY_MS : LOOK_MS));
 	return NULL;
 }

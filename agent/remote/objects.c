@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ConfigMaps, Secrets and tokens that pods of this node use: read by name, kept
- * for a moment, so that pods that share one ask once. */
+/* ConfigMaps, Secrets and tokens that pods of this node use: each is read once
+ * for all pods that share it, and kept true by a watch of its own (objwatch.c)
+ * for as long as somebody asks for it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,20 +9,18 @@
 #include <time.h>
 
 #include "agent/remote/internal.h"
+#include "agent/remote/objects.h"
 #include "controlplane/client/rest.h"
 #include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
-#define FRESH_MS    5000 /* younger than this is not asked for again */
-#define OBJECTS_MAX 8192 /* then all are forgotten */
-
-struct object {
-	char *json; /* NULL: there is none */
-	int64_t asked_ms;
-	int64_t renew_ms; /* of a token; 0: as FRESH_MS says */
-};
+#define FRESH_MS    5000   /* younger than this is not asked for again */
+#define CA_FRESH_MS 60000  /* in every namespace, and never another */
+#define FORGET_MS   180000 /* nobody has asked for it */
+#define OBJECTS_MAX 8192   /* then all are forgotten */
+#define CA          "/configmaps/kube-root-ca.crt"
 
 void object_free(void *p)
 {
@@ -29,11 +28,13 @@ void object_free(void *p)
 
 	if (!o)
 		return;
+	if (o->watch)
+		o->watch->object = NULL; /* freed by who finds it so */
 	free(o->json);
 	free(o);
 }
 
-static int64_t clock_ms(void)
+int64_t object_clock_ms(void)
 {
 	struct timespec ts;
 
@@ -41,77 +42,177 @@ static int64_t clock_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* What is known: 1 and a copy (or NULL), 0 nothing. @ret_fresh: good enough. */
-static int lookup(struct remote *r, const char *id, char **ret, bool *ret_fresh)
+static bool is_live(const struct object *o)
 {
-	int64_t now = clock_ms();
+	return o->immutable || (o->watch && o->watch->valid);
+}
+
+static bool is_fresh(const struct object *o, const char *id)
+{
+	int64_t now = object_clock_ms();
+
+	if (o->renew_ms)
+		return now < o->renew_ms;
+	return is_live(o) ||
+	       now - o->asked_ms < (str_ends(id, CA) ? CA_FRESH_MS : FRESH_MS);
+}
+
+struct known {
+	char *json;
+	bool fresh, live;
+};
+
+/* 1 and a copy (or NULL: there is none); 0 nothing is known. */
+static int lookup(struct remote *r, const char *id, struct known *ret)
+{
 	struct object *o;
 	int known = 0;
 
+	*ret = (struct known){ 0 };
 	pthread_mutex_lock(&r->lock);
 	o = map_get(&r->objects, id);
 	if (o) {
 		known = 1;
-		*ret = o->json ? strdup(o->json) : NULL;
-		*ret_fresh = o->renew_ms ? now < o->renew_ms
-					 : now - o->asked_ms < FRESH_MS;
-		if (o->json && !*ret)
+		o->used_ms = object_clock_ms();
+		ret->json = o->json ? strdup(o->json) : NULL;
+		ret->fresh = is_fresh(o, id);
+		ret->live = is_live(o) || str_ends(id, CA);
+		if (o->json && !ret->json)
 			known = -ENOMEM;
 	}
 	pthread_mutex_unlock(&r->lock);
 	return known;
 }
 
-static void keep(struct remote *r, const char *id, const char *json,
-		 int64_t renew_ms)
+static struct object *get_or_add(struct remote *r, const char *id)
 {
-	struct object *o = calloc(1, sizeof(*o));
-	void *old = NULL;
+	struct object *o = map_get(&r->objects, id);
 
-	if (!o)
-		return; /* asked for again, then */
-	o->json = json ? strdup(json) : NULL;
-	o->asked_ms = clock_ms();
-	o->renew_ms = renew_ms;
-	pthread_mutex_lock(&r->lock);
+	if (o)
+		return o;
 	if (map_len(&r->objects) >= OBJECTS_MAX)
 		map_clear(&r->objects, object_free);
-	if (map_set(&r->objects, id, o, &old) < 0)
-		old = o;
+	o = calloc(1, sizeof(*o));
+	if (o && map_set(&r->objects, id, o, NULL) < 0) {
+		free(o);
+		o = NULL;
+	}
+	return o;
+}
+
+void object_set(struct object *o, char *json, bool immutable)
+{
+	free(o->json);
+	o->json = json;
+	o->immutable = immutable;
+	o->asked_ms = object_clock_ms();
+}
+
+/* What is not kept is asked for again. True: it is being watched from now on,
+ * or need not be. */
+static bool keep(struct remote *r, const char *id, const char *json,
+		 bool immutable, uint64_t version, int64_t renew_ms)
+{
+	char *copy = json ? strdup(json) : NULL;
+	struct object *o;
+	bool live = false;
+
+	if (json && !copy)
+		return false;
+	pthread_mutex_lock(&r->lock);
+	o = get_or_add(r, id);
+	if (!o) {
+		free(copy);
+	} else {
+		object_set(o, copy, immutable);
+		o->used_ms = o->asked_ms;
+		o->renew_ms = renew_ms;
+		live = immutable || str_ends(id, CA) ||
+		       (version && objwatch_start(r, o, id, version));
+	}
 	pthread_mutex_unlock(&r->lock);
-	object_free(old);
+	return live;
+}
+
+/* A list of this one tells also since when there is none. */
+static int read_one(struct remote *r, const char *path, struct known *k,
+		    struct err *e)
+{
+	auto_buf struct buf url = BUF_INIT, answer = BUF_INIT;
+	yyjson_doc *doc;
+	yyjson_val *item;
+	bool immutable;
+	int status;
+
+	objwatch_list_path(path, &url);
+	status =
+		remote_request(r, "GET", buf_str(&url), NULL, NULL, &answer, e);
+	if (status < 0)
+		return status;
+	if (status != 200)
+		return rest_check(status, &answer, e);
+	doc = yyjson_read(buf_str(&answer), answer.len, 0);
+	if (!doc)
+		return err_set(e, -EBADMSG, "the server's answer is not JSON");
+	item = yyjson_arr_get_first(
+		yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
+	immutable = yyjson_get_bool(yyjson_obj_get(item, "immutable"));
+	free(k->json);
+	k->json = item ? yyjson_val_write(item, 0, NULL) : NULL;
+	k->live = keep(r, path, k->json, immutable,
+		       version_of(yyjson_doc_get_root(doc)), 0);
+	yyjson_doc_free(doc);
+	return item && !k->json ? -ENOMEM : 0;
 }
 
 int object_get(struct remote *r, const char *path, yyjson_doc **ret,
-	       struct err *e)
+	       bool *ret_live, struct err *e)
 {
-	auto_buf struct buf answer = BUF_INIT;
-	auto_free char *json = NULL;
 	struct err why = { 0 };
-	bool fresh = false;
-	int status, known = lookup(r, path, &json, &fresh);
+	struct known k;
+	int known = lookup(r, path, &k), status;
 
 	if (known < 0)
 		return known;
-	if (!known || !fresh) {
-		status = remote_request(r, "GET", path, NULL, NULL, &answer,
-					&why);
-		if (status == 200 || status == 404) {
-			free(json);
-			json = status == 200 ? strdup(buf_str(&answer)) : NULL;
-			keep(r, path, json, 0);
-		} else if (!known) { /* the last that is known will do */
-			return err_set(e,
-				       status < 0 ? status
-						  : rest_check(status, &answer,
-							       &why),
-				       "%s", why.msg);
+	if (!known || !k.fresh) {
+		status = read_one(r, path, &k, &why);
+		/* The last that is known will do. */
+		if (status < 0 && !known) {
+			free(k.json);
+			return err_set(e, status, "%s", why.msg);
 		}
+		if (status < 0)
+			k.live = false;
 	}
-	if (!json)
+	*ret_live = k.live;
+	if (!k.json)
 		return -ENOENT;
-	*ret = yyjson_read(json, strlen(json), 0);
+	*ret = yyjson_read(k.json, strlen(k.json), 0);
+	free(k.json);
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+void objects_sweep(struct remote *r)
+{
+	int64_t now = object_clock_ms();
+	struct map_iter it = MAP_ITER_INIT;
+	const char *old;
+
+	pthread_mutex_lock(&r->lock);
+	do {
+		old = NULL;
+		it = (struct map_iter)MAP_ITER_INIT;
+		while (!old && map_next(&r->objects, &it)) {
+			const struct object *o = it.value;
+
+			if (now - o->used_ms > FORGET_MS && now > o->renew_ms)
+				old = it.key;
+		}
+		if (old)
+			object_free(map_del(&r->objects, old));
+	} while (old);
+	pthread_mutex_unlock(&r->lock);
+	objwatch_sweep(r);
 }
 
 int object_token(struct remote *r, const char *key, const char *uid,
@@ -127,12 +228,13 @@ int object_token(struct remote *r, const char *key, const char *uid,
 	char path[PATH_SIZE];
 	yyjson_doc *doc;
 	const char *token;
-	bool fresh = false;
+	struct known k;
 	int status;
 
-	if (!id || lookup(r, id, ret, &fresh) < 0)
+	if (!id || lookup(r, id, &k) < 0)
 		return -ENOMEM;
-	if (*ret && fresh)
+	*ret = k.json;
+	if (*ret && k.fresh)
 		return 0;
 	json_put_object(&o, NULL);
 	json_put_str(&o, "apiVersion", "authentication.k8s.io/v1");
@@ -173,6 +275,6 @@ int object_token(struct remote *r, const char *key, const char *uid,
 	if (!*ret)
 		return err_set(e, -EBADMSG, "the server sent no token");
 	/* Renewed when four fifths of its life are over, as kubelet does. */
-	keep(r, id, *ret, clock_ms() + seconds * 800);
+	(void)keep(r, id, *ret, false, 0, object_clock_ms() + seconds * 800);
 	return 0;
 }

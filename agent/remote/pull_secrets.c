@@ -46,7 +46,7 @@ static int data_of(yyjson_val *secret, struct buf *out, struct err *e)
 }
 
 static int add_one(struct remote *r, const char *key, const char *name,
-		   struct payload_volume *to, struct err *e)
+		   struct payload_volume *to, bool *ret_live, struct err *e)
 {
 	auto_buf struct buf data = BUF_INIT;
 	yyjson_doc *doc = NULL;
@@ -56,7 +56,7 @@ static int add_one(struct remote *r, const char *key, const char *name,
 	if (!name || !str_is_dns_subdomain(name))
 		return err_set(e, -EINVAL, "not a valid name");
 	path_of(key, "secrets", name, "", path);
-	ret = object_get(r, path, &doc, e);
+	ret = object_get(r, path, &doc, ret_live, e);
 	if (ret == -ENOENT)
 		return err_set(e, ret, "not found");
 	if (ret < 0)
@@ -71,7 +71,7 @@ static int add_one(struct remote *r, const char *key, const char *name,
 }
 
 int content_pull_secrets(struct remote *r, const char *key, yyjson_val *pod,
-			 struct payload_set *set, struct buf *note)
+			 struct payload_set *set, struct content_facts *facts)
 {
 	yyjson_val *list =
 		yyjson_obj_get(yyjson_obj_get(pod, "spec"), "imagePullSecrets");
@@ -88,17 +88,20 @@ int content_pull_secrets(struct remote *r, const char *key, yyjson_val *pod,
 	     i++) {
 		const char *name = text(ref, "name");
 		struct err e = { 0 };
-		int ret = add_one(r, key, name, v, &e);
+		bool live = true;
+		int ret = add_one(r, key, name, v, &live, &e);
+
+		facts->polled |= !live;
 
 		if (ret == -ENOMEM)
 			return ret;
 		/* What cannot be had may not be needed: the pull will tell. */
 		if (ret < 0)
-			buf_printf(note,
+			buf_printf(&facts->note,
 				   "%simagePullSecret \"%.80s\": %s; the pull "
 				   "goes on without it",
-				   note->len ? "; " : "", name ? name : "",
-				   e.msg);
+				   facts->note.len ? "; " : "",
+				   name ? name : "", e.msg);
 	}
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "agent/remote/internal.h"
+#include "agent/remote/objects.h"
 #include "controlplane/client/rest.h"
 #include "controlplane/client/target.h"
 #include "lib/err.h"
@@ -437,6 +438,7 @@ void remote_stop(struct remote *r)
 	server_stop(r);
 	if (r->queue)
 		wq_free(r->queue);
+	objwatch_stop(r);
 	for (l = r->links; l; l = next) {
 		next = l->next;
 		if (l->rest)

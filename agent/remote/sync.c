@@ -14,7 +14,8 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define CONTENT_LOOK_MS  10000
+#define CONTENT_LOOK_MS  60000 /* tokens want to be renewed */
+#define CONTENT_POLL_MS  10000 /* at what is not watched */
 #define CONTENT_RETRY_MS 1000
 #define STRATEGIC        "application/strategic-merge-patch+json"
 
@@ -302,36 +303,38 @@ static void set_content(struct job *j, uint64_t hash)
  * changes in the API. */
 static void give_content(struct job *j)
 {
-	auto_buf struct buf note = BUF_INIT;
+	struct content_facts facts = { .note = BUF_INIT };
 	struct payload_set *set = NULL;
 	struct err e = { 0 };
+	const char *note;
 	uint64_t hash;
 	int ret;
 
 	if (j->refused)
 		return;
-	ret = content_build(j->r, j->key, j->api, &set, &note, &e);
+	ret = content_build(j->r, j->key, j->api, &set, &facts, &e);
+	note = facts.note.len ? buf_str(&facts.note) : NULL;
 	if (ret < 0) {
 		if (!str_eq(e.msg, j->content_why))
 			tell(j, "FailedMount", e.msg);
 		remember(j, offsetof(struct entry, content_why), e.msg);
 		(void)wq_add_after(j->r->queue, j->key, CONTENT_RETRY_MS);
-		return;
+	} else if (set) {
+		if (note && !str_eq(note, j->content_why))
+			tell(j, "FailedToRetrieveImagePullSecret", note);
+		remember(j, offsetof(struct entry, content_why), note);
+		(void)wq_add_after(j->r->queue, j->key,
+				   facts.polled ? CONTENT_POLL_MS
+						: CONTENT_LOOK_MS);
+		hash = content_hash(set);
+		if (hash == j->content) {
+			payload_set_free(set);
+		} else {
+			j->r->o.ops->content(j->r->o.arg, j->key, j->uid, set);
+			set_content(j, hash);
+		}
 	}
-	if (!set)
-		return;
-	if (note.len && !str_eq(buf_str(&note), j->content_why))
-		tell(j, "FailedToRetrieveImagePullSecret", buf_str(&note));
-	remember(j, offsetof(struct entry, content_why),
-		 note.len ? buf_str(&note) : NULL);
-	hash = content_hash(set);
-	(void)wq_add_after(j->r->queue, j->key, CONTENT_LOOK_MS);
-	if (hash == j->content) {
-		payload_set_free(set);
-		return;
-	}
-	j->r->o.ops->content(j->r->o.arg, j->key, j->uid, set);
-	set_content(j, hash);
+	buf_clear(&facts.note);
 }
 
 static uint32_t grace_left(const struct job *j)

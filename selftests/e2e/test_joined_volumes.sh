@@ -86,9 +86,47 @@ on_disk() { ! grep -rqs xyzzy "$STATE/pods"; }
 ok "the secret is nowhere on disk" on_disk
 
 # --- they follow ------------------------------------------------------------------
+# The server's count of watches: those of configmaps and secrets are ours, one
+# for an object, however many pods use it.
+watches() { k get --raw /metrics | sed -n 's/^apiserver_longrunning_requests.* //p'; }
+before=$(watches)
+sed 's/name: all, labels/name: both, labels/' "$E2E/pod.yaml" | k create -f - >/dev/null
+ok "a second pod of the same objects runs" wait_for 30 k_ready both
+no_more() { [ "$(watches)" -le "$before" ]; }
+ok "they share their watches" wait_for 10 no_more
+k create configmap lone --from-literal=a=b >/dev/null
+k create configmap fixed --from-literal=a=b >/dev/null
+k patch configmap fixed -p '{"immutable":true}' >/dev/null
+wears() # NAME CONFIGMAP
+{
+	web_manifest "$1" | bound && cat <<-END
+	    volumeMounts: [{name: v, mountPath: /v}]
+	  volumes: [{name: v, configMap: {name: $2}}]
+	END
+}
+wears fixed fixed | k create -f - >/dev/null
+ok "a pod of an immutable one runs" wait_for 30 k_ready fixed
+ok "it is not watched" wait_for 10 no_more
+wears lone lone | k create -f - >/dev/null
+ok "a pod of another one runs" wait_for 30 k_ready lone
+more() { [ "$(watches)" -gt "$before" ]; }
+ok "which is watched" wait_for 10 more
+as_node() { k --kubeconfig "$E2E/node.kubeconfig" "$@"; }
+k create configmap foreign --from-literal=a=b >/dev/null
+watch_() { as_node get --raw "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&$1"; }
+ok "a node may watch what its pods use" prints '"ADDED"|^$' \
+	watch_ fieldSelector=metadata.name%3Dlone
+ok "nothing else" prints 'cannot watch resource' \
+	watch_ fieldSelector=metadata.name%3Dforeign
+ok "and never all" prints 'cannot watch resource' watch_ limit=1
+k delete configmap lone >/dev/null
+k create configmap lone --from-literal=a=again >/dev/null
+lone() { node exec lone -- cat /v/a; }
+ok "deleted and made again, it is seen" wait_for 20 prints again lone
+for p in both fixed lone; do k delete pod $p --wait=false >/dev/null; done
 k patch configmap conf -p '{"data":{"color":"blue"}}' >/dev/null
 k label pod all app=a2 --overwrite >/dev/null
-ok "a changed ConfigMap is seen" wait_for 40 is blue /conf/color
+ok "a changed ConfigMap is seen" wait_for 20 is blue /conf/color
 ok "everywhere" wait_for 20 is blue /all/c
 ok "a changed label is" wait_for 20 is 'app="a2"' /down/labels
 ok "nothing was restarted" k_is all '.status.containerStatuses[0].restartCount' 0
@@ -98,6 +136,10 @@ node_join
 ok "without the API server the files stay" is blue /conf/color
 ok "and the environment" prints 'xyzzy' env_
 control_start
+k patch configmap conf -p '{"data":{"color":"brown"}}' >/dev/null
+ok "with a new one they follow again" wait_for 40 is brown /conf/color
+k patch configmap conf -p '{"data":{"color":"blue"}}' >/dev/null
+ok "and are watched" wait_for 20 is blue /conf/color
 
 # --- what is not there --------------------------------------------------------------
 sed 's/name: all, labels/name: lacks, labels/; s/name: conf}}$/name: later}}/' "$E2E/pod.yaml" |
