@@ -246,7 +246,7 @@ down:
 check:
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run test
 	+$(Q)$(MAKE) --no-print-directory build-tests
-	$(Q)O=$(O) SECONDS_TIMES=$(if $(SAN),4,1) selftests/run.sh $(T)
+	$(Q)O=$(O) SECONDS_TIMES=$(if $(SAN),6,2) selftests/run.sh $(T)
 fuzz: build-fuzz
 	$(Q)O=$(O) selftests/fuzz/run.sh
 bench:

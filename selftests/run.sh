@@ -13,7 +13,8 @@
 #	ALONE: yes			no other test beside it
 #
 # Here as many run side by side as there are CPUs, or $JOBS; what each says comes
-# in one piece when it ends. $SECONDS_TIMES (1) multiplies the time limits.
+# in one piece when it ends. $SECONDS_TIMES (2) multiplies the time limits; the
+# guests' are three times as long again.
 #
 # The guest lane (selftests/guest/) runs the same programs in a QEMU guest with
 # a stock Debian kernel. With --native everything runs here: on real hardware
@@ -34,7 +35,7 @@ passed=0 failed=0 skipped=0
 failures=
 logs=$O/selftests/logs
 mkdir -p "$logs"
-jobs=${JOBS:-$(nproc)}
+jobs=${JOBS:-$(nproc)} times=${SECONDS_TIMES:-2}
 
 wanted()
 {
@@ -168,7 +169,8 @@ while read -r src; do
 			$(head_value "$src" SECONDS 120) $name $cmd")
 	fi
 	if [ -z "$native_only" ] && [ "$lane" != native ]; then
-		guest+=("$name $(head_value "$src" SECONDS 120) $cmd")
+		limit=$(($(head_value "$src" SECONDS 120) * times * 3))
+		guest+=("$name $limit $cmd")
 	fi
 done < <(find selftests \( -name 'test_*.c' -o -name 'test_*.sh' \) | sort)
 
@@ -180,7 +182,7 @@ run_all() # JOBS, lines 'alone seconds name command' on stdin
 		i=$((i + 1))
 		[ $running -lt "$n" ] || { wait -n; running=$((running - 1)); }
 		{
-			run_one $i "$name" $((limit * ${SECONDS_TIMES:-1})) \
+			run_one $i "$name" $((limit * times)) \
 				"$cmd" >"$(log_of "$name").tap"
 			flock 9
 			cat "$(log_of "$name").tap"
@@ -198,7 +200,7 @@ run_all 1 < <(grep '^yes ' "$logs/native.list")
 # Boot a guest for one list of tests.
 run_lane() # NAME VCPUS
 {
-	LANE_CPUS=$2 LANE_SECONDS=1200 timeout -k 10 1260 \
+	LANE_CPUS=$2 LANE_SECONDS=2700 timeout -k 10 2760 \
 		selftests/guest/lane.sh "$logs/$1.list" >"$logs/$1.log" 2>&1 \
 		</dev/null
 	echo $? >"$logs/$1.rc"

@@ -5,9 +5,9 @@
 # The life of a VM pod, from outside and from inside its guest: boot, reach,
 # resize up and down, reboot, power off, delete.
 . "$(dirname "$0")/lib.sh"
-boot_limit=60 rows=5000 log_size=16Ki
+boot_limit=60 resize_limit=60 rows=5000 log_size=16Ki
 # KVM in an emulated machine: each byte on the console takes long.
-[ "${ARKTOS_LANE-}" = guest ] && boot_limit=150 rows=800 log_size=4Ki
+[ "${ARKTOS_LANE-}" = guest ] && boot_limit=150 resize_limit=200 rows=800 log_size=4Ki
 
 reach() { fetch "http://$(pod vm .status.podIP)/cgi-bin/info"; }
 boot_id() { node exec vm -- cat /proc/sys/kernel/random/boot_id; }
@@ -58,11 +58,11 @@ ok "a command ends with its client" wait_for 10 no_sleep
 mib=$(vm_mib vm)
 before=$(boot_id)
 ok "CPU and memory grow in place, confirmed by the guest" prints 'guest' \
-	node resize vm --cpu 2 --memory 512Mi --timeout 60s
+	node resize vm --cpu 2 --memory 512Mi --timeout ${resize_limit}s
 ok "the guest has two CPUs" prints '^2$' vm_cpus vm
 ok "and more memory" at_least $((mib + 200)) vm_mib vm
 ok "they shrink in place" \
-	node resize vm --cpu 1 --memory 256Mi --timeout 60s
+	node resize vm --cpu 1 --memory 256Mi --timeout ${resize_limit}s
 ok "the guest has one CPU again" prints '^1$' vm_cpus vm
 ok "and less memory" less_than $((mib + 100)) vm_mib vm
 ok "all in one boot" [ "$before" = "$(boot_id)" ]
@@ -73,7 +73,8 @@ ok "which is one restart" pod_is vm .status.virtualMachineStatus.restartCount 1
 ok "the guest answers again" wait_for $boot_limit guest_answers
 before=$(boot_id)
 ok "one more, and a resize at once" eval \
-	'node reboot vm && node resize vm --cpu 2 --timeout 60s'
+	'node reboot vm &&
+	node resize vm --cpu 2 --timeout ${resize_limit}s'
 ok "is another boot" wait_for $boot_limit rebooted
 ok "and one more restart" pod_is vm \
 	.status.virtualMachineStatus.restartCount 2
