@@ -6,6 +6,7 @@
  * record of all may have been compacted away).
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -16,6 +17,8 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
+#define TRIES     60 /* for the lock of another process */
+#define PAUSE_MS  50
 #define MAP_BYTES (64ull << 30)
 
 /* LMDB's own codes are negative, errno's are positive. */
@@ -594,6 +597,19 @@ static const struct store_backend_ops lmdb_ops = {
 	.close = lmdb_close,
 };
 
+/* One that was just killed may take a moment to be gone: its memory is given
+ * back first. */
+static int wait_lock(int fd)
+{
+	int r = flock(fd, LOCK_EX | LOCK_NB);
+
+	for (int i = 0; r < 0 && errno == EWOULDBLOCK && i < TRIES; i++) {
+		(void)poll(NULL, 0, PAUSE_MS);
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	}
+	return r;
+}
+
 static int take_lock(struct lmdb *l, struct err *e)
 {
 	auto_free char *path = str_printf("%s/owner", l->dir);
@@ -603,7 +619,7 @@ static int take_lock(struct lmdb *l, struct err *e)
 	l->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (l->lock_fd < 0)
 		return err_sys(e, "open '%s'", path);
-	if (flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	if (wait_lock(l->lock_fd) == 0)
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return err_sys(e, "lock '%s'", path);

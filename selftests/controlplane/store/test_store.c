@@ -6,6 +6,9 @@
  * SECONDS: 120
  */
 #include <poll.h>
+#include <pthread.h>
+
+#include <poll.h>
 
 #include "controlplane/store/keys.h"
 #include "selftests/controlplane/store/suite.h"
@@ -44,6 +47,29 @@ TEST(two_processes_cannot_share_a_store)
 	ASSERT_EQ(s != NULL, 1);
 	EXPECT_EQ(store_open(&opts, &second, &e), -EBUSY);
 	EXPECT_STREQ(e.msg, "store db is in use by another process");
+}
+
+static void *close_later(void *arg)
+{
+	poll(NULL, 0, 200);
+	store_close(arg);
+	return NULL;
+}
+
+/* Whoever was killed holds it until all of its threads are gone. */
+TEST(a_store_whose_owner_is_ending_is_waited_for)
+{
+	struct store_opts opts = { .dir = "db" };
+	struct store *s = open_store("db"), *second = NULL;
+	struct err e = { 0 };
+	pthread_t t;
+
+	ASSERT_EQ(s != NULL, 1);
+	ASSERT_EQ(pthread_create(&t, NULL, close_later, s), 0);
+	EXPECT_EQ(store_open(&opts, &second, &e), 0);
+	EXPECT_STREQ(e.msg, "");
+	pthread_join(t, NULL);
+	store_close(second);
 }
 
 TEST(a_damaged_record_is_found)
