@@ -31,6 +31,7 @@ struct entry {
 	bool mirror;        /* of a pod of the node's own */
 	char *applied;      /* what was given to the agent last, or NULL */
 	char *refused;      /* why it cannot be run here, or NULL */
+	uint64_t given_ms;  /* when the agent first got it; 0: long ago */
 	uint64_t content;   /* hash of the content given last; 0: none */
 	char *content_why;  /* why there is none; told already */
 	char *remove_asked; /* deletionTimestamp that was passed on */

@@ -239,7 +239,7 @@ static void forget(struct entry *en)
 	free(en->refused);
 	free(en->remove_asked);
 	en->applied = en->refused = en->remove_asked = NULL;
-	en->content = 0;
+	en->content = en->given_ms = 0;
 }
 
 void pods_update(struct remote *r, const char *json, size_t len,

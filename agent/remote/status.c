@@ -270,7 +270,7 @@ static void diff_conditions(struct plan *p, yyjson_mut_val *out)
 	{
 		const char *type =
 			yyjson_mut_get_str(yyjson_mut_obj_get(c, "type"));
-		yyjson_mut_val *same;
+		yyjson_mut_val *same, *copy;
 
 		old = find(api, "type", type);
 		same = old ? yyjson_val_mut_copy(p->doc, old) : NULL;
@@ -281,14 +281,14 @@ static void diff_conditions(struct plan *p, yyjson_mut_val *out)
 			if (yyjson_mut_equals(same, c))
 				continue;
 		}
-		c = yyjson_mut_val_mut_copy(p->doc, c);
+		copy = yyjson_mut_val_mut_copy(p->doc, c);
 		/* What is not there any more goes. */
 		if (text_of(old, "reason") && !yyjson_mut_obj_get(c, "reason"))
-			yyjson_mut_obj_add_null(p->doc, c, "reason");
+			yyjson_mut_obj_add_null(p->doc, copy, "reason");
 		if (text_of(old, "message") &&
 		    !yyjson_mut_obj_get(c, "message"))
-			yyjson_mut_obj_add_null(p->doc, c, "message");
-		yyjson_mut_arr_append(list, c);
+			yyjson_mut_obj_add_null(p->doc, copy, "message");
+		yyjson_mut_arr_append(list, copy);
 	}
 	it = yyjson_arr_iter_with(api);
 	while ((old = yyjson_arr_iter_next(&it))) {

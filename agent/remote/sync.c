@@ -10,10 +10,12 @@
 #include "agent/volume/payload.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
+#include "lib/ev.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
+#define STARTING_MS      100   /* so long it may take to run, unsaid */
 #define CONTENT_LOOK_MS  60000 /* tokens want to be renewed */
 #define CONTENT_POLL_MS  10000 /* at what is not watched */
 #define CONTENT_RETRY_MS 1000
@@ -30,7 +32,7 @@ struct job {
 	bool synced;
 	bool is_here;
 	struct remote_pod here;
-	uint64_t content;
+	uint64_t content, given_ms;
 	char *applied, *refused, *remove_asked, *content_why;
 };
 
@@ -63,6 +65,7 @@ static int job_open(struct job *j, struct remote *r, const char *key)
 		json = strdup(en->json);
 		len = en->len;
 		j->content = en->content;
+		j->given_ms = en->given_ms;
 		j->content_why =
 			en->content_why ? strdup(en->content_why) : NULL;
 		j->applied = en->applied ? strdup(en->applied) : NULL;
@@ -185,11 +188,26 @@ bool sync_must_wait(yyjson_val *api, const struct remote_pod *here)
 	return false;
 }
 
+/* What has just been given runs in a moment: that is told at once, and the
+ * steps until then only of what takes longer. 0: now. */
+static uint64_t hold_ms(const struct job *j, yyjson_val *here)
+{
+	uint64_t now = ev_clock_ms();
+	const char *phase = text(yyjson_obj_get(here, "status"), "phase");
+
+	if (j->deleted || !j->given_ms || now - j->given_ms >= STARTING_MS ||
+	    !str_eq(phase, "Pending") ||
+	    (j->phase && !str_eq(j->phase, "Pending")))
+		return 0;
+	return j->given_ms + STARTING_MS - now;
+}
+
 static int write_status(struct job *j, struct err *e)
 {
 	struct status_facts facts = { j->r->host_ip, now_us() };
 	auto_buf struct buf patch = BUF_INIT;
 	yyjson_doc *doc;
+	uint64_t ms;
 	int ret;
 
 	if (sync_must_wait(j->api, &j->here)) {
@@ -197,6 +215,12 @@ static int write_status(struct job *j, struct err *e)
 		return 0;
 	}
 	doc = yyjson_read(j->here.json, j->here.len, 0);
+	ms = hold_ms(j, yyjson_doc_get_root(doc));
+	if (ms) {
+		yyjson_doc_free(doc);
+		(void)wq_add_after(j->r->queue, j->key, ms);
+		return 0;
+	}
 	ret = doc ? status_patch(j->api, yyjson_doc_get_root(doc), &facts,
 				 &patch)
 		  : -ENOMEM;
@@ -288,14 +312,14 @@ static int apply(struct job *j, struct err *e)
 	return ret < 0 ? ret : 1;
 }
 
-static void set_content(struct job *j, uint64_t hash)
+static void set_number(struct job *j, size_t offset, uint64_t value)
 {
 	struct entry *en;
 
 	pthread_mutex_lock(&j->r->lock);
 	en = entry_get(j->r, j->key, false);
 	if (en && j->uid && strstr(en->json, j->uid))
-		en->content = hash;
+		*(uint64_t *)((char *)en + offset) = value;
 	pthread_mutex_unlock(&j->r->lock);
 }
 
@@ -331,7 +355,7 @@ static void give_content(struct job *j)
 			payload_set_free(set);
 		} else {
 			j->r->o.ops->content(j->r->o.arg, j->key, j->uid, set);
-			set_content(j, hash);
+			set_number(j, offsetof(struct entry, content), hash);
 		}
 	}
 	buf_clear(&facts.note);
@@ -390,6 +414,8 @@ static int sync_absent(struct job *j, struct err *e)
 		j->applied = NULL;
 	}
 	j->content = 0;
+	/* Before: it may run before apply() has returned. */
+	set_number(j, offsetof(struct entry, given_ms), ev_clock_ms());
 	ret = apply(j, e);
 	if (ret == 0)
 		give_content(j);

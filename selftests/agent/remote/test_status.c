@@ -58,6 +58,27 @@ TEST(a_transition_has_its_time)
 		     "\"lastTransitionTime\":\"2023-11-14T22:13:20Z\"}]}}");
 }
 
+/* Each was a patch of its own, told as often as there were conditions. */
+TEST(all_conditions_go_in_one_patch)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	EXPECT_STREQ(patch(API("Running", "True", ""),
+			   "{\"status\":{\"phase\":\"Running\",\"conditions\":["
+			   "{\"type\":\"PodScheduled\",\"status\":\"True\"},"
+			   "{\"type\":\"ContainersReady\",\"status\":\"False\"},"
+			   "{\"type\":\"Ready\",\"status\":\"False\"}]}}",
+			   &b),
+		     "{\"metadata\":{\"uid\":\"u1\"},\"status\":{"
+		     "\"conditions\":["
+		     "{\"type\":\"PodScheduled\",\"status\":\"True\","
+		     "\"lastTransitionTime\":\"2023-11-14T22:13:20Z\"},"
+		     "{\"type\":\"ContainersReady\",\"status\":\"False\","
+		     "\"lastTransitionTime\":\"2023-11-14T22:13:20Z\"},"
+		     "{\"type\":\"Ready\",\"status\":\"False\","
+		     "\"lastTransitionTime\":\"2023-11-14T22:13:20Z\"}]}}");
+}
+
 TEST(a_final_phase_stays)
 {
 	auto_buf struct buf b = BUF_INIT;
