@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,26 @@ struct run {
 	struct roles_opts roles;
 	struct control_store store;
 	unsigned mask;
+	pthread_mutex_t lock; /* @started */
+	struct roles *started;
 };
+
+static void more_metrics(void *arg, struct buf *b)
+{
+	struct run *run = arg;
+
+	pthread_mutex_lock(&run->lock);
+	if (run->started)
+		roles_metrics(run->started, b);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void show_metrics(struct run *run, struct roles *roles)
+{
+	pthread_mutex_lock(&run->lock);
+	run->started = roles;
+	pthread_mutex_unlock(&run->lock);
+}
 
 static bool parse_shard(const char *text, struct roles_opts *o)
 {
@@ -154,7 +174,8 @@ static void reencrypt(struct api *api)
 int control_run(int argc, char **argv)
 {
 	struct run run = { .api = { .listen = "127.0.0.1:6443" },
-			   .mask = ROLE_ALL };
+			   .mask = ROLE_ALL,
+			   .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct roles *roles = NULL;
 	struct api *api = NULL;
 	struct err e = { 0 };
@@ -176,6 +197,8 @@ int control_run(int argc, char **argv)
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	run.api.store = &run.store.opts;
+	run.api.metrics = more_metrics;
+	run.api.metrics_arg = &run;
 	if ((run.mask & ROLE_API) && api_start(&run.api, &api, &e) < 0)
 		return control_failed(&e);
 	if (start_roles(&run, api, &roles, &e) < 0) {
@@ -183,6 +206,7 @@ int control_run(int argc, char **argv)
 			api_stop(api);
 		return control_failed(&e);
 	}
+	show_metrics(&run, roles);
 	if (api)
 		log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
 			 api_port(api), run.api.data_dir);
@@ -190,6 +214,7 @@ int control_run(int argc, char **argv)
 		if (sig == SIGHUP && api)
 			reencrypt(api);
 	log_info("stopping on signal %d", sig);
+	show_metrics(&run, NULL);
 	roles_stop(roles);
 	if (api)
 		api_stop(api);

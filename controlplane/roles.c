@@ -88,6 +88,15 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 	return 0;
 }
 
+void roles_metrics(struct roles *r, struct buf *b)
+{
+	client_metrics(r->client, b);
+	if (r->manager)
+		manager_metrics(r->manager, b);
+	if (r->scheduler)
+		scheduler_metrics(r->scheduler, b);
+}
+
 void roles_stop(struct roles *r)
 {
 	if (!r)

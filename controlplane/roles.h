@@ -10,6 +10,7 @@
 
 #include "lib/auto.h"
 
+struct buf;
 struct err;
 struct roles;
 
@@ -33,6 +34,8 @@ struct roles_opts {
 int roles_start(const struct roles_opts *opts, struct roles **ret,
 		struct err *e);
 void roles_stop(struct roles *r);
+/* What they have counted, for /metrics. */
+void roles_metrics(struct roles *r, struct buf *b);
 DEFINE_AUTO_PTR(roles, roles_stop)
 
 #endif /* CONTROLPLANE_ROLES_H */

@@ -10,12 +10,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/map.h"
+#include "lib/prom.h"
 #include "lib/str.h"
 #include "lib/wq.h"
 
@@ -39,6 +42,8 @@ struct item {
 	uint64_t due_ms;   /* while delayed */
 	size_t place;      /* in the heap, while delayed */
 	unsigned failures;
+	uint64_t since_ns; /* it is ready, or running */
+	struct item *next_running, **link_running;
 };
 
 struct wq {
@@ -53,6 +58,8 @@ struct wq {
 	size_t nr_delayed, heap_size;
 	size_t nr_ready, nr_running;
 	uint64_t adds, works, backoffs;
+	struct item *running; /* under work */
+	struct prom_histogram waited, worked;
 	pthread_t *threads;
 	unsigned nr_threads;
 };
@@ -65,6 +72,23 @@ static uint64_t clock_now_ms(void *arg)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
+
+/* For figures only: plans are made with now_ms(). */
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* As Kubernetes' buckets, from a microsecond on. */
+static const struct prom_bounds buckets = {
+	.nr = 8,
+	.unit = 1000000000,
+	.v = { 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
+	       10000000000 },
+};
 
 static uint64_t now_ms(const struct wq *q)
 {
@@ -162,6 +186,7 @@ static void make_ready(struct wq *q, struct item *it)
 	struct tenant *t = it->tenant;
 
 	it->ready = true;
+	it->since_ns = now_ns();
 	it->next = NULL;
 	if (t->first) {
 		t->last->next = it;
@@ -383,12 +408,25 @@ unsigned wq_failures(struct wq *q, const char *key)
 /* Work on @it. Called, and returns, with the lock held. */
 static void work(struct wq *q, struct item *it)
 {
+	uint64_t now = now_ns();
+
+	prom_observe(&q->waited, &buckets, now - it->since_ns);
+	it->since_ns = now;
 	it->running = true;
+	it->next_running = q->running;
+	it->link_running = &q->running;
+	if (q->running)
+		q->running->link_running = &it->next_running;
+	q->running = it;
 	q->nr_running++;
 	q->works++;
 	pthread_mutex_unlock(&q->lock);
 	q->opts.work(q->opts.arg, it->key);
 	pthread_mutex_lock(&q->lock);
+	prom_observe(&q->worked, &buckets, now_ns() - it->since_ns);
+	*it->link_running = it->next_running;
+	if (it->next_running)
+		it->next_running->link_running = it->link_running;
 	q->nr_running--;
 	it->running = false;
 	if (it->again && !(q->stopping && !q->drain)) {
@@ -480,7 +518,60 @@ void wq_stats(struct wq *q, struct wq_stats *ret)
 				  .adds = q->adds,
 				  .works = q->works,
 				  .backoffs = q->backoffs };
+	for (struct item *it = q->running; it; it = it->next_running) {
+		uint64_t ns = now_ns() - it->since_ns;
+
+		ret->running_ns += ns;
+		if (ns > ret->longest_ns)
+			ret->longest_ns = ns;
+	}
 	pthread_mutex_unlock(&q->lock);
+}
+
+static void put_seconds(struct buf *b, const char *name, const char *labels,
+			uint64_t ns)
+{
+	buf_printf(b, "%s{%s} %.9g\n", name, labels, (double)ns / 1e9);
+}
+
+void wq_metrics(struct wq *q, const char *name, struct buf *b)
+{
+	struct prom_sum waited = { .sum = 0 }, worked = { .sum = 0 };
+	struct wq_stats st;
+	char labels[80];
+
+	wq_stats(q, &st);
+	prom_collect(&waited, &q->waited);
+	prom_collect(&worked, &q->worked);
+	snprintf(labels, sizeof(labels), "name=\"%s\"", name);
+	prom_head(b, "workqueue_depth", "gauge", "Current depth of workqueue");
+	prom_put(b, "workqueue_depth", labels, st.ready);
+	prom_head(b, "workqueue_adds_total", "counter",
+		  "Total number of adds handled by workqueue");
+	prom_put(b, "workqueue_adds_total", labels, st.adds);
+	prom_head(b, "workqueue_retries_total", "counter",
+		  "Total number of retries handled by workqueue");
+	prom_put(b, "workqueue_retries_total", labels, st.backoffs);
+	prom_head(b, "workqueue_queue_duration_seconds", "histogram",
+		  "How long in seconds an item stays in workqueue before being "
+		  "requested.");
+	prom_put_histogram(b, "workqueue_queue_duration_seconds", labels,
+			   &buckets, &waited);
+	prom_head(b, "workqueue_work_duration_seconds", "histogram",
+		  "How long in seconds processing an item from workqueue "
+		  "takes.");
+	prom_put_histogram(b, "workqueue_work_duration_seconds", labels,
+			   &buckets, &worked);
+	prom_head(b, "workqueue_unfinished_work_seconds", "gauge",
+		  "How many seconds of work has been done that is in progress "
+		  "and hasn't been observed by work_duration.");
+	put_seconds(b, "workqueue_unfinished_work_seconds", labels,
+		    st.running_ns);
+	prom_head(b, "workqueue_longest_running_processor_seconds", "gauge",
+		  "How many seconds has the longest running processor for "
+		  "workqueue been running.");
+	put_seconds(b, "workqueue_longest_running_processor_seconds", labels,
+		    st.longest_ns);
 }
 
 /* --- beginning and end ---------------------------------------------------- */

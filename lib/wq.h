@@ -71,8 +71,13 @@ int64_t wq_due_ms(struct wq *q);
 struct wq_stats {
 	size_t ready, delayed, running;
 	uint64_t adds, works, backoffs;
+	uint64_t running_ns, longest_ns; /* of what runs now: sum, most */
 };
 
 void wq_stats(struct wq *q, struct wq_stats *ret);
+
+/* workqueue_*, as Kubernetes names them, of the queue @name. */
+struct buf;
+void wq_metrics(struct wq *q, const char *name, struct buf *b);
 
 #endif /* LIB_WQ_H */

@@ -183,6 +183,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	pthread_cond_init(&api->aside_cond, NULL);
 	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
+	api->more_metrics = opts->metrics;
+	api->more_arg = opts->metrics_arg;
 	api->data_dir = strdup(opts->data_dir);
 	api->address = strdup(opts->listen);
 	api->event_ttl_ms =

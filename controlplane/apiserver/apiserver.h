@@ -37,6 +37,10 @@ struct api_opts {
 	/* Where objects are kept; NULL: embedded, in the data folder. Without a
 	 * key file they are sealed with DIR/encryption.keys. Borrowed. */
 	const struct store_opts *store;
+	/* Appends what other roles have counted to /metrics; from any of the
+	 * serving threads, until api_stop(). NULL: nothing. */
+	void (*metrics)(void *arg, struct buf *b);
+	void *metrics_arg;
 };
 
 /**

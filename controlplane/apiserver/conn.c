@@ -8,6 +8,7 @@
 #include "controlplane/apiserver/authn/serving.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/listing.h"
+#include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/log.h"
 
@@ -73,6 +74,7 @@ size_t put_pieces(struct req *r, char *p, size_t size)
 		r->out_off = 0;
 	}
 	r->out_bytes -= counted;
+	r->sent += n;
 	return n;
 }
 
@@ -220,8 +222,10 @@ static void handshake(struct conn *c)
 	}
 	why = SSL_get_error(c->ssl, n);
 	if (why != SSL_ERROR_WANT_READ ||
-	    ev_io_set(&c->io, full ? EPOLLIN | EPOLLOUT : EPOLLIN) < 0)
+	    ev_io_set(&c->io, full ? EPOLLIN | EPOLLOUT : EPOLLIN) < 0) {
+		metrics_handshake_failed(c->loop->metrics);
 		c->dead = true;
+	}
 }
 
 void peer_serve(struct conn *c, uint32_t events)

@@ -98,6 +98,11 @@ struct req {
 	struct collect *collect; /* nodes are being asked */
 	struct aside *aside;     /* work of its own thread */
 	struct timespec begun;
+
+	/* metrics.c */
+	struct series *series; /* NULL: not known yet */
+	uint64_t sent;         /* bytes of the body */
+	bool counted;          /* as being served */
 };
 
 struct loop {
@@ -115,6 +120,7 @@ struct loop {
 	bool posted, running, draining;
 	struct ev_timer drain_timer;
 	size_t nr_greeting; /* connections in handshake */
+	struct metrics *metrics;
 
 	/* turns.c */
 	struct map turns; /* of a tenant */
@@ -156,8 +162,9 @@ struct api {
 	pthread_mutex_t lifecycle_lock;
 	pthread_cond_t lifecycle_cond;
 	bool lifecycle_run, lifecycle_wake, stopping;
-	atomic_uint_fast64_t requests[600]; /* by status code */
-	atomic_uint_fast64_t nr_watches, nr_relays;
+	atomic_uint_fast64_t nr_relays;
+	void (*more_metrics)(void *arg, struct buf *b); /* of other roles */
+	void *more_arg;
 	pthread_mutex_t reserve_lock;
 	struct map reserved; /* admission/service.c */
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
@@ -237,6 +244,5 @@ void special_review(struct req *r);
 void scale_reply(struct req *r, struct object_bytes *o); /* scale.c */
 bool special_subresource(struct req *r); /* true: it has been answered */
 void special_path(struct req *r);        /* no API object */
-void metrics(struct api *api, struct buf *b);
 
 #endif /* CONTROLPLANE_APISERVER_INTERNAL_H */

@@ -30,8 +30,6 @@ void reply_begin(struct req *r, int code, const char *type)
 	r->started = true;
 	r->code = code;
 	r->type = type;
-	if (code > 0 && code < 600)
-		atomic_fetch_add(&r->api->requests[code], 1);
 }
 
 void reply_add(struct req *r, struct buf *b)

@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/node.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "lib/str.h"
@@ -418,6 +419,7 @@ static void dispatch(struct req *r)
 		reply_not_found(r);
 		return;
 	}
+	metrics_begin(r);
 	if (rt->subresource && node_subresource(r))
 		return;
 	if (rt->subresource && special_subresource(r))
@@ -462,6 +464,7 @@ void handle(struct req *r)
 	aggregator_route(r);
 	if (!rt->resource) {
 		/* Probes and the version need no more than a connection. */
+		metrics_begin(r);
 		special_path(r);
 		return;
 	}

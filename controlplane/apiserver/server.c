@@ -7,6 +7,7 @@
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "lib/str.h"
@@ -28,6 +29,7 @@ void req_free(struct req *r)
 {
 	if (!r)
 		return;
+	metrics_end(r);
 	watch_stop(r);
 	ev_timer_del(&r->timer);
 	ev_timer_del(&r->mark_timer);
@@ -194,6 +196,9 @@ int server_start(struct api *api, unsigned int threads, struct err *e)
 		l->api = api;
 		l->active_tail = &l->active;
 		pthread_mutex_init(&l->lock, NULL);
+		l->metrics = metrics_new();
+		if (!l->metrics)
+			return err_set(e, -ENOMEM, "server: out of memory");
 		r = ev_new(&l->ev, e);
 		if (r < 0)
 			return r;
@@ -261,6 +266,7 @@ void server_free(struct api *api)
 		ev_io_del(&l->listener);
 		ev_free(l->ev);
 		turns_free(l);
+		metrics_free(l->metrics);
 		pthread_mutex_destroy(&l->lock);
 	}
 	free(api->loops);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is not a stored object: discovery, probes, reviews. */
 #include <stdio.h>
-#include <sys/statvfs.h>
 #include <sys/utsname.h>
 
 #include "controlplane/apiserver/action.h"
@@ -9,6 +8,7 @@
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authn/service_account.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/metrics.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
@@ -52,7 +52,7 @@ static void reply_metrics(struct req *r)
 			    r->user->name);
 		return;
 	}
-	metrics(r->api, &b);
+	metrics_text(r->api, &b);
 	reply_begin(r, 200, "text/plain; version=0.0.4; charset=utf-8");
 	reply_add(r, &b);
 	reply_end(r);
@@ -343,100 +343,4 @@ bool special_subresource(struct req *r)
 		return true;
 	}
 	return false;
-}
-
-/* --- metrics
- * -----------------------------------------------------------------------------
- */
-
-/* Room beside the embedded store. */
-static void put_room(const struct api *api, struct buf *b)
-{
-	struct statvfs fs;
-
-	if (statvfs(api->data_dir, &fs) < 0)
-		return;
-	buf_printf(b,
-		   "# HELP arktos_store_available_bytes Free for the store, "
-		   "where it is embedded.\n"
-		   "# TYPE arktos_store_available_bytes gauge\n"
-		   "arktos_store_available_bytes %llu\n"
-		   "# TYPE arktos_store_disk_bytes gauge\n"
-		   "arktos_store_disk_bytes %llu\n",
-		   (unsigned long long)fs.f_bavail * fs.f_frsize,
-		   (unsigned long long)fs.f_blocks * fs.f_frsize);
-}
-
-void metrics(struct api *api, struct buf *b)
-{
-	struct store_stats st;
-
-	store_stats(api->store, &st);
-	if (st.file_bytes)
-		put_room(api, b);
-	buf_puts(b, "# HELP apiserver_request_total Requests answered, by "
-		    "code.\n# TYPE apiserver_request_total counter\n");
-	for (int code = 0; code < 600; code++) {
-		uint64_t n = atomic_load(&api->requests[code]);
-
-		if (n)
-			buf_printf(b,
-				   "apiserver_request_total{code=\"%d\"} "
-				   "%llu\n",
-				   code, (unsigned long long)n);
-	}
-	buf_printf(b,
-		   "# HELP apiserver_longrunning_requests Watches open.\n"
-		   "# TYPE apiserver_longrunning_requests gauge\n"
-		   "apiserver_longrunning_requests{verb=\"WATCH\"} %llu\n",
-		   (unsigned long long)atomic_load(&api->nr_watches));
-	buf_printf(b,
-		   "# HELP arktos_relayed_requests Requests that nodes and "
-		   "extension servers are answering.\n"
-		   "# TYPE arktos_relayed_requests gauge\n"
-		   "arktos_relayed_requests %llu\n",
-		   (unsigned long long)atomic_load(&api->nr_relays));
-	buf_printf(b,
-		   "# HELP apiserver_connections Connections open.\n"
-		   "# TYPE apiserver_connections gauge\n"
-		   "apiserver_connections %u\n",
-		   atomic_load(&api->nr_conns));
-	buf_puts(b, "# HELP apiserver_storage_objects Objects stored, by "
-		    "resource.\n# TYPE apiserver_storage_objects gauge\n");
-	for (size_t i = 0; i < api->types->nr; i++) {
-		const struct type *t = &api->types->types[i];
-		auto_buf struct buf prefix = BUF_INIT;
-
-		if (t->virtual || t->stored)
-			continue;
-		buf_printf(&prefix, "%s/%s/", *t->group ? t->group : "core",
-			   t->plural);
-		buf_printf(b,
-			   "apiserver_storage_objects{resource=\"%s%s%s\"} "
-			   "%zu\n",
-			   t->plural, *t->group ? "." : "", t->group,
-			   store_count(api->store, buf_str(&prefix)));
-	}
-	buf_printf(b,
-		   "# TYPE apiserver_storage_size_bytes gauge\n"
-		   "apiserver_storage_size_bytes %llu\n"
-		   "# TYPE arktos_store_revision counter\n"
-		   "arktos_store_revision %llu\n"
-		   "# TYPE arktos_store_compacted_revision counter\n"
-		   "arktos_store_compacted_revision %llu\n"
-		   "# TYPE arktos_store_commits_total counter\n"
-		   "arktos_store_commits_total %llu\n"
-		   "# TYPE arktos_store_changes_total counter\n"
-		   "arktos_store_changes_total %llu\n"
-		   "# TYPE arktos_store_failed_commits_total counter\n"
-		   "arktos_store_failed_commits_total %llu\n"
-		   "# TYPE arktos_store_history_bytes gauge\n"
-		   "arktos_store_history_bytes %llu\n",
-		   (unsigned long long)st.file_bytes,
-		   (unsigned long long)st.revision,
-		   (unsigned long long)st.compacted,
-		   (unsigned long long)st.commits,
-		   (unsigned long long)st.changes,
-		   (unsigned long long)st.failed_commits,
-		   (unsigned long long)st.history_bytes);
 }

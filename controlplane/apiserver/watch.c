@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/metrics.h"
 #include "lib/str.h"
 
 #define BATCH       64
@@ -39,7 +40,6 @@ void watch_stop(struct req *r)
 	/* After this, notify() is not called any more. */
 	store_watch_close(r->watch);
 	r->watch = NULL;
-	atomic_fetch_sub(&r->api->nr_watches, 1);
 	pthread_mutex_lock(&l->lock);
 	for (at = &l->ready; *at; at = &(*at)->ready_next)
 		if (*at == r) {
@@ -96,6 +96,7 @@ static void put_event(struct req *r, const char *type,
 		return;
 	}
 	o = *slot;
+	metrics_event(r);
 	buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
 	if (r->view == VIEW_OBJECT) {
 		reply_add(r, &b);
@@ -214,10 +215,8 @@ static int watch_open(struct req *r, const char *prefix, uint64_t revision)
 	int res = store_watch_open(r->api->store, prefix, revision, notify, r,
 				   &r->watch, &e);
 
-	if (res == 0) {
-		atomic_fetch_add(&r->api->nr_watches, 1);
+	if (res == 0)
 		return 0;
-	}
 	if (!r->started)
 		reply_begin(r, 200, "application/json");
 	r->streaming = true;

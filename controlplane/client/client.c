@@ -32,9 +32,9 @@ void client_call_clear(struct client_call *call)
 
 void call_end(struct client *c, struct client_call *call, int status)
 {
-	(void)c;
 	call->status = status;
 	call->conn = NULL;
+	client_count(c, call);
 	call->done(call);
 }
 
@@ -101,6 +101,7 @@ void client_start(struct client *c, struct client_call *call)
 
 	call->next = NULL;
 	call->conn = NULL;
+	call->started_us = client_now_us();
 	pthread_mutex_lock(&c->lock);
 	*c->posted_last = call;
 	c->posted_last = &call->next;

@@ -77,6 +77,7 @@ struct client_call {
 	struct conn *conn;
 	struct client_call *next;
 	bool retried;
+	uint64_t started_us;
 };
 
 /* Start a call; from any thread. ->done is always called, once. */
@@ -91,6 +92,9 @@ int client_do(struct client *c, struct client_call *call);
 void client_do_all(struct client *c, struct client_call *calls, size_t nr);
 
 void client_call_clear(struct client_call *call);
+
+/* rest_client_*, as Kubernetes' clients name them. */
+void client_metrics(struct client *c, struct buf *b);
 
 /* 0 for a status below 400, else as rest_check(): -ENOENT 404, -EEXIST 409
  * AlreadyExists, -ESTALE 409 Conflict, -EACCES 401 403, -EINVAL 400 422,

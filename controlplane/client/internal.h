@@ -9,6 +9,7 @@
 #include "controlplane/client/target.h"
 #include "lib/ev.h"
 #include "lib/http/h1.h"
+#include "lib/prom.h"
 
 enum conn_state { CONN_DIALING, CONN_HANDSHAKE, CONN_IDLE, CONN_BUSY };
 
@@ -32,6 +33,15 @@ struct conn {
 	struct conn *next;
 };
 
+#define CLIENT_RESULTS_MAX 64
+
+/* How often calls of a method came to an end, and what it was. */
+struct client_result {
+	char method[8];
+	int status; /* HTTP's; 0: there was no answer */
+	prom_counter nr;
+};
+
 struct client {
 	struct target *to;
 	struct ev *loop;
@@ -47,6 +57,10 @@ struct client {
 	struct client_call *posted, **posted_last;
 	bool post_pending;
 	bool closing;
+	/* Written by the loop's thread. */
+	struct client_result results[CLIENT_RESULTS_MAX];
+	atomic_uint nr_results;
+	struct prom_histogram seconds;
 };
 
 /* conn.c */
@@ -57,5 +71,8 @@ void client_conn_close(struct conn *n); /* its call, if any, is not told */
 /* client.c: @call ends with this status; @conn is idle or closed. */
 void call_end(struct client *c, struct client_call *call, int status);
 void client_pump(struct client *c);
+/* metrics.c: @call, which has ended, on the loop's thread. */
+void client_count(struct client *c, const struct client_call *call);
+uint64_t client_now_us(void);
 
 #endif /* CONTROLPLANE_CLIENT_INTERNAL_H */

@@ -383,6 +383,11 @@ void manager_stop(struct manager *m)
 		wq_stop(m->queue, false);
 }
 
+void manager_metrics(struct manager *m, struct buf *b)
+{
+	wq_metrics(m->queue, "controllers", b);
+}
+
 void manager_free(struct manager *m)
 {
 	struct follow *f;

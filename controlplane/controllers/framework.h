@@ -70,6 +70,10 @@ struct json_out;
  * end, and of each controller the last failure that was not made good yet. */
 void manager_put_health(struct manager *m, struct json_out *o);
 
+struct buf;
+/* workqueue_* of the queue that all controllers share. */
+void manager_metrics(struct manager *m, struct buf *b);
+
 /* --- events to keys --- */
 
 /* Each change of a @k queues its own key, or, with @owner ("ReplicaSet"), that

@@ -16,6 +16,7 @@
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/map.h"
+#include "lib/prom.h"
 #include "lib/str.h"
 
 #define BATCH         256 /* decisions before the inbox is looked at again */
@@ -40,6 +41,8 @@ struct scheduler {
 	struct map inbox[INBOX_NR];
 	bool stopping;
 	unsigned binds;
+	prom_counter scheduled, refused, failed; /* by the thread */
+	prom_counter queued, waiting;
 };
 
 struct bind {
@@ -235,8 +238,10 @@ static void take_inbox(struct scheduler *s, enum inbox box, struct map *m)
 			take_node(s, it.key);
 		else if (box == INBOX_PODS)
 			take_pod(s, it.key);
-		else
+		else {
+			prom_add(&s->failed, 1);
 			core_bind_failed(s->core, it.key, now);
+		}
 	}
 	map_clear(m, NULL);
 }
@@ -249,10 +254,12 @@ static void carry_out(struct scheduler *s, const struct core_decision *d)
 	if (!pod)
 		return;
 	if (d->node) {
+		prom_add(&s->scheduled, 1);
 		if (!bind(s, pod, d->node))
 			core_bind_failed(s->core, d->key, ev_clock_ms());
 		return;
 	}
+	prom_add(&s->refused, 1);
 	tell(s, pod, "Unschedulable", d->message);
 	if (!d->told)
 		recorder_event(s->recorder, KIND_POD, pod, true,
@@ -263,9 +270,40 @@ static void decide(struct scheduler *s)
 {
 	uint64_t now = ev_clock_ms();
 	struct core_decision d;
+	struct core_stats st;
 
 	for (int i = 0; i < BATCH && core_next(s->core, now, &d); i++)
 		carry_out(s, &d);
+	core_stats(s->core, &st);
+	atomic_store_explicit(&s->queued, st.queued, memory_order_relaxed);
+	atomic_store_explicit(&s->waiting, st.waiting, memory_order_relaxed);
+}
+
+void scheduler_metrics(struct scheduler *s, struct buf *b)
+{
+	static const char attempts[] = "scheduler_schedule_attempts_total";
+	static const char pending[] = "scheduler_pending_pods";
+	char labels[400];
+
+	prom_head(b, attempts, "counter",
+		  "Number of attempts to schedule pods, by the result.");
+	snprintf(labels, sizeof(labels), "profile=\"%.200s\",result=", s->name);
+	for (int i = 0; i < 3; i++) {
+		prom_counter *n = i == 0   ? &s->scheduled
+				  : i == 1 ? &s->refused
+					   : &s->failed;
+		char all[500];
+
+		snprintf(all, sizeof(all), "%s\"%s\"", labels,
+			 i == 0   ? "scheduled"
+			 : i == 1 ? "unschedulable"
+				  : "error");
+		prom_put(b, attempts, all, prom_get(n));
+	}
+	prom_head(b, pending, "gauge",
+		  "Number of pending pods, by the queue type.");
+	prom_put(b, pending, "queue=\"active\"", prom_get(&s->queued));
+	prom_put(b, pending, "queue=\"unschedulable\"", prom_get(&s->waiting));
 }
 
 /* Until there is something to do; locked. */

@@ -8,6 +8,7 @@
 
 #include "lib/auto.h"
 
+struct buf;
 struct shared;
 struct scheduler;
 struct err;
@@ -18,6 +19,8 @@ int scheduler_new(struct shared *shared, const char *name,
 		  struct scheduler **ret, struct err *e);
 /* No further decisions; waits for binds that are on their way. */
 void scheduler_stop(struct scheduler *s);
+/* scheduler_*, as Kubernetes names them. */
+void scheduler_metrics(struct scheduler *s, struct buf *b);
 /* After the informers are freed. */
 void scheduler_free(struct scheduler *s);
 DEFINE_AUTO_PTR(scheduler, scheduler_free)

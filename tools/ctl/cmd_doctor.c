@@ -240,10 +240,15 @@ static bool metric(const char *text, const char *name, uint64_t *ret)
 	size_t len = strlen(name);
 
 	for (const char *l = text; l; l = strchr(l, '\n')) {
+		const char *v;
+
 		l += *l == '\n';
-		if (strncmp(l, name, len) != 0 || l[len] != ' ')
+		v = l + len;
+		if (strncmp(l, name, len) == 0 && *v == '{')
+			v += strcspn(v, " \n"); /* labels of ours: no blanks */
+		if (strncmp(l, name, len) != 0 || *v != ' ')
 			continue;
-		return sscanf(l + len, "%" SCNu64, ret) == 1;
+		return sscanf(v, "%" SCNu64, ret) == 1;
 	}
 	return false;
 }
