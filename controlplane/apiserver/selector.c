@@ -126,6 +126,22 @@ static char *parse_term(struct selector *s, char *p, const char *kind,
 	return p;
 }
 
+/* For one term more. Most requests have none. */
+static int make_room(struct selector *s)
+{
+	size_t room = s->room ? s->room * 2 : 4;
+	struct selector_term *v;
+
+	if (s->nr < s->room)
+		return 0;
+	v = reallocarray(s->terms, room, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	s->terms = v;
+	s->room = room;
+	return 0;
+}
+
 static int parse(struct selector *s, const char *text, const char *kind,
 		 char **slot, struct err *e)
 {
@@ -149,6 +165,8 @@ static int parse(struct selector *s, const char *text, const char *kind,
 				       "selector of more than %d "
 				       "terms",
 				       SELECTOR_TERMS_MAX);
+		if (make_room(s) < 0)
+			return err_set(e, -ENOMEM, "selector: out of memory");
 		p = parse_term(s, p, kind, &tags);
 		if (!p)
 			return bad(e, text);
@@ -336,6 +354,7 @@ void selector_clear(struct selector *s)
 {
 	for (size_t i = 0; i < s->nr; i++)
 		free(s->terms[i].values);
+	free(s->terms);
 	free(s->text[0]);
 	free(s->text[1]);
 	memset(s, 0, sizeof(*s));

@@ -36,8 +36,8 @@ struct selector_term {
 /* All terms must hold; of fields, all terms of any one group. Owns its
  * strings. */
 struct selector {
-	struct selector_term terms[SELECTOR_TERMS_MAX];
-	size_t nr;
+	struct selector_term *terms;
+	size_t nr, room;
 	int groups;
 	char *text[2];
 	const char *name; /* metadata.name=..., else NULL */
