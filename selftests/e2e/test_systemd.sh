@@ -4,6 +4,7 @@
 # SECONDS: 500
 # The installed units under a real systemd, on cgroup v2: the agent is restarted,
 # crashes and is stopped, and its pods do not notice; they end with their unit.
+# The control plane's unit, and a node that joins it.
 # systemd is the first process of namespaces of its own.
 . "$(dirname "$0")/lib.sh"
 systemd=/usr/lib/systemd/systemd
@@ -11,7 +12,9 @@ systemd=/usr/lib/systemd/systemd
 [ "$(wc -l </proc/self/cgroup)" = 1 ] || skip_all "cgroup v2 is not alone here"
 
 # What the units name is ours alone: nothing of this host is touched.
-for dir in /run /var/lib /var/log /usr/local; do
+made_etc=
+[ -d /etc/arktos ] || { mkdir /etc/arktos && made_etc=1; }
+for dir in /run /var/lib /var/log /usr/local /etc/arktos; do
 	mount -t tmpfs -o mode=755 arktos-systemd $dir
 done
 RUN=/run/arktos STATE=/var/lib/arktos LOG=/var/log/arktos CG=arktos
@@ -88,7 +91,13 @@ undisturbed()
 
 mkdir -p $LOG
 init=
-trap '[ -z "$init" ] || kill -9 "$init"; e2e_cleanup' EXIT
+at_end()
+{
+	[ -z "$init" ] || kill -9 "$init"
+	[ -z "$made_etc" ] || { umount -l /etc/arktos && rmdir /etc/arktos; }
+	e2e_cleanup
+}
+trap at_end EXIT
 ok "the units and programs are installed" make_units
 ok "systemd starts" start_systemd || {
 	sed 's,^,# ,' $LOG/systemd
@@ -132,6 +141,36 @@ ok "and they run on" eval 'wait_for 5 same_pids && prints Hello served'
 ok "it starts again" ctl start arktos-node
 ok "with the same pods" wait_for 20 both_ready
 ok "undisturbed" undisturbed
+
+# --- the control plane, and the node joined to it -------------------------------
+data=/var/lib/arktos/control
+raw() { inside arktosctl --kubeconfig $data/admin.kubeconfig raw "$@"; }
+node_is_ready()
+{
+	raw GET /api/v1/nodes | jq -e '.items[0].status.conditions[]
+		| select(.type == "Ready" and .status == "True")'
+}
+ok "the control plane starts" ctl start arktos-control
+ok "and is ready" wait_for 60 raw GET /readyz
+ok "its folder is its own" [ "$(stat -c %a $data)" = 700 ]
+control_pid() { ctl show -P MainPID arktos-control; }
+ok "it has no capability" prints '^CapEff:.0+$' inside grep CapEff \
+	"/proc/$(control_pid)/status"
+read -ra words <<<"$(inside arktosctl --kubeconfig $data/admin.kubeconfig node token)"
+ok "the node joins" inside "${words[@]}"
+ok "restarted, its unit finds that" ctl restart arktos-node
+ok "the node is Ready" wait_for 90 node_is_ready
+ok "its own pods are as they were" undisturbed
+before=$(control_pid)
+inside kill -9 "$before"
+comes_back() { [ "$(control_pid)" != "$before" ] && raw GET /readyz; }
+ok "killed, the control plane is started again" wait_for 60 comes_back
+ok "doctor finds all in order" wait_for 90 inside arktosctl --kubeconfig \
+	$data/admin.kubeconfig doctor
+ok "it is stopped" ctl stop arktos-control
+rm /etc/arktos/node.kubeconfig
+ok "without credentials the node works alone again" ctl restart arktos-node
+ok "with the same pods" wait_for 30 both_ready
 
 ok "the pods' unit is stopped" ctl stop arktos-pods
 ok "the agent goes first" is node inactive

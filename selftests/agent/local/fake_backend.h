@@ -29,13 +29,15 @@
 	"\"allocatedResources\":{\"cpu\":\"500m\"},\"resources\":"        \
 	"{\"limits\":{\"cpu\":\"250m\"}}}]}}"
 
-static char fake_asked[256]; /* the pod of the last call */
+static char fake_asked[256];       /* the pod of the last call */
+static const char *fake_more = ""; /* of the list: ",{...}" */
 
 static int fake_known(const struct api_pod_id *id, struct err *e)
 {
 	snprintf(fake_asked, sizeof(fake_asked), "%s/%s/%s", id->tenant,
 		 id->namespace, id->name);
-	if (strcmp(id->name, "web") == 0)
+	if (strcmp(id->name, "web") == 0 ||
+	    (strcmp(id->name, "lone") == 0 && strcmp(id->tenant, "acme") == 0))
 		return 0;
 	return err_set(e, -ENOENT, "pods \"%s\" not found", id->name);
 }
@@ -48,6 +50,8 @@ static int fake_list(void *arg, const struct api_scope *scope, struct buf *out,
 		      ":{\"resourceVersion\":\"5\"},\"items\":[");
 	if (!scope->namespace || strcmp(scope->namespace, "default") == 0)
 		buf_puts(out, FAKE_POD);
+	if (!scope->namespace)
+		buf_puts(out, fake_more);
 	return buf_puts(out, "]}");
 }
 

@@ -285,6 +285,38 @@ TEST(a_pods_namespace_and_tenant_are_options_of_every_command)
 	stop();
 }
 
+#define OTHER(tenant, name)                                               \
+	",{\"metadata\":{\"tenant\":\"" tenant "\",\"namespace\":\"ns\"," \
+	"\"name\":\"" name "\"}}"
+
+TEST(a_bare_name_is_that_of_the_one_pod_that_has_it)
+{
+	static const char *const verbs[] = { "describe", "logs", "reboot" };
+
+	fake_more = OTHER("acme", "lone") OTHER("acme", "twin")
+		OTHER("zeta", "twin") OTHER("acme", "web");
+	ASSERT_EQ(start(), true);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		EXPECT_EQ(RUN(verbs[i], "lone"), 0);
+		EXPECT_STREQ(fake_asked, "acme/ns/lone");
+	}
+	EXPECT_EQ(RUN("resize", "lone", "--cpu", "2"), 0);
+	EXPECT_STREQ(fake_asked, "acme/ns/lone");
+	/* The default tenant's and namespace's own comes first. */
+	EXPECT_EQ(RUN("describe", "web"), 0);
+	EXPECT_STREQ(fake_asked, "system/default/web");
+	EXPECT_EQ(RUN("resize", "twin", "--cpu", "2"), 1);
+	EXPECT_STREQ(ERR, "error: 2 pods on this node are called 'twin': say "
+			  "which one: acme/ns/twin, zeta/ns/twin\n");
+	/* Who says where, means there. */
+	EXPECT_EQ(RUN("describe", "-n", "default", "lone"), 1);
+	EXPECT_EQ(RUN("describe", "default/lone"), 1);
+	/* What cannot be undone is not guessed at. */
+	EXPECT_EQ(RUN("delete", "lone", "--wait=false"), 1);
+	EXPECT_STREQ(ERR, "error: pods \"lone\" not found\n");
+	stop();
+}
+
 TEST(a_delete_that_takes_too_long_names_the_pod)
 {
 	ASSERT_EQ(start(), true);
