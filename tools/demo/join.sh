@@ -61,23 +61,30 @@ put_config() # FILE FROM
 	mv -fT "$1.new" "$1"
 }
 
+# It leads here, and is still good: certificates end.
+config_works() # FILE
+{
+	leads_here "$1" && "$ctl" --kubeconfig "$1" raw --timeout 10 GET \
+		/api/v1/namespaces/default >/dev/null 2>&1
+}
+
 make_configs()
 {
 	local verb=create
 	blame=
 	install -d -m 755 "$etc_dir"
-	leads_here "$etc_dir/admin.kubeconfig" ||
+	config_works "$etc_dir/admin.kubeconfig" ||
 		put_config "$etc_dir/admin.kubeconfig" \
 			"$data_dir/admin.kubeconfig"
 	if admin GET /api/v1/tenants/demo >/dev/null 2>&1; then
-		! leads_here "$etc_dir/demo.kubeconfig" || return 0
+		! config_works "$etc_dir/demo.kubeconfig" || return 0
 		verb=kubeconfig
 	fi
 	rm -f "$run_dir/demo.kubeconfig"
 	(umask 077 && "$ctl" --kubeconfig "$data_dir/admin.kubeconfig" tenant \
 		$verb demo --out "$run_dir/demo.kubeconfig" >/dev/null) ||
 		die "no tenant 'demo'"
-	leads_here "$etc_dir/demo.kubeconfig" ||
+	config_works "$etc_dir/demo.kubeconfig" ||
 		put_config "$etc_dir/demo.kubeconfig" "$run_dir/demo.kubeconfig"
 	rm -f "$run_dir/demo.kubeconfig"
 }
