@@ -181,7 +181,10 @@ here() { inside env -C "$PWD" BUILD="$BUILD" "$@"; }
 mkdir -p $RUN
 ok "make up starts transient units" eval 'ctl daemon-reload &&
 	here bash -c ". tools/demo/paths.sh; start_units"'
+ok "and one for the control plane" here bash -c '. tools/demo/paths.sh
+	start_control_unit --data-dir "$data_dir" --listen 127.0.0.1:6443'
 ok "the pods come back there, too" wait_for 40 both_ready
+ok "the API is served again" wait_for 60 raw GET /readyz
 pids=$(pids)
 before=$(agent_pid)
 inside kill -9 "$before"
@@ -189,7 +192,8 @@ ok "an agent that was killed is started again" wait_for 30 again
 ok "its pods are the same" wait_for 5 same_pids
 note_bpf
 ok "make down" here tools/down.sh
-ok "leaves no unit" eval '! is pods active && ! is node active'
+ok "leaves no unit" eval '! is pods active && ! is node active &&
+	! is control active'
 ok "nothing is left behind" wait_for 10 nothing_left
 kill -9 "$init"
 wait 2>/dev/null
