@@ -34,6 +34,7 @@ struct agent_opts {
 	const char *kubeconfig;   /* of this node; NULL: alone */
 	const char *admin;        /* kubeconfig of the host's CLI, or NULL */
 	const char *node_ip;      /* NULL: of the default route's interface */
+	uint32_t lease_s;         /* of the node's lease; 0: 40 */
 	bool default_snat;
 	uint64_t reserved_cpu_milli; /* kept from pods */
 	uint64_t reserved_mem_bytes;

@@ -244,6 +244,7 @@ int backend_join(struct agent *a, struct err *e)
 		.kubeconfig = a->opts.kubeconfig,
 		.state_dir = a->opts.state_dir,
 		.address = a->opts.node_ip,
+		.lease_s = a->opts.lease_s,
 		.ops = &backend_remote_ops,
 		.arg = a,
 		.port = NODE_PORT,

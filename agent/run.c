@@ -21,6 +21,7 @@ struct run_args {
 	struct cli_strs networks;
 	bool snat, purge;
 	uint64_t reserved_cpu, reserved_mem, backoff_base, backoff_max;
+	uint64_t lease;
 	uint64_t log_max;
 	int64_t log_files, workers, ready_fd;
 };
@@ -50,6 +51,8 @@ const struct cli_option run_options[] = {
 	OPT("admin-kubeconfig", CLI_STR, admin, "FILE",
 	    "as whom this CLI changes pods of the API server "
 	    "(/etc/arktos/admin.kubeconfig)"),
+	OPT("node-lease-duration", CLI_DURATION, lease, "TIME",
+	    "of this node's lease, renewed at a quarter of it (40s)"),
 	OPT("node-ip", CLI_STR, node_ip, "ADDRESS",
 	    "of this node (of the default route's interface)"),
 	OPT("manifests", CLI_STR, manifests, "DIR",
@@ -126,6 +129,7 @@ static struct agent_opts to_opts(const struct run_args *a)
 		.node_ip = a->node_ip,
 		.reserved_cpu_milli = a->reserved_cpu,
 		.reserved_mem_bytes = a->reserved_mem,
+		.lease_s = (uint32_t)(a->lease / 1000),
 		.backoff_base_ms = (uint32_t)a->backoff_base,
 		.backoff_max_ms = (uint32_t)a->backoff_max,
 		.log_max_bytes = a->log_max,
@@ -155,6 +159,9 @@ static int check(const struct run_args *a, int argc, char **argv, int first,
 		return err_set(e, -EINVAL,
 			       "--container-log-max-files is 2 to %d",
 			       AGENT_LOG_FILES_MAX);
+	if (a->lease && (a->lease < 4000 || a->lease > 3600000))
+		return err_set(e, -EINVAL,
+			       "--node-lease-duration is 4s to 1h");
 	if (a->backoff_base > UINT32_MAX || a->backoff_max > UINT32_MAX)
 		return err_set(e, -EINVAL, "a back-off is too long");
 	return 0;

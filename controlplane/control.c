@@ -22,6 +22,7 @@ void control_help(FILE *to)
 	      "                          [--advertise HOST] [--threads N]\n"
 	      "                          [--roles api,scheduler,controllers]\n"
 	      "                          [--event-ttl 1h]\n"
+	      "                          [--node-monitor-grace-period 40s]\n"
 	      "       arktos-control run --roles scheduler,controllers "
 	      "--kubeconfig FILE\n"
 	      "                          [--shard I/N]\n"
@@ -107,6 +108,7 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "kubeconfig", required_argument, NULL, 'k' },
 		{ "shard", required_argument, NULL, 's' },
 		{ "event-ttl", required_argument, NULL, 'e' },
+		{ "node-monitor-grace-period", required_argument, NULL, 'g' },
 		{ "tenant-extension-cidrs", required_argument, NULL, 'x' },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
@@ -132,6 +134,11 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		else if (c == 'e' &&
 			 cli_parse_duration(optarg, &run->api.event_ttl_ms) ==
 				 0)
+			continue;
+		else if (c == 'g' &&
+			 cli_parse_duration(optarg,
+					    &run->roles.node_grace_ms) == 0 &&
+			 run->roles.node_grace_ms >= 1000)
 			continue;
 		else if (c == 's' && parse_shard(optarg, &run->roles))
 			continue;

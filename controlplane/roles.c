@@ -57,6 +57,7 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 				  .conns = CONNS };
 	struct manager_opts mo = { .shard = opts->shard,
 				   .shards = opts->shards,
+				   .node_grace_ms = opts->node_grace_ms,
 				   .controllers = all_controllers };
 	auto_ptr(roles) r = calloc(1, sizeof(*r));
 	struct heartbeat_opts ho;

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include <stdint.h>
+
 #include "lib/auto.h"
 
 struct buf;
@@ -29,6 +31,7 @@ struct roles_opts {
 	const char *kubeconfig; /* a path; or */
 	const char *text;       /* what would be in it */
 	unsigned shard, shards; /* controllers: which part of all is ours */
+	uint64_t node_grace_ms; /* without a lease's renewal; 0: 40 s */
 };
 
 int roles_start(const struct roles_opts *opts, struct roles **ret,

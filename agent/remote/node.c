@@ -14,7 +14,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define LOOK_MS   10000 /* at the host, and at the lease */
+#define LOOK_MS   10000 /* at the host, and at the lease, at most */
 #define RETRY_MS  1000
 #define REPORT_S  300 /* a Node that is as it was is told so often */
 #define LEASE_S   40
@@ -150,6 +150,18 @@ static void micro_time(char text[40])
 	snprintf(text, 40, "%s.%06uZ", day, (unsigned)tv.tv_usec % 1000000);
 }
 
+static int lease_s(const struct remote *r)
+{
+	return r->o.lease_s ? (int)r->o.lease_s : LEASE_S;
+}
+
+static unsigned look_ms(const struct remote *r)
+{
+	unsigned quarter = (unsigned)lease_s(r) * 250;
+
+	return quarter < LOOK_MS ? quarter : LOOK_MS;
+}
+
 static int keep_lease(struct remote *r, struct err *e)
 {
 	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
@@ -161,7 +173,7 @@ static int keep_lease(struct remote *r, struct err *e)
 	buf_printf(&body,
 		   "{\"spec\":{\"holderIdentity\":\"%s\",\"renewTime\":\"%s\","
 		   "\"leaseDurationSeconds\":%d}}",
-		   r->o.node_name, now, LEASE_S);
+		   r->o.node_name, now, lease_s(r));
 	ret = remote_request(r, "PATCH", path, buf_str(&body),
 			     "application/merge-patch+json", &answer, e);
 	if (ret == 404) {
@@ -171,7 +183,7 @@ static int keep_lease(struct remote *r, struct err *e)
 			   ":\"Lease\",\"metadata\":{\"name\":\"%s\"},\"spec\":{"
 			   "\"holderIdentity\":\"%s\",\"renewTime\":\"%s\","
 			   "\"leaseDurationSeconds\":%d}}",
-			   r->o.node_name, r->o.node_name, now, LEASE_S);
+			   r->o.node_name, r->o.node_name, now, lease_s(r));
 		ret = remote_request(r, "POST", LEASES, buf_str(&body), NULL,
 				     &answer, e);
 	}
@@ -205,6 +217,6 @@ void *node_run(void *arg)
 				 e.msg);
 		told = ret < 0;
 		objects_sweep(r);
-	} while (remote_pause(r, ret < 0 ? RETRY_MS : LOOK_MS));
+	} while (remote_pause(r, ret < 0 ? RETRY_MS : look_ms(r)));
 	return NULL;
 }

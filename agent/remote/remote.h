@@ -60,6 +60,7 @@ struct remote_opts {
 	const char *kubeconfig; /* read again when it has changed */
 	const char *state_dir;
 	const char *address; /* of this node; NULL: found */
+	uint32_t lease_s;    /* renewed at a quarter of it; 0: 40 */
 	uint16_t port;       /* of the node's own server; taken: any other */
 	const struct remote_ops *ops;
 	void *arg;

@@ -365,6 +365,10 @@ int manager_new(const struct manager_opts *opts, struct manager **ret,
 	for (size_t i = 0; i < nr && r == 0; i++) {
 		m->ctls[i] = (struct ctl){ .type = opts->controllers[i],
 					   .manager = m,
+					   .node_grace_ms =
+						   opts->node_grace_ms
+							   ? opts->node_grace_ms
+							   : NODE_GRACE_MS,
 					   .shared = m->shared,
 					   .client = m->client,
 					   .recorder = m->recorder };

@@ -44,13 +44,17 @@ struct ctl {
 	struct shared *shared;
 	struct client *client;
 	struct recorder *recorder;
-	void *data; /* the controller's own */
+	void *data;             /* the controller's own */
+	uint64_t node_grace_ms; /* without a renewal of its lease */
 };
+
+#define NODE_GRACE_MS 40000
 
 struct manager_opts {
 	struct shared *shared;  /* borrowed; started by the caller */
 	unsigned workers;       /* 0: 4 */
 	unsigned shard, shards; /* which part is ours; 0, 0: all */
+	uint64_t node_grace_ms; /* 0: NODE_GRACE_MS */
 	const struct controller *const *controllers; /* NULL-terminated */
 };
 

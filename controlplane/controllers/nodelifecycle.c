@@ -19,8 +19,6 @@
 #include "lib/map.h"
 #include "lib/str.h"
 
-#define GRACE_MS 40000 /* without a renewal */
-
 /* When we last heard of a node. */
 struct heard {
 	uint64_t ms;
@@ -275,10 +273,11 @@ static int sync_key(struct ctl *c, const char *key, struct err *e)
 	node = yyjson_doc_get_root(doc);
 	silent = silence_ms(c, o->name, &lease);
 	unknown = str_eq(obj_condition(node, "Ready"), "Unknown");
-	if (silent >= GRACE_MS && !unknown)
+	if (silent >= c->node_grace_ms && !unknown)
 		r = set_unknown(c, o, node, e);
-	else if (silent < GRACE_MS)
-		ctl_add_after(c, key, (int64_t)(GRACE_MS - silent) + 50);
+	else if (silent < c->node_grace_ms)
+		ctl_add_after(c, key,
+			      (int64_t)(c->node_grace_ms - silent) + 50);
 	if (r == 0)
 		r = set_taints(c, o, node, e);
 	if (r == 0 && (unknown || taints_evict(node)) &&
