@@ -113,6 +113,8 @@ static int make_ctx(struct api *api, const struct stamp *stamps, SSL_CTX **ret,
 			r = read_file(api, names[1], &key, e);
 	} else {
 		r = issue(api, &cert, &key, e);
+		/* Who joins knows only the hash of the root: it must see it. */
+		buf_puts(&cert, ca_cert_pem(api->ca));
 	}
 	buf_puts(&ca, ca_cert_pem(api->ca));
 	if (r == 0 && stamps[2].there)
