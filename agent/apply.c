@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/attach.h"
 #include "agent/container/sandbox.h"
 #include "agent/disk.h"
@@ -466,8 +467,6 @@ static void take_inbox(struct pod *pod)
 		pod->taken_seq = in.wish_seq;
 		pod->saved = false;
 	}
-	if (in.reboot)
-		pod->vm_reboot = true;
 	if (in.network_event && pod->network_up)
 		pod->network_lost = true;
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
@@ -579,6 +578,11 @@ static void reconcile(struct pod *pod)
 		r = one_round(pod, &wake_ms, &e);
 	if (pod->gone)
 		return;
+	if (r >= 0) {
+		int done = actions_step(pod, &wake_ms, &e);
+
+		r = done < 0 ? done : r;
+	}
 	/* Those that were set up just now: nothing else may bring us back. */
 	if (!pod->volumes_due_ms)
 		check_volumes(pod, &wake_ms);

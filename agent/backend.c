@@ -209,35 +209,6 @@ static int pod_delete(void *arg, const struct api_pod_id *id, int64_t grace_s,
 	return r;
 }
 
-static int pod_action(void *arg, const struct api_pod_id *id,
-		      const char *operation, const char *params, struct err *e)
-{
-	struct pod *pod;
-	int r = 0;
-
-	(void)params;
-	if (!str_eq(operation, "reboot"))
-		return err_set(e, -EBADMSG,
-			       "Unsupported operation '%s' for Pod '%s'; this "
-			       "agent knows: reboot",
-			       operation, id->name);
-	pod = backend_pod(arg, id, e);
-	if (!pod)
-		return -ENOENT;
-	pthread_mutex_lock(&pod->lock);
-	if (!pod->spec->vm)
-		r = err_set(e, -EINVAL,
-			    "pod %s runs containers; only a VM can be rebooted",
-			    id->name);
-	else
-		pod->inbox.reboot = true;
-	pthread_mutex_unlock(&pod->lock);
-	if (r == 0)
-		pod_poke(pod);
-	pod_unref(pod);
-	return r;
-}
-
 static int events(void *arg, const struct api_pod_id *id, struct buf *out,
 		  struct err *e)
 {
@@ -406,7 +377,7 @@ const struct api_backend agent_backend = {
 	.pod_apply = pod_apply,
 	.pod_delete = pod_delete,
 	.pod_resize = pod_resize,
-	.pod_action = pod_action,
+	.pod_action = backend_action,
 	.pod_logs = backend_logs,
 	.pod_exec = backend_exec,
 	.pod_attach = backend_attach,

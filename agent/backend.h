@@ -36,6 +36,17 @@ void backend_session_close(void *arg, void *cookie);
 int backend_logs(void *arg, const struct api_logs *l, int out_fd,
 		 struct err *e);
 
+/* backend_action.c: reboot, snapshot, restore */
+struct remote_action;
+struct remote_action_result;
+int backend_action(void *arg, const struct api_action *action,
+		   struct api_action_result *ret, struct err *e);
+/* As struct remote_ops has them. */
+int backend_remote_act(void *arg, const char *key,
+		       const struct remote_action *want,
+		       struct remote_action_result *ret, struct err *e);
+void backend_remote_told(void *arg, const char *key, const char *id);
+
 /* backend_node.c: images, the node, networks */
 int backend_image_list(void *arg, struct buf *out, struct err *e);
 int backend_image_pull(void *arg, const struct api_image_job *job,

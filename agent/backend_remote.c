@@ -150,6 +150,8 @@ const struct remote_ops backend_remote_ops = {
 	.each = each,
 	.node = backend_node,
 	.connect = connect_pod,
+	.act = backend_remote_act,
+	.told = backend_remote_told,
 };
 
 /* --- what the host's CLI wants of pods of the API server --- */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/internal.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -61,6 +62,7 @@ static void put_ctr(struct json_out *o, const struct ctr *c)
 	json_put_bool(o, "startedOnce", c->started_once);
 	json_put_i64(o, "started", c->started_us);
 	json_put_u64(o, "phase", c->phase);
+	json_put_u64(o, "reboots", c->attempt_reboots);
 	json_put_object(o, "allocated");
 	put_set(o, "requests", &c->res.allocated.requests);
 	put_set(o, "limits", &c->res.allocated.limits);
@@ -95,6 +97,7 @@ int checkpoint_write(const struct pod *pod, struct err *e)
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		put_ctr(&o, &pod->ctrs[i]);
 	json_put_end(&o);
+	actions_save(pod, &o);
 	json_put_raw(&o, "manifest", pod->spec->json, pod->spec->json_len);
 	json_put_end(&o);
 	if (buf_error(&b))
@@ -175,6 +178,7 @@ static void get_ctr(struct pod *pod, yyjson_val *v)
 	if (!c)
 		return;
 	c->attempt = (uint32_t)get_u64(v, "attempt");
+	c->attempt_reboots = (uint32_t)get_u64(v, "reboots");
 	c->started_once = yyjson_get_bool(yyjson_obj_get(v, "startedOnce"));
 	c->started_us = yyjson_get_sint(yyjson_obj_get(v, "started"));
 	c->phase = (enum ctr_phase)get_u64(v, "phase");
@@ -253,7 +257,9 @@ static int load_one(struct agent *a, const char *dir, struct err *e)
 		goto out;
 	}
 	get_pod(pod, root);
-	r = pod_remember_wish(pod);
+	r = actions_load(pod, root);
+	if (r == 0)
+		r = pod_remember_wish(pod);
 	pod->saved_seq = pod->wish_seq;
 	if (r < 0) {
 		pod_unref(pod);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/action.h"
 #include "agent/container/container.h"
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
@@ -224,11 +225,15 @@ static int add_vcpu(void *ctx, pid_t tid, struct err *e)
 
 static int connect_vm(struct pod *pod, const struct start *s, struct err *e)
 {
+	auto_free char *memory_path =
+		str_printf("%s/memory.qcow2", s->state_dir);
 	const struct agent *a = pod->agent;
 	struct vm_opts o = {
 		.qmp_path = s->cmd->qmp_path,
 		.qga_path = s->cmd->qga_path,
 		.console_path = s->cmd->console_path,
+		.memory_path = memory_path,
+		.uid = pod_first_uid(pod),
 		.tcg = !a->kvm,
 		.limit = { a->node.cpu_milli, a->node.mem_bytes },
 		.host = { set_cpu, set_memory, add_vcpu, pod },
@@ -452,6 +457,8 @@ static int settle(struct pod *pod, uint64_t *wake_ms, struct err *e)
 	struct ctr *c = &pod->ctrs[0];
 	int r;
 
+	if (actions_busy(pod))
+		return err_set(e, -EINPROGRESS, "waiting for an action's end");
 	if (!pod->vm || pod->vm_state != VM_RUNNING) {
 		wake_in(wake_ms, 200);
 		return err_set(e, -EINPROGRESS, "waiting for the VM to run");
@@ -505,6 +512,14 @@ static int vm_observe(struct pod *pod, uint64_t *wake_ms, struct err *e)
 
 	if (!pod->vm || c->phase != CTR_RUNNING)
 		return 0;
+	/* While it saves or loads QEMU says nothing: it is as it was. */
+	if (actions_busy(pod)) {
+		r = actions_step(pod, wake_ms, e);
+		if (r < 0 || actions_busy(pod)) {
+			watch_rearm_vm(pod);
+			return r;
+		}
+	}
 	r = vm_sync(pod->vm, &st, e);
 	watch_rearm_vm(pod);
 	if (r < 0)
@@ -521,13 +536,6 @@ static int vm_observe(struct pod *pod, uint64_t *wake_ms, struct err *e)
 	/* The guest has switched itself off: so does its QEMU. */
 	if (st.state == VM_SHUTDOWN)
 		return vm_quit(pod->vm, e);
-	if (pod->vm_reboot && st.state == VM_RUNNING) {
-		r = vm_reset(pod->vm, e);
-		if (r < 0)
-			return r;
-		pod->vm_reboot = false;
-		c->attempt_reboots++;
-	}
 	r = power(pod, e);
 	if (r < 0)
 		return r;

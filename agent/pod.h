@@ -20,6 +20,7 @@
 #include "agent/stats.h"
 #include "lib/auto.h"
 
+struct action_set;
 struct agent;
 struct buf;
 struct cg;
@@ -127,7 +128,6 @@ struct pod_inbox {
 	struct payload_set *content; /* of its volumes; owned */
 	bool remove;
 	uint32_t grace_s;
-	bool reboot;
 	bool network_event;
 };
 
@@ -207,14 +207,15 @@ struct pod {
 	char unschedulable[POD_MESSAGE_MAX]; /* why it is not admitted */
 	char trouble[POD_MESSAGE_MAX];       /* why the last step failed */
 	struct pod_watch *watch;             /* watch.c */
+	struct action_set *actions;          /* action.h; NULL: none yet */
 	uint32_t userns_slot;        /* of user ids; none: USERNS_SLOTS */
 	struct quantity_set claimed; /* guarded by the node's lock */
 	bool version_shown;
 	bool adopt_tried;
-	bool vm_reboot;
-	bool vm_settled; /* the guest has what was allocated */
-	bool vm_agent;   /* the guest's agent answers */
-	int vm_state;    /* enum vm_state */
+	bool vm_rebooted; /* an action did, and is not noted yet */
+	bool vm_settled;  /* the guest has what was allocated */
+	bool vm_agent;    /* the guest's agent answers */
+	int vm_state;     /* enum vm_state */
 	char vm_why[POD_MESSAGE_MAX];
 	unsigned int vm_resets;
 	uint64_t vm_wake_ms;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/action.h"
 #include "agent/internal.h"
 #include "agent/vm/vm.h"
 #include "lib/buf.h"
@@ -204,6 +205,7 @@ static void put_vm(struct json_out *o, const struct pod *pod)
 		json_put_end(o);
 	}
 	put_resources(o, c);
+	actions_render(pod, o);
 	json_put_end(o);
 }
 

@@ -161,6 +161,7 @@ static void pod_free(struct pod *pod)
 	pod_spec_free(pod->inbox.spec);
 	pod_spec_free(pod->spec);
 	free(pod->wish);
+	free(pod->actions);
 	free(pod->uid);
 	free(pod->key);
 	free(pod->run_dir);

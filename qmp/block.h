@@ -65,6 +65,39 @@ int qmp_snapshot_delete(struct qmp *q, const char *tag,
 			const char *const *nodes, size_t nr_nodes, int wait_ms,
 			struct err *e);
 
+enum qmp_snapshot_op {
+	QMP_SNAPSHOT_SAVE,
+	QMP_SNAPSHOT_LOAD,
+	QMP_SNAPSHOT_DELETE,
+};
+
+/**
+ * qmp_snapshot_start() - Begin one of the above as a job of a given name.
+ * @q:          Connection.
+ * @op:         What to do.
+ * @job:        Its id, unique in this QEMU. It stays after the end of this
+ *              process, and until qmp_job_dismiss(): who comes later can tell
+ *              what became of it.
+ * @tag:        Name of the snapshot.
+ * @node:       The one node that holds the snapshot, memory included.
+ * @timeout_ms: For QEMU to say that it has begun. QEMU 7.2 answers nobody
+ *              while it saves and loads.
+ * @e:          Filled on error.
+ *
+ * Return: 0 begun, -ETIMEDOUT (begun, as far as can be told), or as
+ * qmp_call().
+ */
+int qmp_snapshot_start(struct qmp *q, enum qmp_snapshot_op op, const char *job,
+		       const char *tag, const char *node, int timeout_ms,
+		       struct err *e);
+
+/* What has become of a job: 0 it has ended well, -EINPROGRESS, -EREMOTEIO with
+ * its words in @e, -ENOENT there is none of that id, -ETIMEDOUT no answer. */
+int qmp_job_result(struct qmp *q, const char *job, int timeout_ms,
+		   struct err *e);
+int qmp_job_dismiss(struct qmp *q, const char *job, int timeout_ms,
+		    struct err *e);
+
 struct qmp_snapshot {
 	char id[QMP_NAME_MAX];
 	char tag[256];

@@ -42,7 +42,7 @@ static void add_nodes(struct qmp_args *args, const struct snapshot_job *job)
 }
 
 static int job_start(struct qmp *q, const struct snapshot_job *job,
-		     const char *id, struct err *e)
+		     const char *id, int timeout_ms, struct err *e)
 {
 	auto_qmp_args struct qmp_args args = { 0 };
 
@@ -51,40 +51,54 @@ static int job_start(struct qmp *q, const struct snapshot_job *job,
 	if (job->vmstate)
 		qmp_arg_str(&args, "vmstate", job->vmstate);
 	add_nodes(&args, job);
-	return qmp_call(q, job->command, &args, JOB_CALL_MS, NULL, e);
+	return qmp_call(q, job->command, &args, timeout_ms, NULL, e);
 }
 
-/* The job's error, if it has one. It is concluded: dismiss it afterwards. */
-static int job_result(struct qmp *q, const char *command, const char *id,
-		      struct err *e)
+int qmp_job_result(struct qmp *q, const char *job, int timeout_ms,
+		   struct err *e)
 {
 	auto_qmp_reply struct qmp_reply reply = { 0 };
 	yyjson_val *v;
 	size_t i, max;
 	int r;
 
-	r = qmp_call(q, "query-jobs", NULL, JOB_CALL_MS, &reply, e);
+	r = qmp_call(q, "query-jobs", NULL, timeout_ms, &reply, e);
 	if (r < 0)
 		return r;
 	yyjson_arr_foreach(reply.value, i, max, v)
 	{
 		const char *error = msg_str(v, "error");
 
-		if (!str_eq(msg_str(v, "id"), id))
+		if (!str_eq(msg_str(v, "id"), job))
 			continue;
+		if (!str_eq(msg_str(v, "status"), "concluded"))
+			return -EINPROGRESS;
 		if (error)
-			return err_set(e, -EREMOTEIO, "%s: %s", command, error);
+			return err_set(e, -EREMOTEIO, "%s", error);
 		return 0;
 	}
-	return err_set(e, -EBADMSG, "%s: job '%s' has vanished", command, id);
+	return err_set(e, -ENOENT, "QEMU has no job '%s'", job);
 }
 
-static int job_dismiss(struct qmp *q, const char *id)
+/* The job's error, if it has one. It is concluded: dismiss it afterwards. */
+static int job_result(struct qmp *q, const char *command, const char *id,
+		      struct err *e)
+{
+	int r = qmp_job_result(q, id, JOB_CALL_MS, e);
+
+	if (r == -ENOENT)
+		return err_set(e, -EBADMSG, "%s: job '%s' has vanished",
+			       command, id);
+	return r < 0 ? err_wrap(e, r, "%s", command) : 0;
+}
+
+int qmp_job_dismiss(struct qmp *q, const char *job, int timeout_ms,
+		    struct err *e)
 {
 	auto_qmp_args struct qmp_args args = { 0 };
 
-	qmp_arg_str(&args, "id", id);
-	return qmp_call(q, "job-dismiss", &args, JOB_CALL_MS, NULL, NULL);
+	qmp_arg_str(&args, "id", job);
+	return qmp_call(q, "job-dismiss", &args, timeout_ms, NULL, e);
 }
 
 static int job_wait(struct qmp_watch *watch, const char *command, int wait_ms,
@@ -122,14 +136,14 @@ static int job_run(struct qmp *q, const struct snapshot_job *job, int wait_ms,
 	r = qmp_watch_add(q, "JOB_STATUS_CHANGE", "id", id, &watch);
 	if (r < 0)
 		return err_wrap(e, r, "%s: watch for events", job->command);
-	r = job_start(q, job, id, e);
+	r = job_start(q, job, id, JOB_CALL_MS, e);
 	if (r == 0)
 		r = job_wait(watch, job->command, wait_ms, e);
 	if (r < 0)
 		return r;
 	r = job_result(q, job->command, id, e);
 	/* Left over, it would only take up its id. */
-	(void)job_dismiss(q, id);
+	(void)qmp_job_dismiss(q, id, JOB_CALL_MS, NULL);
 	return r;
 }
 
@@ -161,4 +175,21 @@ int qmp_snapshot_delete(struct qmp *q, const char *tag,
 				    nr_nodes };
 
 	return job_run(q, &job, wait_ms, e);
+}
+
+int qmp_snapshot_start(struct qmp *q, enum qmp_snapshot_op op, const char *job,
+		       const char *tag, const char *node, int timeout_ms,
+		       struct err *e)
+{
+	static const char *const commands[] = {
+		[QMP_SNAPSHOT_SAVE] = "snapshot-save",
+		[QMP_SNAPSHOT_LOAD] = "snapshot-load",
+		[QMP_SNAPSHOT_DELETE] = "snapshot-delete",
+	};
+	const char *const nodes[] = { node };
+	struct snapshot_job s = { commands[op], tag,
+				  op == QMP_SNAPSHOT_DELETE ? NULL : node,
+				  nodes, 1 };
+
+	return job_start(q, &s, job, timeout_ms, e);
 }

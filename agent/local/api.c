@@ -321,6 +321,9 @@ static void dispatch(struct api *api, struct http_req *req, struct route *r)
 	case ROUTE_POD_RESIZE:
 		handle_resize(api, req, r);
 		return;
+	case ROUTE_POD_ACTION:
+		handle_action(api, req, r);
+		return;
 	case ROUTE_POD_LOG:
 		handle_logs(api, req, r);
 		return;

@@ -28,6 +28,8 @@ CMD(delete);
 CMD(resize);
 CMD(image);
 CMD(reboot);
+CMD(snapshot);
+CMD(restore);
 CMD(doctor);
 CMD(top);
 CMD(net);

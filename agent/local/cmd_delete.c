@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* arktos-node delete POD..., and arktos-node reboot POD */
+/* arktos-node delete POD... */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,8 +32,6 @@ const struct cli_option delete_options[] = {
 	CMD_POD_OPTIONS,
 	CLI_END
 };
-
-const struct cli_option reboot_options[] = { CMD_POD_OPTIONS, CLI_END };
 
 /* A watch of the one pod, opened before it is deleted, so that nothing is
  * missed. */
@@ -158,30 +156,4 @@ int cmd_delete(const struct cli_command *c, int argc, char **argv)
 			code = cli_fail(&e);
 	}
 	return code;
-}
-
-int cmd_reboot(const struct cli_command *c, int argc, char **argv)
-{
-	auto_buf struct buf target = BUF_INIT, out = BUF_INIT;
-	struct http_client *client = NULL;
-	struct args a = { .force = false };
-	struct pod_ref ref;
-	struct err e = { 0 };
-	int r = cmd_begin(c, argc, argv, &a, 1, 1);
-
-	if (r < 0)
-		return CMD_EXIT(r);
-	r = pod_ref_find(&a.common, argv[r], &ref, &e);
-	if (r == 0)
-		r = cmd_connect(&a.common, &client, &e);
-	if (r == 0) {
-		pod_ref_target(&ref, "/action", &target);
-		r = cmd_call(client, "POST", buf_str(&target),
-			     "{\"operation\":\"reboot\"}", 0, &out, &e);
-	}
-	http_client_close(client);
-	if (r < 0)
-		return cli_fail(&e);
-	printf("pod/%s rebooting\n", ref.name);
-	return 0;
 }

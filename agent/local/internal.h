@@ -137,6 +137,7 @@ struct api {
 void handle_short(struct api *api, struct http_req *req, struct route *r);
 void handle_apply(struct api *api, struct http_req *req, struct route *r);
 void handle_resize(struct api *api, struct http_req *req, struct route *r);
+void handle_action(struct api *api, struct http_req *req, struct route *r);
 void handle_logs(struct api *api, struct http_req *req, struct route *r);
 void handle_images(struct api *api, struct http_req *req, struct route *r);
 void handle_session(struct api *api, struct http_req *req, struct route *r);

@@ -48,32 +48,6 @@ static int delete (struct task *t)
 	return r;
 }
 
-static int action(struct task *t)
-{
-	struct api_pod_id id = route_pod(&t->route);
-	struct json_ref root, op;
-	const char *operation = NULL;
-	yyjson_doc *doc;
-	int r;
-
-	r = json_parse(t->req->body, t->req->body_len, &doc, &t->err);
-	if (r < 0)
-		return r;
-	root = json_root(doc);
-	op = json_get(&root, "operation");
-	r = json_str(&op, &operation, &t->err);
-	if (r < 0)
-		r = -EBADMSG;
-	else
-		r = CALL(t, pod_action, &id, operation, t->req->body, &t->err);
-	yyjson_doc_free(doc);
-	if (r == 0)
-		buf_printf(&t->out,
-			   "{\"kind\":\"Status\",\"apiVersion\":\"v1\","
-			   "\"metadata\":{},\"status\":\"Success\"}");
-	return r;
-}
-
 static int events(struct task *t)
 {
 	struct route *route = &t->route;
@@ -136,9 +110,6 @@ static void run_short(struct task *t)
 		break;
 	case ROUTE_POD_DELETE:
 		t->r = delete (t);
-		break;
-	case ROUTE_POD_ACTION:
-		t->r = action(t);
 		break;
 	case ROUTE_EVENTS:
 		t->r = events(t);

@@ -59,6 +59,7 @@ struct remote {
 	pthread_cond_t wake; /* of whoever waits for remote_pause() */
 	struct map pods;     /* key -> struct entry */
 	struct map objects;  /* objects.c */
+	struct map actions;  /* actions.c: by their own keys */
 	struct objwatch *watches;
 	struct client *watcher;      /* of the watches; NULL: not yet */
 	unsigned watcher_generation; /* of its credentials */
@@ -68,8 +69,8 @@ struct remote {
 	struct link *links;
 	unsigned generation; /* of the credentials */
 
-	pthread_t watch_thread, node_thread, event_thread;
-	bool watch_runs, node_runs, event_runs;
+	pthread_t watch_thread, action_thread, node_thread, event_thread;
+	bool watch_runs, action_runs, node_runs, event_runs;
 
 	struct event_queue *events;
 	char *ca_pem;            /* of the API server */
@@ -162,9 +163,20 @@ int content_pull_secrets(struct remote *r, const char *key, yyjson_val *pod,
 			 struct payload_set *set, struct content_facts *facts);
 uint64_t content_hash(const struct payload_set *set);
 
-/* --- watch.c, node.c, events.c: a thread each --- */
+/* --- actions.c --- */
+
+void actions_start(struct remote *r);
+void actions_update(struct remote *r, const char *json, size_t len,
+		    yyjson_val *obj, bool gone);
+void actions_end(struct remote *r);
+/* Those of one pod, by its key. */
+int actions_sync(struct remote *r, const char *pod, struct err *e);
+void action_entry_free(void *p);
+
+/* --- watch.c, node.c, events.c: threads --- */
 
 void *watch_run(void *arg);
+void *actions_run(void *arg);
 void *node_run(void *arg);
 void *events_run(void *arg);
 int events_new(struct remote *r);

@@ -335,6 +335,9 @@ static int start_threads(struct remote *r, struct err *e)
 	ret = spawn(&r->watch_thread, &r->watch_runs, watch_run, "arktos-watch",
 		    r, e);
 	if (ret == 0)
+		ret = spawn(&r->action_thread, &r->action_runs, actions_run,
+			    "arktos-actions", r, e);
+	if (ret == 0)
 		ret = spawn(&r->node_thread, &r->node_runs, node_run,
 			    "arktos-node", r, e);
 	if (ret == 0)
@@ -351,7 +354,7 @@ struct remote *remote_bare(const struct remote_opts *o)
 		return NULL;
 	set_up(r);
 	r->o = *o;
-	r->pods = r->objects = (struct map)MAP_INIT;
+	r->pods = r->objects = r->actions = (struct map)MAP_INIT;
 	/* So that the first failure is told. */
 	atomic_store(&r->connected, true);
 	return r;
@@ -431,6 +434,8 @@ void remote_stop(struct remote *r)
 	pthread_mutex_unlock(&r->lock);
 	if (r->watch_runs)
 		pthread_join(r->watch_thread, NULL);
+	if (r->action_runs)
+		pthread_join(r->action_thread, NULL);
 	if (r->node_runs)
 		pthread_join(r->node_thread, NULL);
 	if (r->event_runs)
@@ -447,6 +452,7 @@ void remote_stop(struct remote *r)
 	}
 	map_clear(&r->pods, entry_free);
 	map_clear(&r->objects, object_free);
+	map_clear(&r->actions, action_entry_free);
 	events_free(r);
 	free(r->ca_pem);
 	buf_clear(&r->serving_cert);

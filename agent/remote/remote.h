@@ -32,6 +32,22 @@ struct remote_pod {
 	size_t len;
 };
 
+/* What an Action of the API wants of a pod. */
+struct remote_action {
+	const char *id;      /* of the Action: what has one id is done once */
+	const char *pod_uid; /* that very pod */
+	const char *operation, *snapshot; /* NULL: none is given */
+	int64_t asked_us;
+	uint32_t delay_s;
+};
+
+struct remote_action_result {
+	int64_t begun_us, ended_us;
+	bool failed;
+	char snapshot[64];
+	char error[256];
+};
+
 /* All may be called from several threads, and may block for a moment. Keys are
  * TENANT/NAMESPACE/NAME. */
 struct remote_ops {
@@ -51,6 +67,13 @@ struct remote_ops {
 	/* A socket that is being connected to a port of the pod. */
 	int (*connect)(void *arg, const char *key, uint16_t port, int *ret_fd,
 		       struct err *e);
+	/* 0: it has ended, also if it was asked before; -EINPROGRESS: the pod
+	 * will be told to have changed; -EAGAIN: ask again; else it is not
+	 * done, @e says why. */
+	int (*act)(void *arg, const char *key, const struct remote_action *want,
+		   struct remote_action_result *ret, struct err *e);
+	/* The API knows what came of it: it may be forgotten. */
+	void (*told)(void *arg, const char *key, const char *id);
 	/* A v1 Node with capacity, allocatable, conditions. */
 	int (*node)(void *arg, struct buf *out, struct err *e);
 };

@@ -190,7 +190,7 @@ static void want_vm(struct plan *p, yyjson_val *here)
 	static const char *const fields[] = {
 		"name",      "virtualMachineId", "image", "imageId",
 		"state",     "powerState",       "ready", "allocatedResources",
-		"resources",
+		"resources", "snapshots",
 	};
 	yyjson_val *vm = yyjson_obj_get(here, "virtualMachineStatus"), *last;
 	yyjson_val *was = yyjson_obj_get(p->api, "virtualMachineStatus");

@@ -503,6 +503,9 @@ void remote_sync(struct remote *r, const char *key)
 	if (ret == 0)
 		ret = sync_both(&j, &e);
 	job_close(&j);
+	/* Behind the status, which has the snapshots. */
+	if (ret >= 0)
+		ret = actions_sync(r, key, &e);
 	if (ret >= 0) {
 		wq_forget(r->queue, key);
 		return;

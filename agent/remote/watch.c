@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The pods bound to this node, of all tenants: a list, then what changes. */
+/* What the API has for this node, of all tenants: a list, then what changes.
+ * One thread for pods, one for actions. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,18 @@
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 5000
 
-static void pods_path(const struct remote *r, const char *more, struct buf *b)
-{
-	buf_puts(b, "/api/v1/tenants/all/pods?fieldSelector=spec.nodeName%3D");
-	url_encode(b, r->o.node_name);
-	buf_puts(b, more);
-}
+/* One kind of objects. */
+struct feed {
+	const char *what;   /* "pods" */
+	const char *select; /* further terms of the field selector, encoded */
+	void (*begin)(struct remote *r); /* a list is about to be asked for */
+	void (*start)(struct remote *r); /* it has come */
+	void (*item)(struct remote *r, const char *json, size_t len,
+		     yyjson_val *obj, bool gone);
+	void (*end)(struct remote *r); /* that were all */
+};
+
+/* --- pods --- */
 
 static void add_key(void *to, const char *key, bool ours)
 {
@@ -29,27 +36,34 @@ static void add_key(void *to, const char *key, bool ours)
 	(void)wq_add(to, key);
 }
 
-/* The list is all there is: what is not in it has gone. */
-static void take_list(struct remote *r, yyjson_val *items)
+/* What comes now counts, whatever its version: the server's data may have been
+ * set back. Only what we write meanwhile is newer. */
+static void pods_begin(struct remote *r)
 {
-	yyjson_arr_iter it = yyjson_arr_iter_with(items);
 	struct map_iter at = MAP_ITER_INIT;
-	yyjson_val *pod;
+
+	pthread_mutex_lock(&r->lock);
+	while (map_next(&r->pods, &at))
+		((struct entry *)at.value)->version = 0;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void pods_start(struct remote *r)
+{
+	struct map_iter at = MAP_ITER_INIT;
 
 	pthread_mutex_lock(&r->lock);
 	while (map_next(&r->pods, &at))
 		((struct entry *)at.value)->seen = false;
 	pthread_mutex_unlock(&r->lock);
-	while ((pod = yyjson_arr_iter_next(&it))) {
-		size_t len = 0;
-		char *json = yyjson_val_write(pod, 0, &len);
+}
 
-		if (json)
-			pods_update(r, json, len, pod, false);
-		free(json);
-	}
+/* The list is all there is: what is not in it has gone. */
+static void pods_end(struct remote *r)
+{
+	struct map_iter at = MAP_ITER_INIT;
+
 	pthread_mutex_lock(&r->lock);
-	at = (struct map_iter)MAP_ITER_INIT;
 	while (map_next(&r->pods, &at)) {
 		struct entry *en = at.value;
 
@@ -65,36 +79,69 @@ static void take_list(struct remote *r, yyjson_val *items)
 	(void)r->o.ops->each(r->o.arg, add_key, r->queue);
 }
 
-static int list(struct remote *r, struct link *l, uint64_t *ret_version,
-		struct err *e)
+static const struct feed pods_feed = { "pods",     "",          pods_begin,
+				       pods_start, pods_update, pods_end };
+
+static const struct feed actions_feed = {
+	"actions",      ",status.complete%3Dfalse",
+	actions_start,  actions_start,
+	actions_update, actions_end
+};
+
+/* --- any --- */
+
+static void path_of_feed(const struct remote *r, const struct feed *f,
+			 const char *more, struct buf *b)
+{
+	buf_printf(b, "/api/v1/tenants/all/%s?fieldSelector=spec.nodeName%%3D",
+		   f->what);
+	url_encode(b, r->o.node_name);
+	buf_puts(b, f->select);
+	buf_puts(b, more);
+}
+
+static void take_list(struct remote *r, const struct feed *f, yyjson_val *items)
+{
+	yyjson_arr_iter it = yyjson_arr_iter_with(items);
+	yyjson_val *obj;
+
+	f->start(r);
+	while ((obj = yyjson_arr_iter_next(&it))) {
+		size_t len = 0;
+		char *json = yyjson_val_write(obj, 0, &len);
+
+		if (json)
+			f->item(r, json, len, obj, false);
+		free(json);
+	}
+	f->end(r);
+}
+
+static int list(struct remote *r, const struct feed *f, struct link *l,
+		uint64_t *ret_version, struct err *e)
 {
 	auto_buf struct buf path = BUF_INIT, answer = BUF_INIT;
-	struct map_iter at = MAP_ITER_INIT;
 	yyjson_doc *doc = NULL;
 	int status;
 
-	pods_path(r, "", &path);
-	/* What comes now counts, whatever its version: the server's data may
-	 * have been set back. Only what we write meanwhile is newer. */
-	pthread_mutex_lock(&r->lock);
-	while (map_next(&r->pods, &at))
-		((struct entry *)at.value)->version = 0;
-	pthread_mutex_unlock(&r->lock);
+	path_of_feed(r, f, "", &path);
+	f->begin(r);
 	status = link_call(l, "GET", buf_str(&path), NULL, NULL, &answer, e);
 	if (status < 0 || status >= 400)
 		return status < 0 ? status : rest_check(status, &answer, e);
 	doc = yyjson_read(buf_str(&answer), answer.len, 0);
 	if (!doc)
-		return err_set(e, -EBADMSG, "the list of pods is not JSON");
+		return err_set(e, -EBADMSG, "the list of %s is not JSON",
+			       f->what);
 	*ret_version = version_of(yyjson_doc_get_root(doc));
-	take_list(r, yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
+	take_list(r, f, yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
 	yyjson_doc_free(doc);
 	return 0;
 }
 
 /* One line of the watch. -ESTALE: list again. */
-static int take_event(struct remote *r, const char *line, size_t len,
-		      uint64_t *version)
+static int take_event(struct remote *r, const struct feed *f, const char *line,
+		      size_t len, uint64_t *version)
 {
 	yyjson_doc *doc = yyjson_read(line, len, 0);
 	yyjson_val *root = yyjson_doc_get_root(doc);
@@ -109,7 +156,7 @@ static int take_event(struct remote *r, const char *line, size_t len,
 	} else if (!str_eq(type, "BOOKMARK")) {
 		json = yyjson_val_write(obj, 0, &n);
 		if (json)
-			pods_update(r, json, n, obj, str_eq(type, "DELETED"));
+			f->item(r, json, n, obj, str_eq(type, "DELETED"));
 		else
 			ret = -ESTALE;
 		free(json);
@@ -120,8 +167,8 @@ static int take_event(struct remote *r, const char *line, size_t len,
 	return ret;
 }
 
-static int follow(struct remote *r, struct link *l, uint64_t *version,
-		  struct err *e)
+static int follow(struct remote *r, const struct feed *f, struct link *l,
+		  uint64_t *version, struct err *e)
 {
 	auto_buf struct buf path = BUF_INIT, answer = BUF_INIT;
 	struct rest *c = link_rest(l, e);
@@ -135,14 +182,14 @@ static int follow(struct remote *r, struct link *l, uint64_t *version,
 	snprintf(more, sizeof(more),
 		 "&watch=1&allowWatchBookmarks=true&resourceVersion=%llu",
 		 (unsigned long long)*version);
-	pods_path(r, more, &path);
+	path_of_feed(r, f, more, &path);
 	status = rest_stream(c, buf_str(&path), &answer, e);
 	if (status == 410)
 		return -ESTALE;
 	if (status != 200)
 		return status < 0 ? status : rest_check(status, &answer, e);
 	while ((status = rest_stream_line(c, &line, &len, e)) > 0) {
-		status = take_event(r, line, len, version);
+		status = take_event(r, f, line, len, version);
 		if (status < 0)
 			break;
 	}
@@ -150,9 +197,8 @@ static int follow(struct remote *r, struct link *l, uint64_t *version,
 	return status;
 }
 
-void *watch_run(void *arg)
+static void run(struct remote *r, const struct feed *f)
 {
-	struct remote *r = arg;
 	struct link *l = link_take(r);
 	unsigned pause = PAUSE_MIN_MS;
 	uint64_t version = 0;
@@ -160,12 +206,12 @@ void *watch_run(void *arg)
 
 	while (l && !atomic_load(&r->stopping)) {
 		struct err e = { 0 };
-		int ret = version ? 0 : list(r, l, &version, &e);
+		int ret = version ? 0 : list(r, f, l, &version, &e);
 
 		if (ret == 0) {
 			told = false;
 			pause = PAUSE_MIN_MS;
-			ret = follow(r, l, &version, &e);
+			ret = follow(r, f, l, &version, &e);
 		}
 		/* The end of a watch is its time limit; go on from there. */
 		if (ret == 0)
@@ -175,7 +221,7 @@ void *watch_run(void *arg)
 			continue;
 		}
 		if (!told && !atomic_load(&r->stopping))
-			log_warn("watch pods: %s, retrying", e.msg);
+			log_warn("watch %s: %s, retrying", f->what, e.msg);
 		told = true;
 		if (!remote_pause(r, pause))
 			break;
@@ -184,5 +230,16 @@ void *watch_run(void *arg)
 		version = 0;
 	}
 	link_give(l);
+}
+
+void *watch_run(void *arg)
+{
+	run(arg, &pods_feed);
+	return NULL;
+}
+
+void *actions_run(void *arg)
+{
+	run(arg, &actions_feed);
 	return NULL;
 }

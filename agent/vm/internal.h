@@ -43,7 +43,8 @@ struct ask {
 };
 
 struct vm {
-	char *qmp_path, *qga_path, *console_path;
+	char *qmp_path, *qga_path, *console_path, *memory_path;
+	uid_t uid; /* QEMU's */
 	bool tcg;
 	struct vm_size limit;
 	struct vm_host_ops host;
@@ -96,6 +97,9 @@ int64_t vm_now_ns(void);
 struct qmp *vm_qmp(struct vm *vm); /* NULL while not connected */
 struct qga *vm_qga(struct vm *vm);
 
+/* Connect to QEMU, unless that was done. */
+int vm_connect(struct vm *vm, struct err *e);
+
 /* Take in events; wait up to @wait_ms for some. */
 void vm_take_events(struct vm *vm, int wait_ms);
 
@@ -109,6 +113,9 @@ void vm_ask(struct vm *vm, bool hold);
 void vm_ask_cpus_again(struct vm *vm);
 void vm_ask_memory_again(struct vm *vm);
 void vm_ask_drop(struct vm *vm);
+
+/* Nothing that was known of the guest holds any more: it is another one. */
+void vm_forget_guest(struct vm *vm);
 
 /* MemTotal and MemAvailable in bytes; 0 where @text has none. */
 void vm_parse_meminfo(const char *text, uint64_t *ret_total,

@@ -78,8 +78,10 @@ int vm_open(const struct vm_opts *opts, struct vm **ret, struct err *e)
 		return err_sys(e, "epoll_create");
 	if (str_set(&vm->qmp_path, opts->qmp_path) < 0 ||
 	    str_set(&vm->qga_path, opts->qga_path) < 0 ||
-	    str_set(&vm->console_path, opts->console_path) < 0)
+	    str_set(&vm->console_path, opts->console_path) < 0 ||
+	    str_set(&vm->memory_path, opts->memory_path) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
+	vm->uid = opts->uid;
 	vm->tcg = opts->tcg;
 	vm->limit = opts->limit;
 	vm->host = opts->host;
@@ -102,6 +104,7 @@ void vm_free(struct vm *vm)
 	free(vm->qmp_path);
 	free(vm->qga_path);
 	free(vm->console_path);
+	free(vm->memory_path);
 	free(vm);
 }
 
@@ -150,7 +153,7 @@ static int connect_qga(struct vm *vm, struct err *e)
 	return 0;
 }
 
-static int connect_qmp(struct vm *vm, struct err *e)
+int vm_connect(struct vm *vm, struct err *e)
 {
 	struct qmp *q = NULL;
 	int r;
@@ -188,6 +191,14 @@ static void agent_changed(struct vm *vm, bool open)
 		qga_forget(vm->qga);
 }
 
+void vm_forget_guest(struct vm *vm)
+{
+	vm->slots_fresh = false;
+	vm->no_vmem_driver = false;
+	memset(vm->refusals, 0, sizeof(vm->refusals));
+	agent_changed(vm, false);
+}
+
 static const char *event_text(const struct qmp_event *ev, const char *key)
 {
 	return yyjson_get_str(yyjson_obj_get(ev->data, key));
@@ -201,9 +212,7 @@ static void take_event(struct vm *vm, const struct qmp_event *ev)
 		vm->slots_fresh = false;
 	if (str_eq(ev->name, "RESET")) {
 		vm->resets++;
-		vm->no_vmem_driver = false;
-		memset(vm->refusals, 0, sizeof(vm->refusals));
-		agent_changed(vm, false);
+		vm_forget_guest(vm);
 	} else if (str_eq(ev->name, "VSERPORT_CHANGE") &&
 		   str_eq(event_text(ev, "id"), VM_PORT_AGENT)) {
 		agent_changed(vm,
@@ -348,7 +357,7 @@ int vm_sync(struct vm *vm, struct vm_status *ret, struct err *e)
 	struct err why = { 0 };
 	int r;
 
-	r = connect_qmp(vm, &why);
+	r = vm_connect(vm, &why);
 	if (r == 0)
 		r = connect_qga(vm, &why);
 	vm_take_events(vm, 0);
@@ -430,7 +439,7 @@ int vm_powerdown(struct vm *vm, struct err *e)
 
 int vm_quit(struct vm *vm, struct err *e)
 {
-	int r = connect_qmp(vm, e);
+	int r = vm_connect(vm, e);
 
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		return 0;

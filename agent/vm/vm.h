@@ -58,6 +58,10 @@ struct vm_opts {
 	const char *qmp_path; /* borrowed for vm_open() only, as all here */
 	const char *qga_path;
 	const char *console_path;
+	/* Where a VM without a disk keeps its snapshots; NULL: it can have
+	 * none. Made when it is needed, QEMU's user owns it. */
+	const char *memory_path;
+	uid_t uid;
 	bool tcg;             /* vCPUs cannot be unplugged safely */
 	struct vm_size limit; /* of the node, for a refusal with numbers */
 	struct vm_host_ops host;
@@ -130,6 +134,37 @@ int vm_exec(struct vm *vm, const char *const *argv, const char *const *env,
 /* The serial console as a socket, owned by the caller. QEMU serves one at a
  * time; a second waits its turn. What the guest writes is in the log anyway. */
 int vm_console_open(struct vm *vm, int *ret_fd, struct err *e);
+
+/*
+ * Snapshots: the disk and the memory, kept in the VM's own disk image, or in a
+ * file of their own for a VM that has none (opts.memory_path). One job at a
+ * time; each has an id, by which any later agent finds out what became of it.
+ * QEMU answers nobody while it saves and loads.
+ */
+enum vm_snapshot_op { VM_SNAPSHOT_SAVE, VM_SNAPSHOT_LOAD, VM_SNAPSHOT_DELETE };
+
+/* Only a machine of the same shape can go back to a snapshot. */
+struct vm_shape {
+	unsigned int cpus, dimms; /* plugged in */
+	uint64_t mem_base;        /* bytes it was started with */
+	uint64_t mem_bytes;       /* and has now */
+};
+
+int vm_shape(struct vm *vm, struct vm_shape *ret, struct err *e);
+
+/* Begin. 0; -ETIMEDOUT: begun, as far as can be told; -ENOENT: no snapshot is
+ * there; -EREMOTEIO: QEMU's words. May run qemu-img. */
+int vm_snapshot_start(struct vm *vm, enum vm_snapshot_op op, const char *job,
+		      const char *name, struct err *e);
+/* 0 it has ended well; -EREMOTEIO it has failed, @e says why; -EINPROGRESS;
+ * -ENOENT this QEMU knows of no such job. */
+int vm_snapshot_result(struct vm *vm, const char *job, struct err *e);
+/* Its result is known for good. After a load all that was known of the guest is
+ * asked for again; a failed one left no machine to run: that is reset. */
+int vm_snapshot_end(struct vm *vm, enum vm_snapshot_op op, const char *job,
+		    bool failed, struct err *e);
+/* Is there a snapshot of that name? 1, 0, -errno. */
+int vm_snapshot_exists(struct vm *vm, const char *name, struct err *e);
 
 enum vm_resize_state {
 	VM_RESIZE_DONE,        /* and the guest has confirmed it */

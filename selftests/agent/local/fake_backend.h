@@ -102,14 +102,21 @@ static int fake_resize(void *arg, const struct api_resize *rs,
 	return 0;
 }
 
-static int fake_action(void *arg, const struct api_pod_id *id,
-		       const char *operation, const char *params, struct err *e)
+static int fake_action(void *arg, const struct api_action *a,
+		       struct api_action_result *ret, struct err *e)
 {
-	(void)arg, (void)params;
-	if (strcmp(operation, "reboot") != 0)
+	(void)arg;
+	if (strcmp(a->operation, "explode") == 0)
 		return err_set(e, -EBADMSG, "Unsupported operation '%s'",
-			       operation);
-	return fake_known(id, e);
+			       a->operation);
+	ret->state = strcmp(a->operation, "restore") == 0 ? API_ACTION_FAILED
+							  : API_ACTION_DONE;
+	ret->took_ms = 7 + a->delay_s;
+	snprintf(ret->snapshot, sizeof(ret->snapshot), "%s",
+		 a->snapshot ? a->snapshot : "");
+	snprintf(ret->why, sizeof(ret->why), "%s",
+		 ret->state == API_ACTION_FAILED ? "there is none" : "");
+	return fake_known(&a->pod, e);
 }
 
 /* tail=N: N lines. follow: lines until the client goes. */
