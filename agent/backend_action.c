@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/local/action.h"
 #include "agent/action.h"
 #include "agent/backend.h"
 #include "agent/internal.h"
@@ -89,7 +90,7 @@ int backend_remote_act(void *arg, const char *key,
 	const char *name = strrchr(key, '/') + 1;
 	int r = 0;
 
-	if (!pod || !str_eq(pod->uid, want->pod_uid))
+	if (!pod || (want->pod_uid && !str_eq(pod->uid, want->pod_uid)))
 		r = err_set(e, -ENOENT, "Pod %s not found on this node", name);
 	if (r == 0)
 		r = fill(&a, want->operation, want->snapshot, want->delay_s,

@@ -2,6 +2,7 @@
 /* POST .../pods/{name}/action: a CustomAction, answered when it has ended. */
 #include <errno.h>
 
+#include "agent/local/action.h"
 #include "agent/local/internal.h"
 #include "lib/json.h"
 #include "lib/str.h"

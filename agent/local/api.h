@@ -42,6 +42,8 @@
 #include "agent/spec.h"
 
 struct api;
+struct api_action; /* agent/local/action.h */
+struct api_action_result;
 struct buf;
 struct err;
 struct ev;
@@ -75,30 +77,6 @@ struct api_resize {
 	struct resources want;
 	uint32_t timeout_ms; /* wait so long for its end; 0: do not wait */
 	const atomic_bool *cancel;
-};
-
-/* On a VM. "reboot"; "snapshot" (a name is found when none is given), "restore"
- * and "deleteSnapshot", of @snapshot. */
-struct api_action {
-	struct api_pod_id pod;
-	const char *operation;
-	const char *snapshot; /* NULL: none is given */
-	uint32_t delay_s;     /* before it is begun */
-	uint32_t timeout_ms;  /* wait so long for its end */
-	const atomic_bool *cancel;
-};
-
-enum api_action_state {
-	API_ACTION_DONE,
-	API_ACTION_IN_PROGRESS, /* the timeout is over; it goes on */
-	API_ACTION_FAILED,      /* @why */
-};
-
-struct api_action_result {
-	enum api_action_state state;
-	char snapshot[64]; /* "" when it is about none */
-	uint32_t took_ms;
-	char why[256];
 };
 
 enum api_resize_state {
@@ -200,7 +178,6 @@ struct api_backend {
 	/* 0 for every state: the result tells. -errno: not even tried. */
 	int (*pod_resize)(void *arg, const struct api_resize *rs,
 			  struct api_resize_result *ret, struct err *e);
-	/* 0 for every state: the result tells. -errno: not even tried. */
 	int (*pod_action)(void *arg, const struct api_action *action,
 			  struct api_action_result *ret, struct err *e);
 	/* Write to @out_fd (a pipe, blocking) until the end. -EPIPE: the client

@@ -246,8 +246,14 @@ static void forget(struct remote *r, yyjson_val *obj)
 	action_entry_free(old);
 }
 
+/* A pod of the API, and which one it is here. */
+struct target {
+	const char *pod, *here; /* keys */
+	bool mirror;            /* its uid is not the pod's */
+};
+
 /* 1: those behind it wait for it. */
-static int one(struct remote *r, const char *pod, yyjson_val *obj,
+static int one(struct remote *r, const struct target *t, yyjson_val *obj,
 	       struct err *e)
 {
 	yyjson_val *spec = yyjson_obj_get(obj, "spec"), *params = NULL;
@@ -255,7 +261,7 @@ static int one(struct remote *r, const char *pod, yyjson_val *obj,
 	const char *name = text(params, "snapshotName");
 	struct remote_action want = {
 		.id = text(yyjson_obj_get(obj, "metadata"), "uid"),
-		.pod_uid = text(spec, "podID"),
+		.pod_uid = t->mirror ? NULL : text(spec, "podID"),
 		.operation = operation,
 		.snapshot = name ? name : text(params, "snapshotID"),
 		.asked_us = asked_us(obj),
@@ -272,11 +278,11 @@ static int one(struct remote *r, const char *pod, yyjson_val *obj,
 		ret = err_set(&why, -EINVAL,
 			      "this node does not know the operation");
 	else
-		ret = r->o.ops->act(r->o.arg, pod, &want, &res, &why);
+		ret = r->o.ops->act(r->o.arg, t->here, &want, &res, &why);
 	if (ret == -EINPROGRESS)
 		return 0;
 	if (ret == -EAGAIN || ret == -ENOMEM) {
-		(void)wq_add_after(r->queue, pod, AGAIN_MS);
+		(void)wq_add_after(r->queue, t->pod, AGAIN_MS);
 		return 1;
 	}
 	if (ret == 0 && res.failed)
@@ -287,7 +293,7 @@ static int one(struct remote *r, const char *pod, yyjson_val *obj,
 		ret = complete(r, obj, operation, &res, why.msg, e);
 	if (ret < 0)
 		return ret;
-	r->o.ops->told(r->o.arg, pod, want.id);
+	r->o.ops->told(r->o.arg, t->here, want.id);
 	forget(r, obj);
 	return 0;
 }
@@ -326,26 +332,54 @@ static size_t collect(struct remote *r, const char *pod, struct todo *todo)
 	return nr;
 }
 
-int actions_sync(struct remote *r, const char *pod, struct err *e)
+static int sync_target(struct remote *r, const struct target *t, struct err *e)
 {
 	struct todo todo[TOGETHER_MAX];
-	size_t nr = 0;
+	size_t nr = collect(r, t->pod, todo);
 	int ret = 0;
 
-	/* Nearly always there is none. */
-	pthread_mutex_lock(&r->lock);
-	ret = map_len(&r->actions) > 0;
-	pthread_mutex_unlock(&r->lock);
-	/* Before all pods are known one that is not here may be to come. */
-	if (!ret || !remote_synced(r))
-		return 0;
-	nr = collect(r, pod, todo);
 	qsort(todo, nr, sizeof(*todo), by_version);
-	ret = 0;
 	for (size_t i = 0; i < nr; i++) {
 		if (ret == 0)
-			ret = one(r, pod, yyjson_doc_get_root(todo[i].doc), e);
+			ret = one(r, t, yyjson_doc_get_root(todo[i].doc), e);
 		yyjson_doc_free(todo[i].doc);
 	}
 	return ret < 0 ? ret : 0;
+}
+
+static bool is_mirror(struct remote *r, const char *key)
+{
+	struct entry *en;
+	bool mirror;
+
+	pthread_mutex_lock(&r->lock);
+	en = entry_get(r, key, false);
+	mirror = en && en->mirror;
+	pthread_mutex_unlock(&r->lock);
+	return mirror;
+}
+
+int actions_sync(struct remote *r, const char *pod, struct err *e)
+{
+	struct target t = { pod, pod, false };
+	char other[KEY_MAX];
+	bool any;
+	int ret;
+
+	/* Nearly always there is none. */
+	pthread_mutex_lock(&r->lock);
+	any = map_len(&r->actions) > 0;
+	pthread_mutex_unlock(&r->lock);
+	/* Before all pods are known one that is not here may be to come. */
+	if (!any || !remote_synced(r))
+		return 0;
+	if (is_mirror(r, pod) && mirror_static_key(r, pod, other) == 0) {
+		t = (struct target){ pod, other, true };
+		return sync_target(r, &t, e);
+	}
+	ret = sync_target(r, &t, e);
+	if (ret < 0 || mirror_key(r, pod, other) < 0 || !is_mirror(r, other))
+		return ret;
+	t = (struct target){ other, pod, true };
+	return sync_target(r, &t, e);
 }

@@ -35,7 +35,7 @@ struct remote_pod {
 /* What an Action of the API wants of a pod. */
 struct remote_action {
 	const char *id;      /* of the Action: what has one id is done once */
-	const char *pod_uid; /* that very pod */
+	const char *pod_uid; /* that very pod; NULL: whichever it is */
 	const char *operation, *snapshot; /* NULL: none is given */
 	int64_t asked_us;
 	uint32_t delay_s;

@@ -12,6 +12,11 @@ static const char usage[] =
 	"[--user USER] [--group GROUP]... [--out FILE]\n"
 	"       arktosctl [--kubeconfig FILE] tenant list\n"
 	"       arktosctl [--kubeconfig FILE] node token\n"
+	"       arktosctl [--kubeconfig FILE] reboot POD [--delay TIME]\n"
+	"       arktosctl [--kubeconfig FILE] snapshot POD [--name NAME | "
+	"--delete NAME]\n"
+	"       arktosctl [--kubeconfig FILE] restore POD --snapshot NAME\n"
+	"           each with [-n NAMESPACE] [-t TENANT] [--timeout TIME]\n"
 	"       arktosctl [--kubeconfig FILE] doctor [-o json]\n"
 	"       arktosctl [--kubeconfig FILE] raw METHOD PATH [-f FILE|-] "
 	"[--type MEDIA-TYPE] [--timeout SECONDS]\n\n"
@@ -21,7 +26,8 @@ static const char usage[] =
 	"doctor looks for what is wrong with the control plane and its nodes, "
 	"and\nsays what to do; it exits with 1 if something is. raw sends one "
 	"request,\nwith a file (JSON or YAML) for its body, and prints the "
-	"answer: for\nscripts where there is no kubectl.\n";
+	"answer: for\nscripts where there is no kubectl.\n"
+	"reboot, snapshot and restore are for VM pods, and wait for the end.\n";
 
 int main(int argc, char **argv)
 {
@@ -56,6 +62,10 @@ int main(int argc, char **argv)
 		return cmd_doctor(kubeconfig, argc - optind, argv + optind);
 	if (optind < argc && strcmp(argv[optind], "raw") == 0)
 		return cmd_raw(kubeconfig, argc - optind, argv + optind);
+	if (optind < argc && (strcmp(argv[optind], "reboot") == 0 ||
+			      strcmp(argv[optind], "snapshot") == 0 ||
+			      strcmp(argv[optind], "restore") == 0))
+		return cmd_action(kubeconfig, argc - optind, argv + optind);
 	fputs(usage, stderr);
 	return 2;
 }

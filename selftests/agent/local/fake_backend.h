@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/local/action.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/spawn.h"
