@@ -68,7 +68,11 @@ for kubectl in "${KUBECTLS[@]}"; do
 	timeout 60 "$kubectl" --cache-dir="$E2E/cache" attach -i vm \
 		<"$E2E/keys-$v" >"$E2E/console-$v" 2>&1 &
 	exec 9>"$E2E/keys-$v"
-	printed() { printf 'echo key$((20+%d))\n' ${v#1.} >&9; grep -q "key$((20 + ${v#1.}))" "$E2E/console-$v"; }
+	printed()
+	{
+		echo "expr 1000 + ${v#1.}" >&9
+		grep -q "^10${v#1.}" "$E2E/console-$v"
+	}
 	ok "$v: attach is the console" wait_for 20 printed
 	exec 9>&-
 	kill $! 2>/dev/null

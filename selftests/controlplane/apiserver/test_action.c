@@ -242,6 +242,30 @@ TEST(only_its_node_says_what_became_of_it)
 	world_end(&w);
 }
 
+TEST(an_action_goes_by_itself)
+{
+	struct err e = { 0 };
+	const char *line;
+	struct world w;
+	bool gone = false;
+	size_t len;
+
+	world_event_ttl_ms = 300;
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(make_vm(&w), true);
+	ASSERT_EQ(set_status(&w, "Running", ""), true);
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, w.root, ACTION, "{'operation':'reboot'}"));
+	ASSERT_EQ(rest_stream(w.root, ACTIONS "?watch=1", &w.answer, &e), 200);
+	while (!gone && rest_stream_line(w.root, &line, &len, &e) == 1)
+		gone = strstr(line, "\"DELETED\"");
+	EXPECT_EQ(gone, true);
+	rest_stream_end(w.root);
+	/* What is not news stays. */
+	EXPECT_STATUS(&w, 200, GET(&w, w.root, NS "/pods/vm"));
+	world_end(&w);
+}
+
 TEST(a_vm_pod_has_no_container_for_others_than_kubectl)
 {
 	struct world w;

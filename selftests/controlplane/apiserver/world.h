@@ -73,11 +73,15 @@ static __attribute__((unused)) struct rest *world_token(struct world *w,
 	return world_open(text);
 }
 
+/* What a test wants otherwise; before world_start(). */
+static uint64_t world_event_ttl_ms;
+
 static bool world_start(struct world *w)
 {
 	struct api_opts opts = { .data_dir = "data",
 				 .listen = "127.0.0.1:0",
-				 .threads = 2 };
+				 .threads = 2,
+				 .event_ttl_ms = world_event_ttl_ms };
 	auto_buf struct buf pem = BUF_INIT, b64 = BUF_INIT;
 	struct err e = { 0 };
 
