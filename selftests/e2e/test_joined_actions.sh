@@ -67,6 +67,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 	mkfifo "$E2E/keys-$v"
 	timeout 60 "$kubectl" --cache-dir="$E2E/cache" attach -i vm \
 		<"$E2E/keys-$v" >"$E2E/console-$v" 2>&1 &
+	attached=$!
 	exec 9>"$E2E/keys-$v"
 	printed()
 	{
@@ -75,7 +76,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 	}
 	ok "$v: attach is the console" wait_for 20 printed
 	exec 9>&-
-	kill $! 2>/dev/null
+	kill $attached 2>/dev/null
 	ok "$v: nobody else sees a container" prints '^null$' \
 		eval "k get pod vm -o json | jq .spec.containers"
 	ok "$v: a patch is taken" k label pod vm --overwrite seen-by=$v
@@ -139,11 +140,12 @@ ok "an agent that dies when it has told QEMU to reboot" \
 	agent_dying send:system_reset
 a=$(post reboot)
 ok "is dead" wait_for 30 dead
-ok "the guest boots" node_join
-ok "but the next agent cannot tell, and says so" wait_for 60 action_is "$a" \
+# QEMU may have read that, or only seen that its client had gone.
+ok "the next agent" node_join
+ok "cannot tell, and says so" wait_for 60 action_is "$a" \
 	'"\(.status.complete) \(.status.error // "" | test("is not known"))"' \
 	"true true"
-ok "the guest has booted" wait_for 90 rebooted
+ok "the guest runs, or boots" wait_for 90 agent_answers
 
 before=$(boot_id)
 a=$(post reboot '"rebootParams":{"delayInSeconds":2}')
