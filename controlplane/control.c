@@ -38,7 +38,13 @@ void control_help(FILE *to)
 	      "  --encryption-key-file FILE\n"
 	      "which are read again, and used for everything, on SIGHUP.\n"
 	      "Extension servers (APIServices) of tenants may be in\n"
-	      "  --tenant-extension-cidrs ADDRESS/BITS,...  (nowhere)\n",
+	      "  --tenant-extension-cidrs ADDRESS/BITS,...  (nowhere)\n"
+	      "Who did what is written, as audit.k8s.io/v1 events, with\n"
+	      "  --audit-log-path FILE  (- is stdout; SIGHUP opens it anew)\n"
+	      "  --audit-policy-file FILE  (Metadata of everything)\n"
+	      "  --audit-log-mode batch|blocking  (batch)\n"
+	      "  --audit-log-maxsize MB (100), --audit-log-maxage DAYS,\n"
+	      "  --audit-log-maxbackup N  (all stay)\n",
 	      to);
 }
 
@@ -97,6 +103,48 @@ static bool parse_shard(const char *text, struct roles_opts *o)
 	return true;
 }
 
+enum {
+	AUDIT_PATH = 256,
+	AUDIT_POLICY,
+	AUDIT_MODE,
+	AUDIT_SIZE,
+	AUDIT_AGE,
+	AUDIT_BACKUPS
+};
+
+static bool parse_count(const char *text, unsigned int *ret)
+{
+	int n;
+
+	if (str_to_int(text, &n) < 0 || n < 0 || n > 1000000)
+		return false;
+	*ret = (unsigned int)n;
+	return true;
+}
+
+static bool audit_option(struct audit_opts *o, int c, const char *value)
+{
+	switch (c) {
+	case AUDIT_PATH:
+		o->path = value;
+		return true;
+	case AUDIT_POLICY:
+		o->policy_file = value;
+		return true;
+	case AUDIT_MODE:
+		o->blocking = strcmp(value, "blocking") == 0;
+		return o->blocking || strcmp(value, "batch") == 0;
+	case AUDIT_SIZE:
+		return parse_count(value, &o->max_size_mb);
+	case AUDIT_AGE:
+		return parse_count(value, &o->max_age_days);
+	case AUDIT_BACKUPS:
+		return parse_count(value, &o->max_backups);
+	default:
+		return false;
+	}
+}
+
 static bool parse_run(int argc, char **argv, struct run *run)
 {
 	static const struct option options[] = {
@@ -110,6 +158,13 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "event-ttl", required_argument, NULL, 'e' },
 		{ "node-monitor-grace-period", required_argument, NULL, 'g' },
 		{ "tenant-extension-cidrs", required_argument, NULL, 'x' },
+		{ "audit-log-path", required_argument, NULL, AUDIT_PATH },
+		{ "audit-policy-file", required_argument, NULL, AUDIT_POLICY },
+		{ "audit-log-mode", required_argument, NULL, AUDIT_MODE },
+		{ "audit-log-maxsize", required_argument, NULL, AUDIT_SIZE },
+		{ "audit-log-maxage", required_argument, NULL, AUDIT_AGE },
+		{ "audit-log-maxbackup", required_argument, NULL,
+		  AUDIT_BACKUPS },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
@@ -141,6 +196,8 @@ static bool parse_run(int argc, char **argv, struct run *run)
 			 run->roles.node_grace_ms >= 1000)
 			continue;
 		else if (c == 's' && parse_shard(optarg, &run->roles))
+			continue;
+		else if (audit_option(&run->api.audit, c, optarg))
 			continue;
 		else if (!control_store_option(&run->store, c, optarg))
 			return false;
@@ -218,8 +275,10 @@ int control_run(int argc, char **argv)
 		log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
 			 api_port(api), run.api.data_dir);
 	while (sigwait(&set, &sig) != 0 || sig == SIGHUP)
-		if (sig == SIGHUP && api)
+		if (sig == SIGHUP && api) {
+			audit_reopen(api);
 			reencrypt(api);
+		}
 	log_info("stopping on signal %d", sig);
 	show_metrics(&run, NULL);
 	roles_stop(roles);

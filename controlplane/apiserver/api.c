@@ -126,6 +126,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	}
 	r = db && keys ? fs_mkdirs(api->data_dir, 0700, e) : -ENOMEM;
 	if (r == 0)
+		r = audit_open(api, &opts->audit, e);
+	if (r == 0)
 		r = store_open(&so, &api->store, e);
 	if (r == 0)
 		r = type_set_builtin(&api->types, e);
@@ -222,6 +224,7 @@ void api_stop(struct api *api)
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);
 	server_free(api);
+	audit_close(api);
 	usage_cache_free(api->usage);
 	aggregator_close(api);
 	crds_close(api);

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "controlplane/apiserver/audit/audit.h"
+
 struct api;
 struct buf;
 struct err;
@@ -34,6 +36,7 @@ struct api_opts {
 	/* Where extension servers of tenants may be, "10.0.0.0/8,..."; NULL:
 	 * nowhere (aggregator/place.c). */
 	const char *extension_cidrs;
+	struct audit_opts audit;
 	/* Where objects are kept; NULL: embedded, in the data folder. Without a
 	 * key file they are sealed with DIR/encryption.keys. Borrowed. */
 	const struct store_opts *store;

@@ -67,6 +67,8 @@ int body_parse(struct req *r, yyjson_doc **ret)
 		res = from_yaml(r, ret, &e);
 	else
 		res = json_parse(r->body.data, r->body.len, ret, &e);
+	if (res == 0)
+		audit_request(r, yyjson_doc_get_root(*ret));
 	if (res < 0)
 		reply_error(r, 400, "BadRequest",
 			    "the object provided is unrecognized: %s", e.msg);

@@ -75,6 +75,7 @@ size_t put_pieces(struct req *r, char *p, size_t size)
 	}
 	r->out_bytes -= counted;
 	r->sent += n;
+	audit_sent(r, p, n);
 	return n;
 }
 

@@ -8,6 +8,7 @@
 
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/apiserver.h"
+#include "controlplane/apiserver/audit/audit.h"
 #include "controlplane/apiserver/authn/pki.h"
 #include "controlplane/apiserver/object.h"
 #include "controlplane/apiserver/reply.h"
@@ -49,7 +50,11 @@ struct req {
 	struct api *api;
 	struct user *user; /* borrowed from the connection, or own_user */
 	struct user *own_user;
-	char *impersonator;       /* NULL: nobody acts as @user */
+	char *impersonator;     /* NULL: nobody acts as @user */
+	struct user *real_user; /* who does; borrowed, or own_real */
+	struct user *own_real;
+	struct audit_note *audit; /* NULL: nothing is wanted of it */
+	char audit_id[40];
 	struct h2_stream *stream; /* of HTTP/2 */
 	struct req *next, **link; /* of its connection: all of HTTP/2, */
 	struct req *todo_next;    /* and those to be answered */
@@ -153,6 +158,7 @@ struct api {
 	struct type_set *types;
 	struct crds *crds;
 	struct aggregator *aggregator;
+	struct audit *audit;           /* NULL: no log is kept */
 	struct crd_follow *crd_follow; /* crd_status.c */
 	struct loop *loops;
 	unsigned int nr_loops;
@@ -205,6 +211,9 @@ void route_key(const struct req *r, const char *name, struct buf *b);
 void key_of(struct buf *b, const struct type *t, const char *tenant,
 	    const char *ns, const char *name);
 const char *group_resource(const struct route *rt, char *buf, size_t size);
+
+/* Something that goes on for as long as both sides like: a watch, a stream. */
+bool route_is_long_running(const struct req *r);
 
 void handle(struct req *r); /* a whole request has been read */
 

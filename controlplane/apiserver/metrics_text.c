@@ -209,6 +209,7 @@ static void put_server(struct api *api, struct buf *b)
 		  "Requests that nodes and extension servers are answering.");
 	prom_put(b, "arktos_relayed_requests", "",
 		 atomic_load(&api->nr_relays));
+	audit_metrics(api, b);
 	prom_head(b, "kubernetes_build_info", "gauge",
 		  "A metric with a constant '1' value labeled by the version "
 		  "of Kubernetes' API and of the program that serves it.");

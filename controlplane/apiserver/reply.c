@@ -30,6 +30,7 @@ void reply_begin(struct req *r, int code, const char *type)
 	r->started = true;
 	r->code = code;
 	r->type = type;
+	audit_started(r);
 }
 
 void reply_add(struct req *r, struct buf *b)
@@ -167,6 +168,7 @@ static void reply_status(struct req *r, int code, const char *reason,
 	struct buf b = BUF_INIT;
 	struct json_out o = JSON_OUT(&b);
 
+	audit_failed(r, reason, msg);
 	json_put_object(&o, NULL);
 	json_put_str(&o, "kind", "Status");
 	json_put_str(&o, "apiVersion", "v1");

@@ -254,6 +254,19 @@ void route_key(const struct req *r, const char *name, struct buf *b)
 		buf_printf(b, "%s/", rt->namespace);
 }
 
+bool route_is_long_running(const struct req *r)
+{
+	static const char *const subs[] = { "attach", "exec", "proxy", "log",
+					    "portforward" };
+
+	if (str_eq(r->route.verb, "watch") || (r->upgrade && r->wants_upgrade))
+		return true;
+	for (size_t i = 0; i < ARRAY_LEN(subs); i++)
+		if (str_eq(r->route.subresource, subs[i]))
+			return true;
+	return false;
+}
+
 /* --- the gate every request passes --- */
 
 static void find_view(struct req *r)
@@ -371,6 +384,8 @@ static bool authorized(struct req *r)
 		.cluster = rt->type && rt->type->scope == SCOPE_CLUSTER,
 	};
 	char method[16], fields[1024], name[256];
+	auto_buf struct buf reason = BUF_INIT;
+	bool allowed;
 
 	if (rt->resource &&
 	    query_get(r, "fieldSelector", fields, sizeof(fields))) {
@@ -388,10 +403,13 @@ static bool authorized(struct req *r)
 		method[i] = '\0';
 		a.verb = method;
 	}
-	if (access_allowed(r->api, r->user, &a))
-		return true;
-	deny(r, &a);
-	return false;
+	if (audit_wants_reason(r))
+		a.reason = &reason;
+	allowed = access_allowed(r->api, r->user, &a);
+	audit_decided(r, allowed, buf_str(&reason));
+	if (!allowed)
+		deny(r, &a);
+	return allowed;
 }
 
 static void dispatch(struct req *r)
@@ -452,16 +470,20 @@ void handle(struct req *r)
 	struct err e = { 0 };
 
 	clock_gettime(CLOCK_MONOTONIC, &r->begun);
+	audit_identify(r);
 	if (route_parse(r, &e) < 0) {
 		reply_error(r, 400, "BadRequest", "%s", e.msg);
 		return;
 	}
 	find_view(r);
-	if (!authn_request(r))
+	if (!authn_request(r)) {
+		audit_begin(r);
 		return;
+	}
 	if (r->user)
 		find_custom(r);
 	aggregator_route(r);
+	audit_begin(r);
 	if (!rt->resource) {
 		/* Probes and the version need no more than a connection. */
 		metrics_begin(r);

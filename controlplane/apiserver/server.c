@@ -30,6 +30,7 @@ void req_free(struct req *r)
 	if (!r)
 		return;
 	metrics_end(r);
+	audit_end(r);
 	watch_stop(r);
 	ev_timer_del(&r->timer);
 	ev_timer_del(&r->mark_timer);
@@ -50,6 +51,7 @@ void req_free(struct req *r)
 	free(r->own_type);
 	free(r->upgrade);
 	user_free(r->own_user);
+	user_free(r->own_real);
 	free(r->impersonator);
 	free(r->method);
 	free(r->path);

@@ -84,19 +84,6 @@ int identity_put(struct buf *b, const struct user *u, const char *owner)
 	return r;
 }
 
-static bool is_long_running(const struct req *r)
-{
-	static const char *const subs[] = { "attach", "exec", "proxy", "log",
-					    "portforward" };
-
-	if (str_eq(r->route.verb, "watch") || r->wants_upgrade)
-		return true;
-	for (size_t i = 0; i < ARRAY_LEN(subs); i++)
-		if (str_eq(r->route.subresource, subs[i]))
-			return true;
-	return false;
-}
-
 static void unavailable(struct req *r, const char *reason)
 {
 	reply_error(r, 503, "ServiceUnavailable",
@@ -143,6 +130,6 @@ void aggregator_proxy(struct req *r)
 	to.addr_len = a->len;
 	to.target = buf_str(&target);
 	to.fields = buf_str(&fields);
-	to.deadline_ms = is_long_running(r) ? 0 : DEADLINE_MS;
+	to.deadline_ms = route_is_long_running(r) ? 0 : DEADLINE_MS;
 	relay_start(r, &to);
 }

@@ -221,7 +221,8 @@ bool authn_impersonate(struct req *r)
 	w.tenant = NULL;
 	/* Who it really is stays for the audit log. */
 	str_set(&r->impersonator, r->user->name);
-	user_free(r->own_user);
+	r->real_user = r->user;
+	r->own_real = r->own_user;
 	r->own_user = w.user;
 	r->user = w.user;
 	w.user = NULL;

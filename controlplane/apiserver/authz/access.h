@@ -9,6 +9,7 @@
 #include "controlplane/apiserver/authn/user.h"
 
 struct api;
+struct buf;
 
 struct access {
 	const char *verb, *group, *resource, *subresource, *name;
@@ -16,6 +17,7 @@ struct access {
 	const char *fields; /* the field selector as it was given, or NULL */
 	const char *path;   /* of no resource; else NULL */
 	bool cluster;       /* the resource is cluster-scoped */
+	struct buf *reason; /* gets why it is allowed; NULL: not asked */
 };
 
 bool access_allowed(struct api *api, const struct user *u,

@@ -94,6 +94,7 @@ bool rbac_rule_allows(yyjson_val *rule, const struct access *a)
 /* Rules that hold in one namespace, or (NULL) in all of the tenant. */
 struct grant {
 	char *ns;
+	char *binding; /* what granted it, for people */
 	yyjson_val *rules;
 	struct grant *next; /* of the same subject */
 };
@@ -104,6 +105,7 @@ struct policy {
 	struct map subjects; /* "U:name", "G:name" -> struct grant */
 	yyjson_doc **held;
 	size_t nr_held;
+	char *binding; /* the one being added */
 };
 
 struct rbac {
@@ -129,6 +131,7 @@ static void grant_free(void *arg)
 	for (; g; g = next) {
 		next = g->next;
 		free(g->ns);
+		free(g->binding);
 		free(g);
 	}
 }
@@ -144,6 +147,7 @@ static void policy_unref(void *arg)
 	for (size_t i = 0; i < p->nr_held; i++)
 		yyjson_doc_free(p->held[i]);
 	free(p->held);
+	free(p->binding);
 	free(p);
 }
 
@@ -177,8 +181,10 @@ static int grant(struct policy *p, const char *subject, const char *ns,
 	if (!yyjson_arr_size(rules))
 		return 0;
 	g = calloc(1, sizeof(*g));
-	if (!g || (ns && str_set(&g->ns, ns))) {
-		free(g);
+	if (!g || (ns && str_set(&g->ns, ns)) ||
+	    str_set(&g->binding, p->binding)) {
+		if (g)
+			grant_free(g);
 		return -ENOMEM;
 	}
 	g->rules = rules;
@@ -340,6 +346,12 @@ static int add_binding(struct api *api, struct policy *p, const char *tenant,
 	stored = key ? store_get(api->store, key) : NULL;
 	if (stored)
 		role = hold(p, stored);
+	free(p->binding);
+	p->binding =
+		str_printf("%s \"%s%s%s\" of %s \"%s\"",
+			   cluster ? "ClusterRoleBinding" : "RoleBinding",
+			   strrchr(o->key, '/') + 1, ns ? "/" : "",
+			   ns ? ns : "", kind ? kind : "", name ? name : "");
 	yyjson_arr_foreach(yyjson_obj_get(root, "subjects"), i, max, s)
 	{
 		auto_free char *subject = role ? subject_key(s, ns) : NULL;
@@ -522,9 +534,26 @@ void rbac_close(struct api *api)
 
 /* --- questions --- */
 
+/* In Kubernetes' words. */
+static void put_reason(struct buf *b, const struct grant *g, char kind,
+		       const char *name)
+{
+	const char *rest = name + strlen(SA_USER);
+
+	buf_printf(b, "RBAC: allowed by %s to ", g->binding);
+	if (kind == 'U' && str_starts(name, SA_USER) && strchr(rest, ':'))
+		buf_printf(b, "ServiceAccount \"%s/%.*s\"",
+			   strchr(rest, ':') + 1, (int)strcspn(rest, ":"),
+			   rest);
+	else
+		buf_printf(b, "%s \"%s\"", kind == 'U' ? "User" : "Group",
+			   name);
+}
+
 static bool visit_subject(struct policy *p, char kind, const char *name,
 			  const char *ns,
-			  bool (*fn)(yyjson_val *rule, void *arg), void *arg)
+			  bool (*fn)(yyjson_val *rule, void *arg), void *arg,
+			  struct buf *why)
 {
 	char key[320];
 	struct grant *g;
@@ -539,26 +568,36 @@ static bool visit_subject(struct policy *p, char kind, const char *name,
 			continue;
 		yyjson_arr_foreach(g->rules, i, max, rule)
 		{
-			if (fn(rule, arg))
-				return true;
+			if (!fn(rule, arg))
+				continue;
+			if (why)
+				put_reason(why, g, kind, name);
+			return true;
 		}
 	}
 	return false;
 }
 
-bool rbac_visit(struct api *api, const struct user *u, const char *ns,
-		bool (*fn)(yyjson_val *rule, void *arg), void *arg)
+static bool visit(struct api *api, const struct user *u, const char *ns,
+		  bool (*fn)(yyjson_val *rule, void *arg), void *arg,
+		  struct buf *why)
 {
 	struct policy *p = policy_get(api, u->tenant);
 	bool found;
 
 	if (!p)
 		return false;
-	found = visit_subject(p, 'U', u->name, ns, fn, arg);
+	found = visit_subject(p, 'U', u->name, ns, fn, arg, why);
 	for (size_t i = 0; i < u->nr_groups && !found; i++)
-		found = visit_subject(p, 'G', u->groups[i], ns, fn, arg);
+		found = visit_subject(p, 'G', u->groups[i], ns, fn, arg, why);
 	policy_unref(p);
 	return found;
+}
+
+bool rbac_visit(struct api *api, const struct user *u, const char *ns,
+		bool (*fn)(yyjson_val *rule, void *arg), void *arg)
+{
+	return visit(api, u, ns, fn, arg, NULL);
 }
 
 static bool allows(yyjson_val *rule, void *arg)
@@ -568,6 +607,6 @@ static bool allows(yyjson_val *rule, void *arg)
 
 bool rbac_allows(struct api *api, const struct user *u, const struct access *a)
 {
-	return rbac_visit(api, u, a->path ? NULL : a->namespace, allows,
-			  (void *)a);
+	return visit(api, u, a->path ? NULL : a->namespace, allows, (void *)a,
+		     a->reason);
 }

@@ -46,7 +46,8 @@ static bool is_hop(const char *name, size_t n, bool request)
 		"trailer",          "transfer-encoding",   "upgrade",
 		"content-length",
 	};
-	static const char *const ours[] = { "authorization", "host", "expect" };
+	static const char *const ours[] = { "authorization", "host", "expect",
+					    "audit-id" };
 
 	for (size_t i = 0; i < ARRAY_LEN(hop); i++)
 		if (strlen(hop[i]) == n && !strncasecmp(name, hop[i], n))
@@ -82,6 +83,7 @@ static void put_request(struct relay *y, const struct relay_to *to)
 	if (r->body.len || strcmp(r->method, "POST") == 0 ||
 	    strcmp(r->method, "PUT") == 0)
 		h1_put_length(&y->to_up, r->body.len);
+	h1_put_field(&y->to_up, "Audit-ID", r->audit_id);
 	if (to->fields)
 		buf_puts(&y->to_up, to->fields);
 	h1_put_end(&y->to_up);
@@ -174,6 +176,7 @@ static void begin_answer(struct relay *y)
 
 		if (!is_hop(name, strlen(name), false) &&
 		    strcasecmp(name, "content-type") != 0 &&
+		    strcasecmp(name, "audit-id") != 0 &&
 		    strcasecmp(name, "cache-control") != 0)
 			reply_field(r, name, h->fields[i].value);
 	}
