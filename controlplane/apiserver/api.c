@@ -12,8 +12,10 @@
 #include "controlplane/apiserver/authn/jwt.h"
 #include "controlplane/apiserver/authn/keeper.h"
 #include "controlplane/apiserver/authn/serving.h"
+#include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authz/rbac.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/store/admin.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
@@ -181,8 +183,6 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	signal(SIGPIPE, SIG_IGN);
 	clock_gettime(CLOCK_MONOTONIC, &api->started);
 	pthread_mutex_init(&api->doc_lock, NULL);
-	pthread_mutex_init(&api->aside_lock, NULL);
-	pthread_cond_init(&api->aside_cond, NULL);
 	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
 	api->more_metrics = opts->metrics;
@@ -193,7 +193,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 		opts->event_ttl_ms ? opts->event_ttl_ms : EVENT_TTL_MS;
 	api->issuer = strdup(opts->issuer ? opts->issuer : ISSUER);
 	api->usage = usage_cache_new();
-	if (!api->data_dir || !api->address || !api->issuer || !api->usage)
+	if (!api->data_dir || !api->address || !api->issuer || !api->usage ||
+	    asides_open(api) < 0 || flow_open(api, &opts->limits) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else if (!strrchr(api->address, ':'))
 		r = err_set(e, -EINVAL, "listen '%s': want ADDRESS:PORT",
@@ -236,8 +237,8 @@ void api_stop(struct api *api)
 	keyring_free(api->keyring);
 	free(api->issuer);
 	pthread_mutex_destroy(&api->doc_lock);
-	pthread_mutex_destroy(&api->aside_lock);
-	pthread_cond_destroy(&api->aside_cond);
+	asides_close(api);
+	flow_close(api);
 	pthread_mutex_destroy(&api->reserve_lock);
 	map_clear(&api->reserved, NULL);
 	buf_clear(&api->doc_v2);

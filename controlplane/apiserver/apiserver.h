@@ -25,7 +25,18 @@ struct buf;
 struct err;
 struct store_opts;
 
+/* What one tenant, and all of them, may have at once; 0: the default. */
+struct api_limits {
+	unsigned int seats;          /* of all tenants (2000), see flow.h */
+	unsigned int tenant_seats;   /* 200 */
+	unsigned int tenant_queue;   /* requests waiting for them (500) */
+	unsigned int tenant_conns;   /* 5000 */
+	unsigned int tenant_watches; /* 10000 */
+	unsigned int conns;          /* of everybody (20000) */
+};
+
 struct api_opts {
+	struct api_limits limits;
 	const char *data_dir; /* created when missing, mode 0700 */
 	const char *listen;   /* ADDRESS:PORT; port 0 picks one */
 	const char

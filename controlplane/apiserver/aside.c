@@ -1,70 +1,206 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/authn/user.h"
+#include "controlplane/apiserver/conn.h"
+#include "lib/str.h"
 
-static void leave(struct api *api)
+/* A tenant's, in the order they came. */
+struct line {
+	struct line *next; /* of the pool's, who come in turn */
+	struct aside *first, **last;
+	char *tenant;
+};
+
+struct aside_pool {
+	struct line *lines, **lines_tail;
+	unsigned int nr_threads, max;
+};
+
+struct asides {
+	pthread_mutex_t lock;
+	pthread_cond_t idle;
+	struct aside_pool pools[NR_ASIDE_KINDS];
+};
+
+int asides_open(struct api *api)
 {
-	pthread_mutex_lock(&api->aside_lock);
-	api->nr_asides--;
-	pthread_cond_broadcast(&api->aside_cond);
-	pthread_mutex_unlock(&api->aside_lock);
+	static const unsigned int most[NR_ASIDE_KINDS] = {
+		[ASIDE_READ] = 1,
+		[ASIDE_HEAVY] = 1,
+		[ASIDE_DELETE] = 2,
+	};
+	struct asides *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->idle, NULL);
+	for (int i = 0; i < NR_ASIDE_KINDS; i++) {
+		s->pools[i].max = most[i];
+		s->pools[i].lines_tail = &s->pools[i].lines;
+	}
+	api->asides = s;
+	return 0;
 }
 
-static bool enter(struct api *api)
+void asides_close(struct api *api)
 {
-	bool ok;
+	struct asides *s = api->asides;
 
-	pthread_mutex_lock(&api->aside_lock);
-	ok = api->nr_asides < ASIDE_MAX;
-	api->nr_asides += ok;
-	pthread_mutex_unlock(&api->aside_lock);
-	return ok;
+	if (!s)
+		return;
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->idle);
+	free(s);
+	api->asides = NULL;
 }
 
 static void release(struct aside *a)
 {
-	if (a->req)
+	if (a->req && a->req->aside == a)
 		a->req->aside = NULL;
 	a->free(a);
 	free(a);
 }
 
-static void *run(void *arg)
+/* --- lines. Under the lock --- */
+
+static struct line *line_of(struct aside_pool *p, const char *tenant)
 {
-	struct aside *a = arg;
-	struct api *api = a->api;
+	struct line *l = p->lines;
+
+	while (l && strcmp(l->tenant, tenant) != 0)
+		l = l->next;
+	if (l)
+		return l;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return NULL;
+	l->tenant = strdup(tenant);
+	if (!l->tenant) {
+		free(l);
+		return NULL;
+	}
+	l->last = &l->first;
+	*p->lines_tail = l;
+	p->lines_tail = &l->next;
+	return l;
+}
+
+/* The first one of the first tenant, who then is the last one. */
+static struct aside *take(struct aside_pool *p)
+{
+	struct line *l = p->lines;
+	struct aside *a;
+
+	if (!l)
+		return NULL;
+	p->lines = l->next;
+	if (!p->lines)
+		p->lines_tail = &p->lines;
+	a = l->first;
+	l->first = a->next;
+	if (!l->first) {
+		free(l->tenant);
+		free(l);
+		return a;
+	}
+	l->next = NULL;
+	*p->lines_tail = l;
+	p->lines_tail = &l->next;
+	return a;
+}
+
+/* --- threads --- */
+
+void aside_post(struct aside *a)
+{
 	struct loop *l = a->loop;
 
-	a->work(a);
 	pthread_mutex_lock(&l->lock);
 	a->next = l->asides;
 	l->asides = a;
 	pthread_mutex_unlock(&l->lock);
 	loop_wake(l);
-	leave(api);
+}
+
+struct worker {
+	struct api *api;
+	struct aside_pool *pool;
+};
+
+static void *run(void *arg)
+{
+	struct worker w = *(struct worker *)arg;
+	struct asides *s = w.api->asides;
+	struct aside *a;
+
+	free(arg);
+	pthread_mutex_lock(&s->lock);
+	while ((a = take(w.pool))) {
+		pthread_mutex_unlock(&s->lock);
+		a->work(a);
+		aside_post(a);
+		pthread_mutex_lock(&s->lock);
+	}
+	w.pool->nr_threads--;
+	pthread_cond_broadcast(&s->idle);
+	pthread_mutex_unlock(&s->lock);
 	return NULL;
+}
+
+/* Under the lock. False: nobody will do it. */
+static bool staff(struct api *api, struct aside_pool *p)
+{
+	struct worker *w;
+	pthread_t thread;
+
+	if (p->nr_threads == p->max)
+		return true;
+	w = malloc(sizeof(*w));
+	if (w)
+		*w = (struct worker){ api, p };
+	if (!w || pthread_create(&thread, NULL, run, w)) {
+		free(w);
+		return p->nr_threads;
+	}
+	pthread_detach(thread);
+	p->nr_threads++;
+	return true;
+}
+
+int aside_try(struct aside *a)
+{
+	struct req *r = a->req;
+	struct asides *s = r->api->asides;
+	struct aside_pool *p = &s->pools[a->kind];
+	struct line *l;
+	bool ok;
+
+	a->api = r->api;
+	a->loop = r->loop;
+	a->next = NULL;
+	pthread_mutex_lock(&s->lock);
+	ok = staff(r->api, p);
+	l = ok ? line_of(p, r->user ? r->user->tenant : turn_tenant(r->conn))
+	       : NULL;
+	if (l) {
+		*l->last = a;
+		l->last = &a->next;
+		/* A connection that is away cannot lose its request. */
+		if (a->kind != ASIDE_HEAVY)
+			r->aside = a;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return l ? 0 : -EAGAIN;
 }
 
 void aside_run(struct aside *a)
 {
 	struct req *r = a->req;
-	pthread_t thread;
 
-	a->api = r->api;
-	a->loop = r->loop;
-	if (!enter(r->api)) {
-		release(a);
-		reply_field(r, "Retry-After", "1");
-		reply_error(r, 429, "TooManyRequests",
-			    "too many collections are being deleted, try again "
-			    "later");
+	if (aside_try(a) == 0)
 		return;
-	}
-	r->aside = a;
-	if (pthread_create(&thread, NULL, run, a) == 0) {
-		pthread_detach(thread);
-		return;
-	}
-	leave(r->api);
 	release(a);
 	reply_error(r, 500, "InternalError", "cannot start a thread");
 }
@@ -81,7 +217,8 @@ void aside_done(struct aside *a)
 	struct req *r = a->req;
 
 	if (r) {
-		r->aside = NULL;
+		if (r->aside == a)
+			r->aside = NULL;
 		a->done(a); /* replies: the request may be gone after */
 		a->req = NULL;
 	}
@@ -90,8 +227,18 @@ void aside_done(struct aside *a)
 
 void aside_wait(struct api *api)
 {
-	pthread_mutex_lock(&api->aside_lock);
-	while (api->nr_asides)
-		pthread_cond_wait(&api->aside_cond, &api->aside_lock);
-	pthread_mutex_unlock(&api->aside_lock);
+	struct asides *s = api->asides;
+	unsigned int threads;
+
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	do {
+		threads = 0;
+		for (int i = 0; i < NR_ASIDE_KINDS; i++)
+			threads += s->pools[i].nr_threads;
+		if (threads)
+			pthread_cond_wait(&s->idle, &s->lock);
+	} while (threads);
+	pthread_mutex_unlock(&s->lock);
 }

@@ -6,10 +6,13 @@
 #include <sys/socket.h>
 
 #include "controlplane/apiserver/authn/serving.h"
+#include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/listing.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/relay.h"
+#include "lib/http/h2.h"
 #include "lib/log.h"
 
 void peer_close(struct conn *c)
@@ -24,6 +27,8 @@ void peer_close(struct conn *c)
 	else
 		req_free(c->req);
 	turn_del(c);
+	if (c->home)
+		(void)flow_conn(c, NULL);
 	ev_io_del(&c->io);
 	ev_timer_del(&c->timer);
 	seal_end(c);
@@ -108,16 +113,17 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 {
 	size_t sum = 0;
 	int r = seal_flush(c);
-	bool full;
+	bool full, over = false;
 
-	while (r == 0 && sum < WRITE_MAX && fill(c)) {
+	while (r == 0 && !over && fill(c)) {
 		sum += c->w_len;
 		r = seal_put(c, c->w, c->w_len);
+		over = sum >= WRITE_MAX || turn_is_over(c->loop);
 	}
 	if (r == 0)
 		r = seal_flush(c);
 	full = r > 0;
-	if (r == 0 && sum >= WRITE_MAX) {
+	if (r == 0 && over) {
 		c->more = true; /* others have their turn first */
 		r = 1;
 	}
@@ -130,14 +136,54 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 
 /* --- in --- */
 
-void peer_handle(struct req *r)
+static void owned_by(struct conn *c, const struct user *u)
+{
+	turn_set(c, u);
+	c->refused = !flow_conn(c, u);
+}
+
+static void too_many(struct req *r)
 {
 	struct conn *c = r->conn;
 
+	r->keep_alive = false;
+	if (c->h2) {
+		c->leaving = true;
+		h2_goaway(c->h2, true);
+	}
+	reply_field(r, "Retry-After", "1");
+	reply_error(r, 429, "TooManyRequests",
+		    "tenant \"%s\" has too many connections open, please close "
+		    "some and try again later",
+		    c->turn ? turn_tenant(c) : "");
+}
+
+void peer_handle(struct req *r)
+{
+	struct conn *c = r->conn;
+	void (*go)(struct req * r) = r->go;
+
 	r->handled = true;
+	if (go) {
+		r->go = NULL;
+		go(r);
+		return;
+	}
+	if (c->refused) {
+		too_many(r);
+		return;
+	}
 	handle(r);
 	if (r->user && r->user != c->user)
-		turn_set(c, r->user->tenant);
+		owned_by(c, r->user);
+}
+
+void peer_again(struct req *r, void (*go)(struct req *r))
+{
+	r->go = go;
+	if (r->stream)
+		h2_todo(r);
+	turn_add(r->conn, 0);
 }
 
 /* Read what is there, within what we are willing to keep. */
@@ -154,7 +200,7 @@ static void conn_read(struct conn *c)
 		if (c->in.len > HEAD_MAX ||
 		    (c->tunnel && !relay_wants(c->tunnel)))
 			return;
-		if (sum >= READ_MAX) {
+		if (sum >= READ_MAX || (sum && turn_is_over(c->loop))) {
 			c->more = true;
 			return;
 		}
@@ -198,7 +244,7 @@ static void greeted(struct conn *c)
 	}
 	X509_free(cert);
 	if (c->user)
-		turn_set(c, c->user->tenant);
+		owned_by(c, c->user);
 	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
 	if (len == 2 && memcmp(alpn, "h2", 2) == 0 && h2_start(c) < 0)
 		c->dead = true;
@@ -233,6 +279,10 @@ void peer_serve(struct conn *c, uint32_t events)
 {
 	bool again = c->more;
 
+	if (c->away) {
+		c->events |= events;
+		return;
+	}
 	c->busy = true;
 	c->more = false;
 	/* Reset: nothing can be said any more. It is reported even while we do
@@ -252,6 +302,17 @@ void peer_serve(struct conn *c, uint32_t events)
 		h1_run(c);
 }
 
+void peer_resume(struct conn *c)
+{
+	c->busy = false;
+	if (c->dead)
+		peer_close(c);
+	else if (c->h2)
+		h2_run(c);
+	else
+		h1_run(c);
+}
+
 static void conn_event(void *arg, uint32_t events)
 {
 	turn_add(arg, events);
@@ -261,7 +322,9 @@ static void conn_timeout(void *arg)
 {
 	struct conn *c = arg;
 
-	if (c->h2)
+	if (c->away)
+		peer_timer(c, CHECK_MS);
+	else if (c->h2)
 		h2_timer(c);
 	else
 		h1_timer(c);
@@ -313,7 +376,7 @@ void peer_new(struct loop *l, int fd)
 	l->nr_conns++;
 	l->nr_greeting++;
 	atomic_fetch_add(&l->api->nr_conns, 1);
-	turn_set(c, "");
+	turn_set(c, NULL);
 	peer_timer(c, HANDSHAKE_MS);
 	if (c->dead ||
 	    ev_io_add(l->ev, &c->io, fd, EPOLLIN, conn_event, c, &e) < 0)
@@ -332,6 +395,10 @@ void req_abort(struct req *r)
 {
 	struct conn *c = r->conn;
 
+	if (c->away) {
+		c->dead = true;
+		return;
+	}
 	if (c->h2) {
 		h2_abort_req(r);
 		return;
@@ -347,8 +414,10 @@ void req_flush(struct req *r)
 
 	if (!c)
 		return;
-	if (c->h2)
+	if (c->away)
+		c->left = true;
+	else if (c->h2)
 		h2_flush_req(r);
 	else if (!c->busy)
-		h1_run(c);
+		turn_add(c, 0);
 }

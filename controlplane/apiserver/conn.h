@@ -20,7 +20,6 @@
 #define DRAIN_MS     3000   /* for answers under way when the server stops */
 #define READ_MAX     ((size_t)256 * 1024) /* bytes taken in one turn */
 #define WRITE_MAX    ((size_t)1024 * 1024)
-#define REQS_TURN    8 /* of one connection, handled in one turn */
 /* Bodies of one connection that are not whole yet. */
 #define BODIES_MAX   ((size_t)4 * BODY_MAX)
 #define GREETING_MAX 4096 /* connections in handshake, a loop */
@@ -50,6 +49,8 @@ struct conn {
 	SSL *ssl;
 	struct user *user; /* NULL: showed no certificate */
 	bool handshaken, dead, busy, eof;
+	bool refused; /* its tenant has too many: see flow.h */
+	struct flow_tenant *home;
 	bool more;  /* to do, though nothing comes from the socket */
 	bool moved; /* something was written since the timer was set */
 
@@ -58,7 +59,9 @@ struct conn {
 	struct conn *turn_next;
 	bool queued;
 	uint32_t events;
-	uint64_t queued_ns;
+
+	/* away.c: a thread of its own is at one of its requests. */
+	bool away, left; /* what it held meanwhile is told again */
 
 	/* HTTP/1.1 */
 	struct buf in;
@@ -96,6 +99,8 @@ void peer_new(struct loop *l, int fd);
 void peer_close(struct conn *c);
 /* A turn: @events have come for it. */
 void peer_serve(struct conn *c, uint32_t events);
+/* Go on with what there is, after it was away. */
+void peer_resume(struct conn *c);
 /* No new requests; close once those under way are answered. */
 void peer_drain(struct conn *c);
 
@@ -147,7 +152,9 @@ void h2_stop(struct conn *c);
 void h2_fed(struct conn *c, const char *data, size_t len);
 void h2_timer(struct conn *c);
 void h2_flush_req(struct req *r);
+void h2_flush_all(struct conn *c);
 void h2_abort_req(struct req *r);
+void h2_todo(struct req *r); /* once more */
 
 /* --- conn.c, for both --- */
 
@@ -161,6 +168,8 @@ char *peer_room(void);
 size_t put_pieces(struct req *r, char *p, size_t size);
 /* More output for a reply that had run dry. */
 void req_fill(struct req *r);
+/* Go on with @r by @go, when its connection has its turn. */
+void peer_again(struct req *r, void (*go)(struct req *r));
 /* The whole request is here: answer it. */
 void peer_handle(struct req *r);
 
@@ -168,8 +177,13 @@ void peer_handle(struct req *r);
 
 void turn_add(struct conn *c, uint32_t events);
 void turn_del(struct conn *c);
-/* From now on the connection's work counts for @tenant. */
-void turn_set(struct conn *c, const char *tenant);
+/* From now on the connection's work counts for @u; NULL: nobody's. */
+void turn_set(struct conn *c, const struct user *u);
+/* Others are to have their turn: what is left waits. */
+bool turn_is_over(const struct loop *l);
+uint64_t turn_now_ns(void);
+/* Whose turns it takes. Borrowed. */
+const char *turn_tenant(const struct conn *c);
 void turns_free(struct loop *l);
 
 #endif /* CONTROLPLANE_APISERVER_CONN_H */

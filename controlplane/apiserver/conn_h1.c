@@ -131,7 +131,7 @@ static size_t put_body(struct req *r, char *p, size_t size)
 
 	if (r->head_only) {
 		while (r->out_at < r->out_nr)
-			put_pieces(r, p, size);
+			piece_clear(&r->out[r->out_at++]);
 		return 0;
 	}
 	if (!r->streaming)
@@ -254,14 +254,17 @@ static bool h1_step(struct conn *c, int *handled)
 	h1_take(c);
 	if (c->req->send_continue && peer_write(c, continue_fill))
 		return false;
-	if (c->req->body_done && !c->req->started && !c->req->handled) {
-		if (++*handled > REQS_TURN) {
+	if (c->req->body_done && !c->req->started &&
+	    (!c->req->handled || c->req->go)) {
+		if ((*handled)++ && turn_is_over(c->loop)) {
 			c->more = true;
 			return false;
 		}
 		peer_handle(c->req);
 		if (c->tunnel)
 			return true;
+		if (c->away)
+			return false;
 	}
 	r = peer_write(c, h1_fill);
 	if (r)
@@ -284,6 +287,8 @@ void h1_run(struct conn *c)
 	c->busy = true;
 	while (!c->dead && !c->tunnel && h1_step(c, &handled))
 		;
+	if (c->away)
+		return;
 	if (c->tunnel && !c->dead)
 		relay_run(c->tunnel);
 	if (c->eof && !c->req && !c->tunnel && seal_is_out(c))

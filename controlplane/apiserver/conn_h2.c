@@ -35,6 +35,11 @@ static void add_todo(struct conn *c, struct req *r)
 	c->todo_tail = &r->todo_next;
 }
 
+void h2_todo(struct req *r)
+{
+	add_todo(r->conn, r);
+}
+
 /* Answered before it was read to the end. */
 static void refuse(struct req *r, int code, const char *reason, const char *msg)
 {
@@ -216,6 +221,16 @@ static int send_head(struct req *r)
 	return h2_respond(r->stream, r->code, f, nr, body);
 }
 
+void h2_flush_all(struct conn *c)
+{
+	c->busy = true;
+	for (struct req *r = c->reqs, *next; r; r = next) {
+		next = r->next;
+		if (r->started && r->stream)
+			h2_flush_req(r);
+	}
+}
+
 void h2_flush_req(struct req *r)
 {
 	struct conn *c = r->conn;
@@ -229,7 +244,7 @@ void h2_flush_req(struct req *r)
 		h2_resume(r->stream);
 	}
 	if (!c->busy)
-		h2_run(c);
+		turn_add(c, 0);
 }
 
 void h2_abort_req(struct req *r)
@@ -239,7 +254,7 @@ void h2_abort_req(struct req *r)
 	if (r->stream)
 		h2_reset(r->stream, H2_INTERNAL_ERROR);
 	if (!c->busy)
-		h2_run(c);
+		turn_add(c, 0);
 }
 
 /* Small frames share a TLS record, large ones go as they are. */
@@ -339,11 +354,13 @@ void h2_run(struct conn *c)
 	c->busy = true;
 	if (c->ready)
 		serve_ready(c);
-	while (c->todo && !c->dead && handled++ < REQS_TURN) {
+	while (c->todo && !c->dead && (!handled++ || !turn_is_over(c->loop))) {
 		struct req *r = c->todo;
 
 		unlink_todo(c, r);
 		peer_handle(r);
+		if (c->away)
+			return;
 	}
 	if (!c->dead)
 		(void)peer_write(c, h2_fill);
@@ -395,6 +412,8 @@ void h2_timer(struct conn *c)
 
 void peer_drain(struct conn *c)
 {
+	if (c->away)
+		return; /* it comes back to a loop that drains */
 	if (!c->handshaken || c->tunnel || (!c->h2 && !c->req)) {
 		peer_close(c);
 		return;

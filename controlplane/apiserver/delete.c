@@ -382,6 +382,7 @@ void write_delete_collection(struct req *r)
 	memset(&r->selector, 0, sizeof(r->selector));
 	route_key(r, NULL, &c->prefix);
 	*a = (struct aside){ .req = r,
+			     .kind = ASIDE_DELETE,
 			     .work = collection_work,
 			     .done = collection_done,
 			     .free = collection_free,

@@ -84,6 +84,7 @@ struct req {
 	size_t out_nr, out_size, out_at, out_off, out_bytes;
 	bool head_sent;
 	bool broken; /* what was begun cannot be finished */
+	bool as_vm;  /* rows of VM pods are as vmview.h has them */
 
 	/* watching */
 	struct store_watch *watch;
@@ -102,6 +103,10 @@ struct req {
 	struct relay *relay;
 	struct collect *collect; /* nodes are being asked */
 	struct aside *aside;     /* work of its own thread */
+	bool away;               /* another thread is at it, see away.h */
+	struct seats *seats;     /* what it holds of its tenant's, see flow.h */
+	struct flow_tenant *watch_of;
+	void (*go)(struct req *r); /* next, when the connection has its turn */
 	struct timespec begun;
 
 	/* metrics.c */
@@ -117,22 +122,24 @@ struct loop {
 	pthread_t thread;
 	struct conn *conns;
 	size_t nr_conns;
-	pthread_mutex_t lock; /* the two lists and @posted */
-	struct req *ready;    /* watches with something to read */
-	struct write *done;   /* writes that are durable, or failed */
-	struct aside *asides; /* work that is done */
-	struct req *serving;  /* rest of the list being worked on */
+	pthread_mutex_t lock;      /* the two lists and @posted */
+	struct req *ready;         /* watches with something to read */
+	struct write *done;        /* writes that are durable, or failed */
+	struct aside *asides;      /* work that is done */
+	struct write *held_writes; /* done, of requests that are away */
+	struct aside *held_asides;
+	struct seats *granted;
+	struct req *serving; /* rest of the list being worked on */
 	bool posted, running, draining;
 	struct ev_timer drain_timer;
 	size_t nr_greeting; /* connections in handshake */
 	struct metrics *metrics;
 
 	/* turns.c */
-	struct map turns; /* of a tenant */
-	struct turn *active, **active_tail;
+	struct turn *turns;
 	struct ev_defer turns_defer;
 	bool turning;
-	uint64_t waited_ns; /* the connection served now, for its turn */
+	uint64_t serve_until_ns; /* the turn under way */
 
 	/* seal.c: records of one connection on their way to its socket */
 	struct conn *sealer;
@@ -175,9 +182,8 @@ struct api {
 	struct map reserved; /* admission/service.c */
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
 	int64_t node_tls_s;
-	pthread_mutex_t aside_lock;
-	pthread_cond_t aside_cond;
-	unsigned int nr_asides;
+	struct asides *asides;
+	struct flow *flow;
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
 	struct timespec started;
@@ -215,7 +221,8 @@ const char *group_resource(const struct route *rt, char *buf, size_t size);
 /* Something that goes on for as long as both sides like: a watch, a stream. */
 bool route_is_long_running(const struct req *r);
 
-void handle(struct req *r); /* a whole request has been read */
+void handle(struct req *r);   /* a whole request has been read */
+void dispatch(struct req *r); /* and let in */
 
 /* --- read.c, watch.c, write.c, special.c --- */
 
@@ -233,7 +240,6 @@ int request_selector(struct req *r, struct selector *s);
 void reply_one(struct req *r, int code, struct object_bytes *o);
 /* Objects that are not stored, all of them; takes what is in @l. */
 void reply_made_list(struct req *r, struct store_list *l);
-
 /* body.c: the body as a document; on failure it has replied. */
 int body_parse(struct req *r, yyjson_doc **ret);
 
@@ -245,7 +251,6 @@ void write_delete_collection(struct req *r);
 void write_binding(struct req *r);
 void write_eviction(struct req *r);
 void write_done(struct write *w); /* on the loop */
-struct write *write_next(struct write *w);
 void write_free(struct write *w);
 void write_orphan(struct req *r); /* the client is gone */
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/apiserver/listing.h"
+#include "controlplane/apiserver/read.h"
+#include "controlplane/apiserver/vmview.h"
+
+#define LISTING_ROW_KEPT 65536
 
 static bool match(const struct object_bytes *o, void *arg)
 {
@@ -20,6 +24,7 @@ void listing_free(struct listing *l)
 	if (!l)
 		return;
 	clear_page(l);
+	buf_clear(&l->row);
 	store_unpin(&l->pin);
 	store_list_clear(&l->rest);
 	object_unref(l->last);
@@ -136,26 +141,58 @@ static bool has_object(struct req *r, struct listing *l)
 	return l->at < l->nr;
 }
 
+static size_t row_of(struct req *r, struct listing *l, const char **ret)
+{
+	struct object_bytes **slot = &l->v[l->at];
+
+	if (r->view == VIEW_OBJECT && !l->events && !r->route.type->convert &&
+	    !r->as_vm) {
+		*ret = (*slot)->data;
+		return (*slot)->len;
+	}
+	if (!l->made) {
+		l->made = true;
+		buf_reset(&l->row);
+		if (object_as(r->route.type, slot) ||
+		    (r->as_vm && !l->events && vm_view(slot)))
+			r->broken = true;
+		else
+			put_row_of(r, *slot, l->events, &l->row);
+		r->broken |= buf_error(&l->row) != 0;
+	}
+	*ret = buf_str(&l->row);
+	return l->row.len;
+}
+
+static void next_row(struct req *r, struct listing *l)
+{
+	object_unref(l->v[l->at++]);
+	l->made = false;
+	r->out_off = 0;
+	/* The large one is not kept for the small ones. */
+	if (l->row.size > LISTING_ROW_KEPT)
+		buf_clear(&l->row);
+}
+
 size_t listing_put(struct req *r, struct listing *l, char *p, size_t size)
 {
 	size_t n = 0;
 
-	while (n < size && has_object(r, l)) {
-		struct object_bytes *o = l->v[l->at];
-		bool follows = l->at + 1 < l->nr || l->more;
-		size_t left = o->len - r->out_off;
+	while (n < size && !r->broken && has_object(r, l)) {
+		const char *data;
+		size_t len = row_of(r, l, &data);
+		bool follows = !l->events && (l->at + 1 < l->nr || l->more);
+		size_t left = len - r->out_off;
 		size_t m = left < size - n ? left : size - n;
 
-		memcpy(p + n, o->data + r->out_off, m);
+		memcpy(p + n, data + r->out_off, m);
 		n += m;
 		r->out_off += m;
-		if (r->out_off < o->len || (follows && n == size))
+		if (r->out_off < len || (follows && n == size))
 			break;
 		if (follows)
 			p[n++] = ',';
-		object_unref(o);
-		l->at++;
-		r->out_off = 0;
+		next_row(r, l);
 	}
 	return n;
 }

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics_internal.h"
 #include "lib/str.h"
 
@@ -315,6 +316,7 @@ void metrics_text(struct api *api, struct buf *b)
 	put_bytes(&totals, b);
 	put_watches(&totals, b);
 	map_clear(&totals, free);
+	flow_metrics(api, b);
 	put_server(api, b);
 	put_objects(api, b);
 	put_store(api, b);

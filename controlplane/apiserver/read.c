@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/listing.h"
+#include "controlplane/apiserver/metrics.h"
+#include "controlplane/apiserver/read.h"
 #include "controlplane/apiserver/vmview.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -174,14 +178,6 @@ static bool match(const struct object_bytes *o, void *arg)
 	return selector_match(arg, o);
 }
 
-/* Whether the objects go out as they are stored, however many there are. */
-static bool in_pages(const struct req *r, const struct store_range *range)
-{
-	return r->view == VIEW_OBJECT && !range->limit && !range->after &&
-	       !range->revision && !r->route.type->convert &&
-	       !crd_is(r->route.type) && !vm_view_wanted(r);
-}
-
 /* resourceVersion and resourceVersionMatch, as Kubernetes has them. */
 static int list_revision(struct req *r, uint64_t *ret)
 {
@@ -228,6 +224,26 @@ static void put_list_meta(const struct store_list *l, bool selective,
 	buf_putc(b, '}');
 }
 
+void put_row_of(struct req *r, struct object_bytes *o, bool event,
+		struct buf *b)
+{
+	char include[16] = "";
+
+	if (event) {
+		metrics_event(r);
+		buf_puts(b, "{\"type\":\"ADDED\",\"object\":");
+		put_view(r, o, !r->columns_sent, b);
+		buf_puts(b, "}\n");
+		r->columns_sent = true;
+	} else if (r->view == VIEW_TABLE) {
+		query_get(r, "includeObject", include, sizeof(include));
+		put_row(r, o, include, b);
+	} else {
+		put_view(r, o, false, b);
+	}
+}
+
+/* Nobody has counted its bytes: they are made when the client takes them. */
 static void reply_objects(struct req *r, struct listing *l,
 			  const struct buf *meta)
 {
@@ -235,64 +251,37 @@ static void reply_objects(struct req *r, struct listing *l,
 	struct buf b = BUF_INIT;
 	char version[256];
 
-	buf_printf(&b, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",%s,\"items\":[",
-		   t->list_kind, type_api_version(t, version, sizeof(version)),
-		   buf_str(meta));
-	reply_begin(r, 200, "application/json");
-	reply_add(r, &b);
-	r->streaming = true; /* nobody has counted its bytes */
-	reply_listing(r, l);
-	reply_text(r, "]}\n", 3);
-	reply_end(r);
-}
-
-static void reply_view(struct req *r, const struct store_list *l,
-		       const struct buf *meta)
-{
-	char include[16] = "";
-	struct buf b = BUF_INIT;
-
-	query_get(r, "includeObject", include, sizeof(include));
+	if (!l) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
 	if (r->view == VIEW_TABLE) {
 		buf_printf(&b,
 			   "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/"
 			   "v1\",%s,\"columnDefinitions\":",
 			   buf_str(meta));
-		table_columns(r->route.type, &b);
+		table_columns(t, &b);
 		buf_puts(&b, ",\"rows\":[");
-	} else {
+	} else if (r->view == VIEW_METADATA) {
 		buf_printf(&b,
 			   "{\"kind\":\"PartialObjectMetadataList\","
 			   "\"apiVersion\":\"meta.k8s.io/v1\",%s,\"items\":[",
 			   buf_str(meta));
+	} else {
+		buf_printf(&b,
+			   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",%s,"
+			   "\"items\":[",
+			   t->list_kind,
+			   type_api_version(t, version, sizeof(version)),
+			   buf_str(meta));
 	}
-	for (size_t i = 0; i < l->nr; i++) {
-		if (i)
-			buf_putc(&b, ',');
-		if (r->view == VIEW_TABLE)
-			put_row(r, l->v[i], include, &b);
-		else
-			put_view(r, l->v[i], false, &b);
-	}
-	buf_puts(&b, "]}\n");
-	reply_json(r, 200, &b);
-}
-
-/* @l is taken, where the objects themselves are asked for. */
-static void reply_whole(struct req *r, struct store_list *l,
-			const struct buf *meta)
-{
-	struct listing *all;
-
-	if (r->view != VIEW_OBJECT) {
-		reply_view(r, l, meta);
-		return;
-	}
-	all = listing_whole(l);
-	if (all)
-		reply_objects(r, all, meta);
-	else
-		reply_error(r, 500, "InternalError", "out of memory");
+	r->as_vm = vm_view_wanted(r);
+	reply_begin(r, 200, "application/json");
+	reply_add(r, &b);
+	r->streaming = true;
+	reply_listing(r, l);
+	reply_text(r, "]}\n", 3);
+	reply_end(r);
 }
 
 void reply_made_list(struct req *r, struct store_list *l)
@@ -300,7 +289,8 @@ void reply_made_list(struct req *r, struct store_list *l)
 	auto_buf struct buf meta = BUF_INIT;
 
 	buf_puts(&meta, "\"metadata\":{}");
-	reply_whole(r, l, &meta);
+	reply_objects(r, listing_whole(l), &meta);
+	store_list_clear(l);
 }
 
 static void list_failed(struct req *r, int res, const struct err *e)
@@ -316,68 +306,179 @@ static void list_failed(struct req *r, int res, const struct err *e)
 		reply_store_error(r, res, e);
 }
 
-void read_list(struct req *r)
+/* --- lists that take long --- */
+
+struct long_list {
+	struct listed q;
+	struct selector selector;
+	struct store_list list;
+	void (*done)(struct req *r, struct store_list *l);
+};
+
+static void long_work(struct aside *a)
 {
-	auto_buf struct buf prefix = BUF_INIT, after = BUF_INIT,
-			    meta = BUF_INIT;
-	char token[STORE_KEY_MAX * 2], limit[24];
-	struct store_range range = { .match = match, .arg = &r->selector };
-	struct listing *pages = NULL;
+	struct long_list *l = a->data;
+
+	l->q.range.prefix = buf_str(&l->q.prefix);
+	l->q.range.after = l->q.after.len ? buf_str(&l->q.after) : NULL;
+	l->q.range.arg = &l->selector;
+	l->q.range.steps_max = 0;
+	a->result = store_list(a->api->store, &l->q.range, &l->list, &a->err);
+}
+
+static void long_done(struct aside *a)
+{
+	struct long_list *l = a->data;
+	struct req *r = a->req;
+
+	r->selector = l->selector;
+	memset(&l->selector, 0, sizeof(l->selector));
+	if (a->result < 0)
+		list_failed(r, a->result, &a->err);
+	else
+		l->done(r, &l->list);
+}
+
+static void long_free(struct aside *a)
+{
+	struct long_list *l = a->data;
+
+	selector_clear(&l->selector);
+	store_list_clear(&l->list);
+	buf_clear(&l->q.prefix);
+	buf_clear(&l->q.after);
+	free(l);
+}
+
+static void list_aside(struct req *r, struct listed *q,
+		       void (*done)(struct req *r, struct store_list *l))
+{
+	struct long_list *l = calloc(1, sizeof(*l));
+	struct aside *a = calloc(1, sizeof(*a));
+
+	if (!a || !l) {
+		free(a);
+		free(l);
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	l->q = *q;
+	memset(q, 0, sizeof(*q));
+	l->selector = r->selector;
+	memset(&r->selector, 0, sizeof(r->selector));
+	l->done = done;
+	*a = (struct aside){ .req = r,
+			     .kind = ASIDE_READ,
+			     .work = long_work,
+			     .done = long_done,
+			     .free = long_free,
+			     .data = l };
+	aside_run(a);
+}
+
+void list_for(struct req *r, struct listed *q,
+	      void (*done)(struct req *r, struct store_list *l))
+{
 	struct store_list list;
 	struct err e = { 0 };
-	uint64_t n = 0;
 	int res;
 
-	if (request_selector(r, &r->selector) < 0 ||
-	    list_revision(r, &range.revision) < 0)
-		return;
-	route_key(r, NULL, &prefix);
-	range.prefix = buf_str(&prefix);
-	if (!r->selector.nr)
-		range.match = NULL;
+	q->range.prefix = buf_str(&q->prefix);
+	q->range.after = q->after.len ? buf_str(&q->after) : NULL;
+	q->range.steps_max = 1;
+	q->range.match = r->selector.nr ? match : NULL;
+	q->range.arg = &r->selector;
+	res = store_list(r->api->store, &q->range, &list, &e);
+	if (res == -E2BIG)
+		list_aside(r, q, done);
+	else if (res < 0)
+		list_failed(r, res, &e);
+	else
+		done(r, &list);
+}
+
+/* --- the verb --- */
+
+static int list_limit(struct req *r, size_t *ret)
+{
+	char limit[24];
+	uint64_t n = 0;
+
 	if (query_get(r, "limit", limit, sizeof(limit)) && *limit &&
 	    str_to_u64(limit, &n)) {
 		reply_error(r, 400, "BadRequest", "invalid limit \"%s\"",
 			    limit);
+		return -EINVAL;
+	}
+	*ret = n > LIMIT_MAX ? LIMIT_MAX : n;
+	return 0;
+}
+
+static void list_found(struct req *r, struct store_list *list)
+{
+	auto_buf struct buf meta = BUF_INIT;
+	char token[STORE_KEY_MAX * 2];
+	size_t limit = 0;
+
+	if (crd_is(r->route.type) && !r->selector.nr &&
+	    strcmp(r->tenant, SYSTEM) && strcmp(r->tenant, "all") &&
+	    !(query_get(r, "continue", token, sizeof(token)) && *token) &&
+	    crds_add_forced(r->api, list) < 0) {
+		store_list_clear(list);
+		reply_error(r, 500, "InternalError", "out of memory");
 		return;
 	}
-	range.limit = n > LIMIT_MAX ? LIMIT_MAX : n;
-	if (query_get(r, "continue", token, sizeof(token)) && *token) {
-		if (token_read(token, &range.revision, &after) ||
-		    !str_starts(buf_str(&after), range.prefix)) {
-			reply_error(r, 400, "BadRequest",
-				    "continue key is not valid");
-			return;
-		}
-		range.after = buf_str(&after);
-	}
-	if (in_pages(r, &range)) {
-		list = (struct store_list){ 0 };
-		res = listing_open(r, &range, &pages, &list.revision, &e);
-	} else {
-		res = store_list(r->api->store, &range, &list, &e);
-	}
+	(void)list_limit(r, &limit); /* it was good before */
+	flow_grow(r, list->nr);
+	put_list_meta(list, r->selector.nr != 0, limit, &meta);
+	reply_objects(r, listing_whole(list), &meta);
+	store_list_clear(list);
+}
+
+/* Everything there is, of now: a page at a time. What a selector leaves of it
+ * may be far apart. */
+static bool in_pages(const struct req *r, const struct listed *q)
+{
+	return !q->range.limit && !q->after.len && !q->range.revision &&
+	       !r->selector.nr && !crd_is(r->route.type);
+}
+
+static void list_pages(struct req *r, struct listed *q)
+{
+	auto_buf struct buf meta = BUF_INIT;
+	struct store_list list = { 0 };
+	struct listing *pages;
+	struct err e = { 0 };
+	int res;
+
+	q->range.prefix = buf_str(&q->prefix);
+	res = listing_open(r, &q->range, &pages, &list.revision, &e);
 	if (res < 0) {
 		list_failed(r, res, &e);
 		return;
 	}
-	if (crd_is(r->route.type) && !range.after && !r->selector.nr &&
-	    strcmp(r->tenant, SYSTEM) && strcmp(r->tenant, "all"))
-		res = crds_add_forced(r->api, &list);
-	for (size_t i = 0; r->route.type->convert && i < list.nr; i++)
-		res |= object_as(r->route.type, &list.v[i]);
-	if (vm_view_wanted(r))
-		for (size_t i = 0; i < list.nr; i++)
-			res |= vm_view(&list.v[i]);
-	if (res < 0) {
-		store_list_clear(&list);
-		reply_error(r, 500, "InternalError", "out of memory");
+	put_list_meta(&list, false, 0, &meta);
+	reply_objects(r, pages, &meta);
+}
+
+void read_list(struct req *r)
+{
+	struct listed q = { .range = { .limit = 0 } };
+	char token[STORE_KEY_MAX * 2];
+
+	if (request_selector(r, &r->selector) < 0 ||
+	    list_revision(r, &q.range.revision) < 0 ||
+	    list_limit(r, &q.range.limit) < 0)
 		return;
-	}
-	put_list_meta(&list, r->selector.nr != 0, range.limit, &meta);
-	if (pages)
-		reply_objects(r, pages, &meta);
+	route_key(r, NULL, &q.prefix);
+	if (query_get(r, "continue", token, sizeof(token)) && *token &&
+	    (token_read(token, &q.range.revision, &q.after) ||
+	     !str_starts(buf_str(&q.after), buf_str(&q.prefix))))
+		reply_error(r, 400, "BadRequest", "continue key is not valid");
+	else if (in_pages(r, &q))
+		list_pages(r, &q);
 	else
-		reply_whole(r, &list, &meta);
-	store_list_clear(&list);
+		list_for(r, &q, list_found);
+	buf_clear(&q.prefix);
+	buf_clear(&q.after);
 }

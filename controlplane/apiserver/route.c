@@ -4,7 +4,9 @@
 
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/authn/authn.h"
+#include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/node.h"
@@ -412,7 +414,7 @@ static bool authorized(struct req *r)
 	return allowed;
 }
 
-static void dispatch(struct req *r)
+void dispatch(struct req *r)
 {
 	static const struct {
 		const char *verb;
@@ -431,13 +433,6 @@ static void dispatch(struct req *r)
 	};
 	struct route *rt = &r->route;
 
-	if (rt->subresource &&
-	    !type_has_subresource(rt->type, rt->subresource)) {
-		rt->type = NULL;
-		reply_not_found(r);
-		return;
-	}
-	metrics_begin(r);
 	if (rt->subresource && node_subresource(r))
 		return;
 	if (rt->subresource && special_subresource(r))
@@ -462,6 +457,15 @@ static void dispatch(struct req *r)
 	reply_error(r, 405, "MethodNotAllowed",
 		    "the server does not allow this method on the requested "
 		    "resource");
+}
+
+/* It has what it needs. */
+static void go_on(struct req *r)
+{
+	if (away_is_for(r))
+		away_run(r);
+	else
+		dispatch(r);
 }
 
 void handle(struct req *r)
@@ -521,5 +525,13 @@ void handle(struct req *r)
 		reply_not_found(r);
 		return;
 	}
-	dispatch(r);
+	if (rt->subresource &&
+	    !type_has_subresource(rt->type, rt->subresource)) {
+		rt->type = NULL;
+		reply_not_found(r);
+		return;
+	}
+	metrics_begin(r);
+	if (flow_enter(r, go_on))
+		go_on(r);
 }

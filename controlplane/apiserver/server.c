@@ -7,9 +7,11 @@
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
+#include "controlplane/apiserver/write.h"
 #include "lib/str.h"
 
 struct req *req_new(struct conn *c, struct loop *l)
@@ -45,6 +47,8 @@ void req_free(struct req *r)
 	buf_clear(&r->body);
 	buf_clear(&r->lines);
 	buf_clear(&r->fields);
+	flow_leave(&r->seats);
+	flow_watch_end(r);
 	relay_free(r->relay);
 	collect_free(r->collect);
 	aside_orphan(r);
@@ -105,13 +109,25 @@ static void loop_posted(void *arg)
 		next->ready = false;
 	pthread_mutex_unlock(&l->lock);
 	for (; done; done = next_write) {
-		next_write = write_next(done);
-		write_done(done);
+		next_write = done->next;
+		if (done->req && done->req->away) {
+			done->next = l->held_writes;
+			l->held_writes = done;
+		} else {
+			write_done(done);
+		}
 	}
 	for (; asides; asides = next_aside) {
 		next_aside = asides->next;
-		aside_done(asides);
+		if (asides->kind != ASIDE_HEAVY && asides->req &&
+		    asides->req->away) {
+			asides->next = l->held_asides;
+			l->held_asides = asides;
+		} else {
+			aside_done(asides);
+		}
 	}
+	flow_granted(l);
 	/* Serving one watch may end another: it takes itself off the list. */
 	l->serving = ready;
 	while ((ready = l->serving)) {
@@ -196,7 +212,6 @@ int server_start(struct api *api, unsigned int threads, struct err *e)
 		int r, rc;
 
 		l->api = api;
-		l->active_tail = &l->active;
 		pthread_mutex_init(&l->lock, NULL);
 		l->metrics = metrics_new();
 		if (!l->metrics)
@@ -253,9 +268,15 @@ void server_stop(struct api *api)
 			continue;
 		pthread_join(l->thread, NULL);
 		ev_timer_del(&l->drain_timer);
-		while (l->conns)
-			peer_close(l->conns);
 	}
+	/* Until nobody is at a connection; and they are all back. */
+	aside_wait(api);
+	for (unsigned int i = 0; i < api->nr_loops; i++) {
+		loop_posted(&api->loops[i]);
+		while (api->loops[i].conns)
+			peer_close(api->loops[i].conns);
+	}
+	/* What that began is without a request now. */
 	aside_wait(api);
 }
 

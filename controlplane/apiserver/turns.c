@@ -1,29 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Tenants take turns. What epoll reports is only put into the queue of the
- * connection's tenant; then each tenant with something to do gets the same
- * share of the loop's time, however many connections it has (deficit round
- * robin over measured nanoseconds). Handshakes, which have no tenant yet and
- * cost the most, are a tenant of their own.
+ * Tenants take turns, and within a tenant its users do. What epoll reports is
+ * only put into the queue of the connection's user; then each tenant with
+ * something to do gets the same share of the loop's time, however many users
+ * and connections it has, and each of its users the same share of that (deficit
+ * round robin over measured nanoseconds, on two levels). A turn ends after
+ * SERVE_NS, or soon after: what is left of it waits for the next round.
+ *
+ * Handshakes, which have no tenant yet and cost the most, are a tenant of their
+ * own. So are the cluster's own (system:masters) and its nodes, with larger
+ * shares: what keeps everybody's pods running must not wait for anybody.
  */
 #include <stdlib.h>
 #include <time.h>
 
+#include "controlplane/apiserver/authn/user.h"
 #include "controlplane/apiserver/conn.h"
+#include "lib/str.h"
 
 #define QUANTUM_NS 100000  /* a tenant's share of one round */
+#define SERVE_NS   200000  /* of one connection at once */
 #define SLICE_NS   1000000 /* then the sockets are looked at again */
 
+/* A tenant, or one of its users; the loop's root of them all. */
 struct turn {
-	struct turn *next; /* of those with something to do */
-	char *tenant;
-	struct conn *head, **tail;
-	int64_t credit_ns;
-	size_t nr_conns;
-	bool active;
+	struct turn *parent; /* of a user: the tenant; of a tenant: the root */
+	struct turn *next;   /* of its parent's active ones */
+	struct map kids;
+	struct turn *active, **active_tail; /* kids with something to do */
+	struct conn *head, **tail;          /* of a user */
+	char *name;
+	int64_t credit_ns, quantum_ns;
+	uint64_t since_ns; /* nothing to do; what it owes goes with time */
+	size_t refs;       /* connections of a user, kids of the others */
+	bool queued;
 };
 
-static uint64_t now_ns(void)
+uint64_t turn_now_ns(void)
 {
 	struct timespec ts;
 
@@ -31,22 +44,29 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static struct turn *turn_find(struct loop *l, const char *tenant)
+bool turn_is_over(const struct loop *l)
 {
-	struct turn *t = map_get(&l->turns, tenant);
+	return turn_now_ns() >= l->serve_until_ns;
+}
 
-	if (t)
-		return t;
-	t = calloc(1, sizeof(*t));
+static struct turn *turn_new(const char *name, struct turn *parent)
+{
+	struct turn *t = calloc(1, sizeof(*t));
+
 	if (!t)
 		return NULL;
 	t->tail = &t->head;
-	t->tenant = strdup(tenant);
-	if (!t->tenant || map_set(&l->turns, tenant, t, NULL) < 0) {
-		free(t->tenant);
+	t->active_tail = &t->active;
+	t->parent = parent;
+	t->quantum_ns = QUANTUM_NS;
+	t->name = strdup(name);
+	if (!t->name || (parent && map_set(&parent->kids, name, t, NULL) < 0)) {
+		free(t->name);
 		free(t);
 		return NULL;
 	}
+	if (parent)
+		parent->refs++;
 	return t;
 }
 
@@ -54,39 +74,70 @@ static void turn_free(void *arg)
 {
 	struct turn *t = arg;
 
-	free(t->tenant);
+	if (!t)
+		return;
+	map_clear(&t->kids, turn_free);
+	free(t->name);
 	free(t);
 }
 
-static void turn_put(struct loop *l, struct turn *t)
+/* Nobody's any more, it goes, and with it what it was the last one of. */
+static void turn_put(struct turn *t)
 {
-	if (--t->nr_conns || t->active)
-		return;
-	map_del(&l->turns, t->tenant);
-	turn_free(t);
+	while (t->parent && !--t->refs && !t->queued) {
+		struct turn *parent = t->parent;
+
+		map_del(&parent->kids, t->name);
+		turn_free(t);
+		t = parent;
+	}
 }
 
 void turns_free(struct loop *l)
 {
-	map_clear(&l->turns, turn_free);
+	turn_free(l->turns);
 }
 
-static void activate(struct loop *l, struct turn *t)
+static bool has_work(const struct turn *t)
 {
-	t->active = true;
-	t->next = NULL;
-	*l->active_tail = t;
-	l->active_tail = &t->next;
+	return t->head || t->active;
 }
 
-static struct turn *first_active(struct loop *l)
+static void pay_back(struct turn *t)
 {
-	struct turn *t = l->active;
+	uint64_t now;
 
-	l->active = t->next;
-	if (!l->active)
-		l->active_tail = &l->active;
-	return t; /* still counts as active, so that nobody adds it twice */
+	if (!t->since_ns)
+		return;
+	now = turn_now_ns();
+	if (t->credit_ns < t->quantum_ns)
+		t->credit_ns += (int64_t)(now - t->since_ns);
+	if (t->credit_ns > t->quantum_ns)
+		t->credit_ns = t->quantum_ns;
+	t->since_ns = 0;
+}
+
+/* Up to the root, or to who is waiting for its turn already. */
+static void activate(struct turn *t)
+{
+	for (; t->parent && !t->queued; t = t->parent) {
+		t->queued = true;
+		t->next = NULL;
+		pay_back(t);
+		*t->parent->active_tail = t;
+		t->parent->active_tail = &t->next;
+	}
+}
+
+/* Still counts as queued, so that nobody adds it twice. */
+static struct turn *first_active(struct turn *parent)
+{
+	struct turn *t = parent->active;
+
+	parent->active = t->next;
+	if (!parent->active)
+		parent->active_tail = &parent->active;
+	return t;
 }
 
 static struct conn *pop(struct turn *t)
@@ -100,46 +151,52 @@ static struct conn *pop(struct turn *t)
 	return c;
 }
 
-/* One connection of one tenant. */
-static uint64_t serve_one(struct loop *l, struct turn *t, uint64_t now)
+/* One connection of a user. */
+static uint64_t serve_conn(struct loop *l, struct turn *t, uint64_t now)
 {
 	struct conn *c = pop(t);
 	uint32_t events = c->events;
-	uint64_t end;
 
 	c->events = 0;
-	l->waited_ns = now - c->queued_ns;
+	l->serve_until_ns = now + SERVE_NS;
 	peer_serve(c, events);
-	end = now_ns();
+	return turn_now_ns();
+}
+
+/* One step of who is first of @parent's. */
+static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
+{
+	struct turn *t = first_active(parent);
+	uint64_t end = now;
+
+	/* Held, so that closing its last connection leaves it. */
+	t->refs++;
+	if (t->credit_ns <= 0)
+		t->credit_ns += t->quantum_ns;
+	else if (t->head)
+		end = serve_conn(l, t, now);
+	else if (t->active)
+		end = serve(l, t, now);
 	t->credit_ns -= (int64_t)(end - now);
+	t->queued = false;
+	/* Who has nothing to do saves nothing up. */
+	if (has_work(t))
+		activate(t);
+	else
+		t->since_ns = end;
+	turn_put(t);
 	return end;
 }
 
 static void turns_run(void *arg)
 {
 	struct loop *l = arg;
-	uint64_t begun = now_ns(), now = begun;
+	uint64_t begun = turn_now_ns(), now = begun;
 
 	l->turning = true;
-	while (l->active && now - begun < SLICE_NS) {
-		struct turn *t = first_active(l);
-
-		/* Held, so that closing its last connection leaves it. */
-		t->nr_conns++;
-		if (t->head && t->credit_ns > 0)
-			now = serve_one(l, t, now);
-		else
-			t->credit_ns += QUANTUM_NS;
-		/* Who has nothing to do saves nothing up, and owes nothing. */
-		if (t->head) {
-			activate(l, t);
-		} else {
-			t->credit_ns = QUANTUM_NS;
-			t->active = false;
-		}
-		turn_put(l, t);
-	}
-	l->turning = l->active && ev_post(l->ev, turns_run, l) == 0;
+	while (l->turns->active && now - begun < SLICE_NS)
+		now = serve(l, l->turns, now);
+	l->turning = l->turns->active && ev_post(l->ev, turns_run, l) == 0;
 }
 
 void turn_add(struct conn *c, uint32_t events)
@@ -148,15 +205,13 @@ void turn_add(struct conn *c, uint32_t events)
 	struct turn *t = c->turn;
 
 	c->events |= events;
-	if (c->queued)
+	if (c->queued || c->away)
 		return;
 	c->queued = true;
-	c->queued_ns = now_ns();
 	c->turn_next = NULL;
 	*t->tail = c;
 	t->tail = &c->turn_next;
-	if (!t->active)
-		activate(l, t);
+	activate(t);
 	if (!l->turning) {
 		l->turning = true;
 		ev_defer(l->ev, &l->turns_defer, turns_run, l);
@@ -183,24 +238,70 @@ void turn_del(struct conn *c)
 	if (!c->turn)
 		return;
 	unqueue(c);
-	turn_put(c->loop, c->turn);
+	turn_put(c->turn);
 	c->turn = NULL;
 }
 
-void turn_set(struct conn *c, const char *tenant)
+/* A tenant cannot be called so: names hold no blanks. */
+static const char *tenant_of(const struct user *u, int64_t *ret_share)
 {
-	struct turn *t = c->turn, *to;
+	*ret_share = 1;
+	if (!u)
+		return "";
+	if (user_is_system(u) && user_in_group(u, "system:masters")) {
+		*ret_share = 8;
+		return " masters";
+	}
+	if (user_node(u)) {
+		*ret_share = 4;
+		return " nodes";
+	}
+	return u->tenant;
+}
+
+static struct turn *turn_find(struct loop *l, const struct user *u)
+{
+	const char *name = u ? u->name : "";
+	struct turn *tenant, *t = NULL;
+	int64_t share;
+	const char *of = tenant_of(u, &share);
+
+	if (!l->turns)
+		l->turns = turn_new("", NULL);
+	if (!l->turns)
+		return NULL;
+	tenant = map_get(&l->turns->kids, of);
+	if (!tenant)
+		tenant = turn_new(of, l->turns);
+	if (!tenant)
+		return NULL;
+	tenant->quantum_ns = QUANTUM_NS * share;
+	tenant->refs++; /* until there is a user in it */
+	t = map_get(&tenant->kids, name);
+	if (!t)
+		t = turn_new(name, tenant);
+	if (t)
+		t->refs++;
+	turn_put(tenant);
+	return t;
+}
+
+const char *turn_tenant(const struct conn *c)
+{
+	return c->turn->parent->name;
+}
+
+void turn_set(struct conn *c, const struct user *u)
+{
 	uint32_t events = c->events;
 	bool queued = c->queued;
+	struct turn *to = turn_find(c->loop, u);
 
-	if (t && strcmp(t->tenant, tenant) == 0)
-		return;
-	to = turn_find(c->loop, tenant);
 	if (!to) {
-		c->dead = c->dead || !t; /* else it stays where it is */
+		/* Else it stays where it is. */
+		c->dead = c->dead || !c->turn;
 		return;
 	}
-	to->nr_conns++;
 	turn_del(c);
 	c->turn = to;
 	if (queued)

@@ -8,6 +8,9 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/flow.h"
+#include "controlplane/apiserver/listing.h"
+#include "controlplane/apiserver/read.h"
 #include "controlplane/apiserver/metrics.h"
 #include "lib/str.h"
 
@@ -141,7 +144,7 @@ void watch_fill(struct req *r)
 
 	r->stalled = false;
 	while (r->watch && !(r->stalled = r->out_bytes >= WATCH_MAX) &&
-	       (n = store_watch_read(r->watch, ev, BATCH)) > 0) {
+	       (n = store_watch_step(r->watch, ev, BATCH)) > 0) {
 		for (int i = 0; i < n; i++) {
 			const char *type = type_of(r, &ev[i]);
 
@@ -151,6 +154,11 @@ void watch_fill(struct req *r)
 				put_event(r, type, &ev[i].obj);
 			store_event_clear(&ev[i]);
 		}
+	}
+	/* A long history is looked at in several turns. */
+	if (n == -EAGAIN) {
+		r->stalled = true;
+		r->conn->ready = r->conn->more = true;
 	}
 	if (n == -ESTALE) {
 		put_error(r, "too old resource version");
@@ -188,25 +196,16 @@ static void on_bookmark(void *arg)
 	}
 }
 
-/* The present state as ADDED events; returns its revision. */
-static int put_initial(struct req *r, const char *prefix, uint64_t *revision)
+/* What it is about: one object, when it is about one name in one place. */
+static void watch_prefix(struct req *r, struct buf *prefix)
 {
-	struct store_range range = { .prefix = prefix };
-	struct store_list list;
-	struct err e = { 0 };
-	int res = store_list(r->api->store, &range, &list, &e);
+	const char *name = r->route.name ? r->route.name : r->selector.name;
 
-	if (res < 0) {
-		reply_store_error(r, res, &e);
-		return res;
-	}
-	reply_begin(r, 200, "application/json");
-	for (size_t i = 0; i < list.nr; i++)
-		if (selector_match(&r->selector, list.v[i]))
-			put_event(r, "ADDED", &list.v[i]);
-	*revision = list.revision;
-	store_list_clear(&list);
-	return 0;
+	if (!r->route.name && name &&
+	    (strcmp(r->tenant, "all") == 0 ||
+	     (r->route.type->scope == SCOPE_NAMESPACED && !r->route.namespace)))
+		name = NULL;
+	route_key(r, name, prefix);
 }
 
 static int watch_open(struct req *r, const char *prefix, uint64_t revision)
@@ -225,38 +224,24 @@ static int watch_open(struct req *r, const char *prefix, uint64_t revision)
 	return res;
 }
 
-void watch_start(struct req *r)
+/* From @revision on, after what is there now, if that was asked for. */
+static void watch_from(struct req *r, uint64_t revision)
 {
-	auto_buf struct buf prefix = BUF_INIT;
-	char rv[32] = "", seconds[24];
-	uint64_t revision = 0, timeout = TIMEOUT_S;
-	bool initial;
+	char seconds[24];
+	uint64_t timeout = TIMEOUT_S;
+	struct buf prefix = BUF_INIT;
+	int res;
 
-	if (request_selector(r, &r->selector) < 0)
+	watch_prefix(r, &prefix);
+	res = watch_open(r, buf_str(&prefix), revision);
+	buf_clear(&prefix);
+	/* From now on it costs nothing that must be counted. */
+	flow_leave(&r->seats);
+	if (res < 0)
 		return;
-	query_get(r, "resourceVersion", rv, sizeof(rv));
-	if (*rv && str_to_u64(rv, &revision)) {
-		reply_error(r, 400, "BadRequest",
-			    "invalid resource version \"%s\"", rv);
-		return;
-	}
 	if (query_get(r, "timeoutSeconds", seconds, sizeof(seconds)) &&
 	    (str_to_u64(seconds, &timeout) || timeout > 86400 * 30))
 		timeout = TIMEOUT_S;
-	r->bookmarks = query_true(r, "allowWatchBookmarks");
-	route_key(r, r->route.name ? r->route.name : r->selector.name, &prefix);
-	if (!r->route.name && r->selector.name &&
-	    (strcmp(r->tenant, "all") == 0 ||
-	     (r->route.type->scope == SCOPE_NAMESPACED &&
-	      !r->route.namespace))) {
-		buf_reset(&prefix);
-		route_key(r, NULL, &prefix);
-	}
-	initial = !revision || query_true(r, "sendInitialEvents");
-	if (initial && put_initial(r, buf_str(&prefix), &revision) < 0)
-		return;
-	if (watch_open(r, buf_str(&prefix), revision) < 0)
-		return;
 	if (!r->started)
 		reply_begin(r, 200, "application/json");
 	r->streaming = true;
@@ -269,4 +254,45 @@ void watch_start(struct req *r)
 			     on_bookmark, r);
 	watch_ready(r);
 	req_flush(r); /* the head, though there may be no event yet */
+}
+
+/* The present state as ADDED events. */
+static void watch_listed(struct req *r, struct store_list *l)
+{
+	uint64_t revision = l->revision;
+	struct listing *all = listing_whole(l);
+
+	store_list_clear(l);
+	if (!all) {
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	all->events = true;
+	reply_begin(r, 200, "application/json");
+	reply_listing(r, all);
+	watch_from(r, revision);
+}
+
+void watch_start(struct req *r)
+{
+	struct listed q = { .range = { .limit = 0 } };
+	uint64_t revision = 0;
+	char rv[32] = "";
+
+	if (!flow_watch(r) || request_selector(r, &r->selector) < 0)
+		return;
+	query_get(r, "resourceVersion", rv, sizeof(rv));
+	if (*rv && str_to_u64(rv, &revision)) {
+		reply_error(r, 400, "BadRequest",
+			    "invalid resource version \"%s\"", rv);
+		return;
+	}
+	r->bookmarks = query_true(r, "allowWatchBookmarks");
+	if (revision && !query_true(r, "sendInitialEvents")) {
+		watch_from(r, revision);
+		return;
+	}
+	watch_prefix(r, &q.prefix);
+	list_for(r, &q, watch_listed);
+	buf_clear(&q.prefix);
 }

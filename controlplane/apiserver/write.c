@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/action.h"
+#include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/crd.h"
+#include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/admission/webhook.h"
@@ -14,11 +16,6 @@
 #include "lib/str.h"
 
 static void attempt(struct write *w);
-
-struct write *write_next(struct write *w)
-{
-	return w->next;
-}
 
 static void clear_ops(struct write *w)
 {
@@ -43,6 +40,7 @@ void write_free(struct write *w)
 	if (!w)
 		return;
 	clear_ops(w);
+	flow_leave(&w->seats);
 	hook_memo_free(w->hooks);
 	yyjson_doc_free(w->body);
 	buf_clear(&w->data);
@@ -65,6 +63,8 @@ void write_orphan(struct req *r)
 	}
 	w->req = NULL;
 	r->write = NULL;
+	w->seats = r->seats; /* it is still on its way to the disk */
+	r->seats = NULL;
 	req_free(r);
 }
 
@@ -508,6 +508,8 @@ static void try_change(struct write *w)
 	memset(&w->own_ops[1], 0, sizeof(w->own_ops[1]));
 	route_key(r, r->route.name, &key);
 	cur = store_get(r->api->store, buf_str(&key));
+	if (cur && away_attempt(w, cur->len, attempt))
+		return;
 	if (!cur && w->apply && !r->route.subresource) {
 		create_applied(w);
 		return;
@@ -627,6 +629,8 @@ void write_patch(struct req *r)
 
 static void attempt(struct write *w)
 {
+	if (away_attempt(w, w->req->body.len, attempt))
+		return;
 	w->tries++;
 	w->base = 0;
 	if (w->kind == WRITE_CREATE)

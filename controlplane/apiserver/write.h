@@ -19,7 +19,8 @@ struct write {
 	struct store_txn txn;
 	struct req *req; /* NULL: the client has gone */
 	struct loop *loop;
-	struct write *next; /* of the loop's done list */
+	struct seats *seats; /* of one whose client has gone */
+	struct write *next;  /* of the loop's done list */
 	enum write_kind kind;
 	int tries, code;
 	struct hook_memo *hooks; /* what webhooks have said */

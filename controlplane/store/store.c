@@ -7,6 +7,8 @@
 
 #define HISTORY_BYTES (16u << 20)
 #define HISTORY_S     300
+#define LIST_STEP     2048 /* keys looked at under one lock */
+#define LIST_TRIES    8
 
 static void store_destroy(struct store *s)
 {
@@ -78,11 +80,17 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 {
 	struct store *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;
+	pthread_rwlockattr_t rw;
 	int r;
 
 	if (!s)
 		return err_set(e, -ENOMEM, "store: out of memory");
-	pthread_rwlock_init(&s->lock, NULL);
+	/* However many read all the time, the writer gets in. */
+	pthread_rwlockattr_init(&rw);
+	pthread_rwlockattr_setkind_np(
+		&rw, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->lock, &rw);
+	pthread_rwlockattr_destroy(&rw);
 	pthread_mutex_init(&s->hub, NULL);
 	pthread_mutex_init(&s->pin_lock, NULL);
 	pthread_mutex_init(&s->queue_lock, NULL);
@@ -172,12 +180,15 @@ static bool in_prefix(const struct entry *en, const char *prefix, size_t len)
 	return !len || prefix[len - 1] == '/' || en->key_len == len;
 }
 
-static int list_locked(struct store *s, const struct store_range *r,
-		       struct store_list *l, struct err *e)
+/* One step: LIST_STEP keys from @from on. 1: there is more, from *@from on,
+ * which is the key's own then. */
+static int list_step(struct store *s, const struct store_range *r,
+		     struct store_list *l, size_t *size, const char **from,
+		     char next[STORE_KEY_MAX + 1], struct err *e)
 {
 	uint64_t newest = atomic_load(&s->revision);
-	uint64_t at = r->revision ? r->revision : newest;
-	size_t len = strlen(r->prefix), size = 0;
+	uint64_t at = l->revision ? l->revision : newest;
+	size_t len = strlen(r->prefix), looked = 0;
 	struct entry *en;
 
 	if (at < s->compacted)
@@ -191,39 +202,72 @@ static int list_locked(struct store *s, const struct store_range *r,
 			       (unsigned long long)at,
 			       (unsigned long long)newest);
 	l->revision = at;
-	en = index_seek(&s->index, r->after ? r->after : r->prefix);
-	if (en && r->after && strcmp(en->key, r->after) == 0)
+	en = index_seek(&s->index, *from);
+	if (en && *from == r->after && strcmp(en->key, r->after) == 0)
 		en = entry_next(en);
 	for (; en && in_prefix(en, r->prefix, len); en = entry_next(en)) {
-		struct object_bytes *o = entry_at(en, at);
+		struct object_bytes *o;
 
+		if (looked++ == LIST_STEP) {
+			memcpy(next, en->key, en->key_len + 1);
+			*from = next;
+			return 1;
+		}
+		o = entry_at(en, at);
 		if (!o || (r->match && !r->match(o, r->arg)))
 			continue;
 		if (r->limit && l->nr == r->limit) {
 			l->remaining++;
 			if (r->peek)
 				break;
-		} else if (list_add(l, &size, o))
+		} else if (list_add(l, size, o))
 			return err_set(e, -ENOMEM, "list: out of memory");
 	}
 	return 0;
+}
+
+/* The lock is given back between two steps, so that nobody waits for a long
+ * list; it is of one revision all the same. */
+static int list_all(struct store *s, const struct store_range *r,
+		    struct store_list *l, struct err *e)
+{
+	const char *from = r->after ? r->after : r->prefix;
+	char next[STORE_KEY_MAX + 1];
+	size_t size = 0;
+	int res;
+
+	l->revision = r->revision;
+	do {
+		pthread_rwlock_rdlock(&s->lock);
+		res = list_step(s, r, l, &size, &from, next, e);
+		pthread_rwlock_unlock(&s->lock);
+		if (res == 1 && r->steps_max && l->nr_steps == r->steps_max)
+			return -E2BIG;
+		l->nr_steps++;
+	} while (res == 1);
+	return res;
 }
 
 int store_list(struct store *s, const struct store_range *range,
 	       struct store_list *ret, struct err *e)
 {
 	struct store_list l = { 0 };
-	int r;
+	int r = 0;
 
-	pthread_rwlock_rdlock(&s->lock);
-	r = list_locked(s, range, &l, e);
-	pthread_rwlock_unlock(&s->lock);
-	if (r < 0) {
+	/* What is newest when it begins may be history no longer kept when it
+	 * comes to the end: then it begins again. */
+	for (int tries = 0; tries < LIST_TRIES; tries++) {
+		l = (struct store_list){ 0 };
+		r = list_all(s, range, &l, e);
+		if (r == 0) {
+			*ret = l;
+			return 0;
+		}
 		store_list_clear(&l);
-		return r;
+		if (r != -ESTALE || range->revision)
+			break;
 	}
-	*ret = l;
-	return 0;
+	return r;
 }
 
 void store_list_clear(struct store_list *l)
@@ -236,15 +280,26 @@ void store_list_clear(struct store_list *l)
 
 size_t store_count(struct store *s, const char *prefix)
 {
-	size_t len = strlen(prefix), nr = 0;
+	size_t len = strlen(prefix), nr = 0, looked;
+	char from[STORE_KEY_MAX + 1];
+	struct entry *en;
 	uint64_t at;
 
-	pthread_rwlock_rdlock(&s->lock);
-	at = atomic_load(&s->revision);
-	for (struct entry *en = index_seek(&s->index, prefix);
-	     en && in_prefix(en, prefix, len); en = entry_next(en))
-		nr += entry_at(en, at) != NULL;
-	pthread_rwlock_unlock(&s->lock);
+	if (len > STORE_KEY_MAX)
+		return 0;
+	memcpy(from, prefix, len + 1);
+	do {
+		looked = 0;
+		pthread_rwlock_rdlock(&s->lock);
+		at = atomic_load(&s->revision);
+		for (en = index_seek(&s->index, from);
+		     en && in_prefix(en, prefix, len) && looked < LIST_STEP;
+		     en = entry_next(en), looked++)
+			nr += entry_at(en, at) != NULL;
+		if (looked == LIST_STEP && en)
+			memcpy(from, en->key, en->key_len + 1);
+		pthread_rwlock_unlock(&s->lock);
+	} while (looked == LIST_STEP && en);
 	return nr;
 }
 

@@ -125,6 +125,7 @@ struct store_range {
 	uint64_t revision;  /* snapshot to read; 0: the newest */
 	size_t limit;       /* 0: all */
 	bool peek;          /* .remaining need only tell 0 from more */
+	size_t steps_max;   /* of 2048 keys, then -E2BIG; 0: all of them */
 	/* Runs under the store's read lock. NULL: everything matches. */
 	bool (*match)(const struct object_bytes *o, void *arg);
 	void *arg;
@@ -135,6 +136,7 @@ struct store_list {
 	size_t nr;
 	uint64_t revision; /* of the snapshot */
 	size_t remaining;  /* matching objects behind the last one */
+	size_t nr_steps;   /* that it took */
 };
 
 /**
@@ -143,14 +145,14 @@ struct store_list {
  * @ret: Filled; release with store_list_clear().
  * @e:   Filled on error.
  *
- * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (it has
- * not been reached yet), -ENOMEM.
+ * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (the
+ * revision has not been reached yet), -E2BIG (see .steps_max), -ENOMEM.
  */
 int store_list(struct store *s, const struct store_range *r,
 	       struct store_list *ret, struct err *e);
 void store_list_clear(struct store_list *l);
 
-/* How many objects a prefix has now, and their bytes. */
+/* How many objects a prefix has now. */
 size_t store_count(struct store *s, const char *prefix);
 
 enum store_expect {
@@ -170,9 +172,7 @@ struct store_op {
 	uint32_t rv_off; /* the revision's digits are inserted here */
 	const char *tags;
 	uint32_t tags_len;
-	/* Deleted by the store this long after its commit; 0: never. Each put
-	 * says it anew. */
-	uint64_t ttl_ms;
+	uint64_t ttl_ms; /* of this version, then it is deleted; 0: never */
 	/* Set on success: the new version (the last state for a remove). On a
 	 * failed condition of this op: the version found, or NULL. Owned by
 	 * the caller. */
@@ -204,11 +204,8 @@ void store_submit(struct store *s, struct store_txn *txn);
 /* Submit and wait. Returns txn->result and copies the story to @e. */
 int store_commit(struct store *s, struct store_txn *txn, struct err *e);
 
-/*
- * Watching. A watcher that is not read costs at most STORE_WATCH_REFS
- * references: beyond, it reads on from the history, and once that has been
- * compacted, it fails with -ESTALE.
- */
+/* A watcher that is not read costs at most STORE_WATCH_REFS references: beyond,
+ * it reads on from the history, and fails with -ESTALE once that has gone. */
 struct store_watch;
 
 struct store_event {
@@ -237,6 +234,9 @@ void store_watch_close(struct store_watch *w);
 /* Take up to @max events, references owned by the caller. Returns their number,
  * 0 when there are none now (@notify will be called), or -ESTALE. */
 int store_watch_read(struct store_watch *w, struct store_event *ev, int max);
+
+/* In bounded time: -EAGAIN, without a @notify: the history was not all seen. */
+int store_watch_step(struct store_watch *w, struct store_event *ev, int max);
 
 /* Everything of this watch up to the returned revision has been read; 0 when
  * something is still to be read. For bookmarks. */

@@ -286,11 +286,11 @@ static int read_history(struct store_watch *w, struct store_event *ev, int max)
 	return nr;
 }
 
-int store_watch_read(struct store_watch *w, struct store_event *ev, int max)
+/* -EAGAIN: a part of the history was looked at, and nothing was found yet. */
+static int read_once(struct store_watch *w, struct store_event *ev, int max)
 {
 	int nr = 0;
 
-	pthread_mutex_lock(&w->s->hub);
 	while (w->q_nr && nr < max) {
 		ev[nr++] = w->queue[w->q_head];
 		w->q_head = (w->q_head + 1) % STORE_WATCH_REFS;
@@ -302,18 +302,34 @@ int store_watch_read(struct store_watch *w, struct store_event *ev, int max)
 		w->queue = NULL;
 		w->q_head = 0;
 	}
-	while (!nr && !w->live && !w->stale) {
-		int r = read_history(w, ev, max);
-
-		if (r < 0)
-			break;
-		nr = r;
+	if (!nr && !w->live && !w->stale) {
+		nr = read_history(w, ev, max);
+		if (!nr && !w->live)
+			return -EAGAIN;
 	}
-	if (!nr && w->stale)
-		nr = -ESTALE;
-	else if (!nr)
-		w->waiting = true;
+	if (nr <= 0 && w->stale)
+		return -ESTALE;
+	w->waiting = !nr;
+	return nr;
+}
+
+int store_watch_step(struct store_watch *w, struct store_event *ev, int max)
+{
+	int nr;
+
+	pthread_mutex_lock(&w->s->hub);
+	nr = read_once(w, ev, max);
 	pthread_mutex_unlock(&w->s->hub);
+	return nr;
+}
+
+int store_watch_read(struct store_watch *w, struct store_event *ev, int max)
+{
+	int nr;
+
+	/* Others get in between two steps. */
+	while ((nr = store_watch_step(w, ev, max)) == -EAGAIN)
+		;
 	return nr;
 }
 

@@ -24,6 +24,7 @@
 #define TICK_MS     5000  /* how often an idle store looks at its history */
 #define EXPIRE_MAX  256   /* objects whose time is up, per batch */
 #define AGAIN_MS    10000 /* how long a batch goes on losing to others */
+#define LOCKED_OPS  128   /* entered under one lock */
 
 struct batch {
 	struct store_txn *txns, **tail; /* in order, with their results */
@@ -303,13 +304,20 @@ static void publish(struct store *s, struct batch *b)
 		/* Room was made in advance: it cannot fail here. */
 		(void)history_add(&s->history, ev);
 	}
-	for (size_t i = 0; i < b->pops; i++) {
-		history_forget(s, history_at(&s->history, 0));
-		history_pop(&s->history);
-	}
 	s->compacted = b->compacted;
 	atomic_store(&s->revision, b->revision);
 	pthread_rwlock_unlock(&s->lock);
+	/* What was compacted nobody asks for: it goes bit by bit. */
+	for (size_t i = 0; i < b->pops;) {
+		size_t end = i + LOCKED_OPS;
+
+		pthread_rwlock_wrlock(&s->lock);
+		for (; i < b->pops && i < end; i++) {
+			history_forget(s, history_at(&s->history, 0));
+			history_pop(&s->history);
+		}
+		pthread_rwlock_unlock(&s->lock);
+	}
 	if (b->nr)
 		watch_fan_out(s, b->nr);
 }
@@ -401,10 +409,17 @@ static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 	}
 	b->nr = b->nr_dead = 0;
 	b->revision = atomic_load(&s->revision);
-	pthread_rwlock_wrlock(&s->lock);
-	for (t = b->txns; t; t = t->next)
-		apply_txn(s, b, t);
-	pthread_rwlock_unlock(&s->lock);
+	/* Nobody sees what is entered until it is published: readers may come
+	 * in between. */
+	for (t = b->txns; t; t = t->next) {
+		pthread_rwlock_wrlock(&s->lock);
+		for (size_t end = b->nr + LOCKED_OPS; t; t = t->next) {
+			apply_txn(s, b, t);
+			if (b->nr >= end || !t->next)
+				break;
+		}
+		pthread_rwlock_unlock(&s->lock);
+	}
 	b->pops = compaction_plan(s, asked, b->dead, &b->nr_dead, DEAD_MAX,
 				  &b->compacted);
 	return make_durable(s, b, e);
