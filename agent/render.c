@@ -20,6 +20,10 @@ const char *pod_phase(const struct pod *pod)
 	if (pod->spec->vm && pod->spec->vm->power == POWER_SHUTDOWN &&
 	    pod->ctrs[0].phase != CTR_RUNNING)
 		return "NoSchedule";
+	/* Switched on again, and there is no room for it. */
+	if (pod->spec->vm && !pod->admitted && !pod->deleting && !failed &&
+	    pod->ctrs[0].phase != CTR_RUNNING && !pod_is_over(pod))
+		return "Pending";
 	for (size_t i = 0; i < pod->nr_init; i++) {
 		const struct ctr *c = &pod->ctrs[i];
 

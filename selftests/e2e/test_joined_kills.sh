@@ -9,7 +9,7 @@
 # too); KILLS_ONLY="scale drain" chooses commands.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
-seconds=${KILLS_SECONDS:-100}
+seconds=${KILLS_SECONDS:-75}
 seed=${KILLS_SEED:-$((RANDOM * RANDOM % 100000))}
 RANDOM=$seed
 echo "# seed $seed, $seconds s"

@@ -1,0 +1,170 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 200
+# Where pods go, and why not, on a real node: every refusal is told, runtimes that
+# are missing, a VM that is switched off gives its room away; rollouts, budgets and
+# a deployment's end, as seen by containers.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/joined.sh"
+
+control_start && node_join --qemu /nonexistent && image_web && image_vm || exit 1
+for name in web:1 web:2; do
+	node image import "oci:$BUILD/images/web:latest" --name $name >/dev/null
+done
+ok "the node is ready" wait_for 20 node_ready
+
+pod_yaml() # NAME [CPU] [LINE-OF-SPEC] [LINE-OF-CONTAINER]
+{
+	cat <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: $1}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  ${3-}
+	  containers:
+	  - name: c
+	    image: web:1
+	    command: [sleep, "1000000"]
+	    ${4-}
+	    resources: {requests: {cpu: ${2-10m}}}
+	END
+}
+told() # POD REGEX: in its condition, and in an event
+{
+	prints "^Unschedulable: 0/1 nodes are available: $2" k get pod "$1" -o \
+		'jsonpath={.status.conditions[?(@.type=="PodScheduled")].reason}: {.status.conditions[?(@.type=="PodScheduled")].message}' &&
+		prints "FailedScheduling.*0/1 nodes are available: $2" \
+			k get events --field-selector "involvedObject.name=$1"
+}
+refused() # WHAT REGEX ARGUMENT-OF-POD_YAML...
+{
+	local what=$1 why=$2
+	shift 2
+	pod_yaml r "$@" | k create -f - >/dev/null
+	ok "$what is told" wait_for 20 told r "$why"
+	k delete pod r --wait=false >/dev/null
+	wait_for 10 k_gone r
+}
+
+# --- refusals ---------------------------------------------------------------------
+refused "too much CPU" '1 Insufficient cpu' 99
+refused "another kind of node" "1 node\(s\) didn't match Pod's node affinity/selector" \
+	10m 'nodeSelector: {disk: ssd}'
+k taint node $NAME only=me:NoSchedule >/dev/null
+refused "a taint" '1 node\(s\) had untolerated taint \{only: me\}'
+k taint node $NAME only- >/dev/null
+k cordon $NAME >/dev/null
+refused "a cordoned node" '1 node\(s\) were unschedulable'
+k uncordon $NAME >/dev/null
+pod_yaml p 10m '' 'ports: [{containerPort: 80, hostPort: 8099}]' | k create -f - >/dev/null
+bound_() { k_is p .spec.nodeName $NAME; }
+ok "a host port finds a node" wait_for 20 bound_
+refused "a host port that is taken" "1 node\(s\) didn't have free ports for the requested pod ports" \
+	10m '' 'ports: [{containerPort: 80, hostPort: 8099}]'
+k delete pod p --wait=false --grace-period=0 --force >/dev/null 2>&1
+
+# --- runtimes ------------------------------------------------------------------------
+condition() # TYPE STATUS
+{
+	[ "$(k get node $NAME -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}")" = "$2" ]
+}
+ok "without QEMU the VM runtime is not ready" condition VmRuntimeReady False
+vm_manifest vm 2 256Mi | sed 's/cpu: 100m/cpu: 1500m/' | k create -f - >/dev/null
+ok "a VM waits for it" wait_for 20 told vm '1 node\(s\) runtime is not ready'
+pod_yaml free | k create -f - >/dev/null
+ok "a container does not" wait_for 30 k_ready free
+agent_stop
+node_join
+ok "with QEMU it is" wait_for 30 condition VmRuntimeReady True
+ok "and the VM runs" wait_for 90 k_ready vm
+
+# --- a VM that is off gives its room away -----------------------------------------------
+pod_yaml next 1 | k create -f - >/dev/null
+ok "beside it there is no room" wait_for 20 told next '1 Insufficient cpu'
+power() # STATE
+{
+	k patch pod vm --type merge -p \
+		"{\"spec\":{\"virtualMachine\":{\"powerSpec\":\"$1\"}}}"
+}
+ok "it is switched off" power Shutdown
+ok "and is told to be" wait_for 60 k_is vm .status.phase NoSchedule
+ok "what waited runs" wait_for 30 k_ready next
+ok "it is switched on" power Running
+waits() { k_is vm .status.phase Pending; }
+ok "now the VM waits" wait_for 20 waits
+k delete pod next --wait=false >/dev/null
+ok "and runs when there is room" wait_for 90 k_ready vm
+k delete pod vm free --wait=false >/dev/null
+ok "both go" wait_for 40 k_gone vm
+
+# --- rollouts, with real containers ---------------------------------------------------------
+images() # of the pods the node runs
+{
+	node ps -o json | jq -r '[.items[] | select(.metadata.labels.app == "w")
+		| .spec.containers[0].image] | unique | join(" ")'
+}
+count() # of them
+{
+	node ps -o json | jq '[.items[] | select(.metadata.labels.app == "w")] | length'
+}
+is() { [ "$("${@:2}")" = "$1" ] || { echo "got $("${@:2}")"; return 1; }; }
+patch_short()
+{
+	k patch deployment w --type json -p '[
+	{"op":"add","path":"/spec/template/spec/terminationGracePeriodSeconds","value":1},
+	{"op":"add","path":"/spec/template/spec/containers/0/command","value":["sleep","1000000"]}]'
+}
+rolled() { k rollout status deployment w --timeout=60s; }
+# The old one here; the newer one does the same in test_controllers.sh.
+for kubectl in "${KUBECTLS[0]}"; do
+	v=1.20
+	k create deployment w --image=web:1 --replicas=2 >/dev/null
+	patch_short >/dev/null
+	ok "$v: a deployment is rolled out" rolled
+	ok "$v: a new image" k set image deployment w web=web:2
+	ok "$v: is rolled out" rolled
+	ok "$v: the containers have it" wait_for 20 is web:2 images
+	ok "$v: history" prints '^3 ' k rollout history deployment w
+	ok "$v: undo" k rollout undo deployment w
+	ok "$v: is rolled out, too" rolled
+	ok "$v: the containers have the old one" wait_for 20 is web:1 images
+	k rollout pause deployment w >/dev/null
+	k set image deployment w web=web:2 >/dev/null
+	ok "$v: paused" prints 'true' k get deployment w -o 'jsonpath={.spec.paused}'
+	ok "$v: resume" k rollout resume deployment w
+	rolled >/dev/null
+	ok "$v: brings it" wait_for 20 is web:2 images
+	names() { k get pods -l app=w -o name | sort | tr '\n' ' '; }
+	before=$(names)
+	ok "$v: restart" k rollout restart deployment w
+	ok "$v: makes all anew" rolled
+	new() { [ -z "$(comm -12 <(tr ' ' '\n' <<<"$before" | grep .) <(names | tr ' ' '\n' | grep .))" ]; }
+	ok "$v: no old pod is left" wait_for 20 new
+
+	# A budget holds a drain, and lets it go.
+	cat <<-END | k create -f - >/dev/null
+	apiVersion: policy/v1
+	kind: PodDisruptionBudget
+	metadata: {name: w}
+	spec: {minAvailable: 2, selector: {matchLabels: {app: w}}}
+	END
+	allowed() { k get pdb w -o 'jsonpath={.status.currentHealthy}' | grep -qx 2; }
+	ok "$v: a budget counts them" wait_for 20 allowed
+	ok "$v: it holds a drain" prints 'disruption budget' \
+		k drain $NAME --pod-selector=app=w --timeout=2s
+	ok "$v: nobody was evicted" is 2 count
+	k delete pdb w >/dev/null
+	ok "$v: without it the node is drained" k drain $NAME \
+		--pod-selector=app=w --timeout=40s
+	ok "$v: their containers are gone" wait_for 20 is 0 count
+	k uncordon $NAME >/dev/null
+	ok "$v: uncordoned, they come back" wait_for 40 is 2 count
+	k delete deployment w >/dev/null
+	ok "$v: with the deployment its containers go" wait_for 30 is 0 count
+done
+empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ]; }
+ok "all pods go" wait_for 40 empty
+control_stop
+e2e_end
