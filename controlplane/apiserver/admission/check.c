@@ -371,6 +371,22 @@ void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
 }
 
 /* As it was sent, in the form the chain expects. */
+/* What is empty is not there: as if it had been through Kubernetes' ObjectMeta.
+ * (kubectl diff would show the difference.) */
+static void drop_empty(yyjson_mut_val *obj)
+{
+	static const char *const names[] = { "labels", "annotations",
+					     "finalizers", "ownerReferences" };
+	yyjson_mut_val *meta = yyjson_mut_obj_get(obj, "metadata");
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		yyjson_mut_val *v = yyjson_mut_obj_get(meta, names[i]);
+
+		if (v && yyjson_mut_is_ctn(v) && !unsafe_yyjson_get_len(v))
+			yyjson_mut_obj_remove_key(meta, names[i]);
+	}
+}
+
 static int shape(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		 yyjson_mut_val *old)
 {
@@ -380,6 +396,7 @@ static int shape(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (check_envelope(w, doc, obj) || prune(w, obj))
 		return -EINVAL;
 	set_metadata(doc, obj, old);
+	drop_empty(obj);
 	if (old)
 		limit_to_part(w, doc, obj, old);
 	else if (type_has_subresource(t, "status"))

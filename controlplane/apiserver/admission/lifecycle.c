@@ -23,20 +23,34 @@ static const char *const default_spaces[] = { "default", "kube-system",
 
 /* --- birth --- */
 
-/* @json is an object of type @t with everything but what the system sets. */
-static int born_add(struct api *api, struct born *b, const struct type *t,
-		    const char *tenant, const char *ns, const char *json)
+static int born_room(struct born *b)
+{
+	if (b->ops)
+		return 0;
+	b->ops = calloc(BORN_MAX, sizeof(*b->ops));
+	b->bufs = calloc(BORN_MAX * 3, sizeof(*b->bufs));
+	return b->ops && b->bufs ? 0 : -ENOMEM;
+}
+
+int born_add(struct api *api, struct born *b, const struct type *t,
+	     const char *tenant, const char *ns, const char *json)
 {
 	yyjson_doc *in = yyjson_read(json, strlen(json), 0);
 	yyjson_mut_doc *doc = in ? yyjson_doc_mut_copy(in, NULL) : NULL;
 	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
-	struct store_op *op = &b->ops[b->nr];
-	struct buf *bufs = &b->bufs[b->nr * 3];
+	struct store_op *op;
+	struct buf *bufs;
 	char uid[37], now[32];
 	int r = -ENOMEM;
 
 	assert(b->nr < BORN_MAX);
-
+	if (born_room(b) < 0) {
+		yyjson_mut_doc_free(doc);
+		yyjson_doc_free(in);
+		return -ENOMEM;
+	}
+	op = &b->ops[b->nr];
+	bufs = &b->bufs[b->nr * 3];
 	new_uid(uid);
 	now_text(now);
 	if (obj) {
@@ -66,15 +80,6 @@ static int born_add(struct api *api, struct born *b, const struct type *t,
 	yyjson_mut_doc_free(doc);
 	yyjson_doc_free(in);
 	return r;
-}
-
-static int born_room(struct born *b)
-{
-	if (b->ops)
-		return 0;
-	b->ops = calloc(BORN_MAX, sizeof(*b->ops));
-	b->bufs = calloc(BORN_MAX * 3, sizeof(*b->bufs));
-	return b->ops && b->bufs ? 0 : -ENOMEM;
 }
 
 void born_clear(struct born *b)
@@ -387,14 +392,21 @@ static void drain(struct store_watch *w)
 static void *lifecycle_run(void *arg)
 {
 	struct api *api = arg;
-	struct store_watch *spaces = NULL, *tenants = NULL;
-	struct err e;
+	static const char *const prefixes[] = {
+		"core/namespaces/",
+		"core/tenants/",
+		"core/services/system/default/kubernetes",
+		"core/endpoints/system/default/kubernetes",
+		"discovery.k8s.io/endpointslices/system/default/kubernetes",
+	};
+	struct store_watch *watches[ARRAY_LEN(prefixes)] = { NULL };
+	struct err e = { 0 };
+	bool first = true;
 
-	if (store_watch_open(api->store, "core/namespaces/", 0, wake, api,
-			     &spaces, &e) ||
-	    store_watch_open(api->store, "core/tenants/", 0, wake, api,
-			     &tenants, &e))
-		log_error("tenants: %s", e.msg);
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+		if (store_watch_open(api->store, prefixes[i], 0, wake, api,
+				     &watches[i], &e))
+			log_error("tenants: %s", e.msg);
 	pthread_mutex_lock(&api->lifecycle_lock);
 	while (!api->stopping) {
 		struct timespec until;
@@ -402,10 +414,12 @@ static void *lifecycle_run(void *arg)
 
 		api->lifecycle_wake = false;
 		pthread_mutex_unlock(&api->lifecycle_lock);
-		if (spaces)
-			drain(spaces);
-		if (tenants)
-			drain(tenants);
+		for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+			if (watches[i])
+				drain(watches[i]);
+		if (own_service_repair(api, first, &e) < 0)
+			log_warn("service kubernetes: %s", e.msg);
+		first = false;
 		left = round_over(api, "core/namespaces/", end_namespace);
 		left += round_over(api, "core/tenants/", end_tenant);
 		pthread_mutex_lock(&api->lifecycle_lock);
@@ -419,8 +433,8 @@ static void *lifecycle_run(void *arg)
 				break;
 	}
 	pthread_mutex_unlock(&api->lifecycle_lock);
-	store_watch_close(spaces);
-	store_watch_close(tenants);
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+		store_watch_close(watches[i]);
 	return NULL;
 }
 
