@@ -151,12 +151,42 @@ program()
 	echo "not ok $n $v: comes to its end (status $line)"
 }
 
+# How many behaviours hold, a row a verb, a column a version; "x/y" where not
+# all of y do. scorecard.sh adds these lines up.
+scorecard()
+{
+	local key version versions verb line
+	[ ${#all[@]} -gt 0 ] || return
+	versions=$(printf '%s\n' "${!all[@]}" | cut -d/ -f1 | sort -u)
+	for version in $versions; do
+		for key in $(printf '%s\n' "${!all[@]}" | grep "^$version/" | sort); do
+			echo "# scorecard $key ${good[$key]:-0}/${all[$key]}"
+		done
+	done
+	line=$(printf '%-16s' verb)
+	for version in $versions; do
+		line+=$(printf ' %20s' "$version")
+	done
+	echo "# $line"
+	for verb in $(printf '%s\n' "${!all[@]}" | cut -d/ -f2 | sort -u); do
+		line=$(printf '%-16s' "$verb")
+		for version in $versions; do
+			key=$version/$verb
+			if [ -z "${all[$key]:-}" ]; then
+				line+=$(printf ' %20s' -)
+			elif [ "${good[$key]:-0}" = "${all[$key]}" ]; then
+				line+=$(printf ' %20s' "${all[$key]}")
+			else
+				line+=$(printf ' %20s' "${good[$key]:-0}/${all[$key]}")
+			fi
+		done
+		echo "# $line"
+	done
+}
+
 finish_tap()
 {
-	local key
-	for key in $(printf '%s\n' "${!all[@]}" | sort); do
-		echo "# scorecard $key ${good[$key]:-0}/${all[$key]}"
-	done
+	scorecard
 	echo "1..$n"
 	exit $rc
 }

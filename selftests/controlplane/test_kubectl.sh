@@ -4,12 +4,7 @@
 # SECONDS: 300
 # The unmodified kubectl, an old one and a new one, against arktos-control: as
 # the system's admin, and as the admins of two tenants who use the same names.
-set -u
-cd "$(dirname "$0")/../.."
-O=$(realpath "${O:-build}") deps=$(realpath "${BUILD:-build}/deps")
-dir=$(mktemp -d /tmp/arktos-kubectl.XXXXXX)
-n=0 rc=0
-server=
+. "$(dirname "$0")/kubectl.sh"
 
 start()
 {
@@ -20,30 +15,13 @@ start()
 	timeout 20 tail -n +1 -F "$dir/log" 2>/dev/null |
 		grep -q -m1 "serving on port ${2-}"
 }
-finish()
-{
-	[ -n "$server" ] && kill "$server" && wait "$server" 2>/dev/null
-	rm -rf "$dir"
-}
-trap finish EXIT
-
-ok() # NAME CONDITION-RESULT OUTPUT
-{
-	n=$((n + 1))
-	[ "$2" = 0 ] && { echo "ok $n $1"; return; }
-	rc=1
-	echo "$3" | head -20 | sed 's,^,# ,'
-	echo "not ok $n $1"
-}
-
 # The output of a command must match an extended regular expression.
-says() # NAME PATTERN COMMAND...
+says() # NAME PATTERN run COMMAND
 {
-	local name=$1 pattern=$2 out
-	shift 2
-	out=$("$@" 2>&1)
-	grep -qE -- "$pattern" <<<"$out"
-	ok "$v: $name" $? "want /$pattern/ from $*: $out"
+	local command=$4 verb
+	verb=$(grep -oE '\b(k|as [$a-z]+|arktosctl) (-n [a-z]+ )?[a-z-]+' <<<"$4" |
+		head -1 | sed 's,.* ,,')
+	t "${verb:-other}" "$1" "$2" 'run "$command"'
 }
 
 k() { "$kubectl" --cache-dir="$dir/cache-$v" "$@"; }
@@ -218,15 +196,7 @@ export PATH=$O/bin:$PATH
 v=-
 says "admin.kubeconfig is private" '^600$' run "stat -c %a $KUBECONFIG"
 for v in 1.20 1.32; do
-	case $v in
-	1.20) kubectl=$deps/kubectl-1.20/usr/bin/kubectl ;;
-	*) kubectl=$deps/kubectl-$v/kubectl ;;
-	esac
-	if [ ! -x "$kubectl" ]; then
-		n=$((n + 1))
-		echo "ok $n kubectl $v # SKIP $kubectl is missing (make deps)"
-		continue
-	fi
+	use $v || continue
 	admin_path
 	tenant_path
 done
@@ -239,5 +209,4 @@ wait "$server" 2>/dev/null
 : >"$dir/log"
 start "$port"
 says "an object survives kill -9" 'survivor' run "k get cm survivor -o name"
-echo "1..$n"
-exit $rc
+finish_tap
