@@ -237,9 +237,6 @@ void watch_end(struct req *r);   /* for good, politely */
 void put_view(struct req *r, struct object_bytes *o, bool columns,
 	      struct buf *b);
 int request_selector(struct req *r, struct selector *s);
-void reply_one(struct req *r, int code, struct object_bytes *o);
-/* Objects that are not stored, all of them; takes what is in @l. */
-void reply_made_list(struct req *r, struct store_list *l);
 /* body.c: the body as a document; on failure it has replied. */
 int body_parse(struct req *r, yyjson_doc **ret);
 

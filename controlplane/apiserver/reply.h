@@ -46,6 +46,10 @@ void reply_error(struct req *r, int code, const char *reason, const char *fmt,
 void reply_not_found(struct req *r);
 void reply_invalid(struct req *r, const char *kind, const char *name,
 		   const struct field_errors *errs);
+/* read.c: an object as the request wants to see it; a list of objects that are
+ * not stored, all of them: takes what is in @l. */
+void reply_one(struct req *r, int code, struct object_bytes *o);
+void reply_made_list(struct req *r, struct store_list *l);
 void reply_success(struct req *r, struct object_bytes *o);
 void reply_warning(struct req *r, const char *text);
 /* How a failure of the store is told. */
