@@ -217,14 +217,22 @@ int route_parse(struct req *r, struct err *e)
 	return 0;
 }
 
+static void put_part(struct buf *b, const char *part)
+{
+	buf_puts(b, part);
+	buf_putc(b, '/');
+}
+
 void key_of(struct buf *b, const struct type *t, const char *tenant,
 	    const char *ns, const char *name)
 {
 	const char *group = type_stored(t)->group;
 
-	buf_printf(b, "%s/%s/%s/%s/%s", *group ? group : "core", t->plural,
-		   t->scope == SCOPE_CLUSTER ? "" : tenant,
-		   t->scope == SCOPE_NAMESPACED ? ns : "", name);
+	put_part(b, *group ? group : "core");
+	put_part(b, t->plural);
+	put_part(b, t->scope == SCOPE_CLUSTER ? "" : tenant);
+	put_part(b, t->scope == SCOPE_NAMESPACED ? ns : "");
+	buf_puts(b, name);
 }
 
 void route_key(const struct req *r, const char *name, struct buf *b)

@@ -161,4 +161,50 @@ TEST(paths_for_people)
 	EXPECT_EQ(fields_from_json(value("[]"), &s), -EINVAL);
 }
 
+/* @nr elements "f:k00".. from @first on, as fieldsV1. */
+static struct fields *many(int first, int nr)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct fields *s = NULL;
+
+	buf_putc(&b, '{');
+	for (int i = first; i < first + nr; i++)
+		buf_printf(&b, "%s\"f:k%02d\":{}", i > first ? "," : "", i);
+	buf_putc(&b, '}');
+	if (fields_from_json(value(buf_str(&b)), &s))
+		return NULL;
+	return s;
+}
+
+/* Long sets are indexed, short ones searched: nothing else tells them apart. */
+TEST(long_sets_shrink_and_grow)
+{
+	struct fields *s = many(0, 60), *gone = many(5, 50);
+	struct fields *back = many(5, 50), *same = many(0, 60), *both;
+
+	ASSERT_EQ(s && gone && back && same, true);
+	EXPECT_EQ(fields_equal(s, same), true);
+	fields_subtract(s, gone);
+	EXPECT_EQ(fields_below(s, "f:k05") == NULL, true);
+	EXPECT_EQ(fields_below(s, "f:k04") != NULL, true);
+	EXPECT_EQ(fields_below(s, "f:k55") != NULL, true);
+	EXPECT_EQ(fields_equal(s, same), false);
+	for (int round = 0; round < 50; round++) {
+		ASSERT_EQ(fields_add(s, back), 0);
+		EXPECT_EQ(fields_equal(s, same), true);
+		fields_subtract(s, gone);
+	}
+	both = fields_common(same, s);
+	fields_free(gone);
+	fields_free(back);
+	fields_free(same);
+	EXPECT_STREQ(text_of(s), "{\"f:k00\":{},\"f:k01\":{},\"f:k02\":{},"
+				 "\"f:k03\":{},\"f:k04\":{},\"f:k55\":{},"
+				 "\"f:k56\":{},\"f:k57\":{},\"f:k58\":{},"
+				 "\"f:k59\":{}}");
+	fields_drop(both, "f:k57");
+	EXPECT_EQ(fields_below(both, "f:k57") == NULL, true);
+	fields_free(both);
+}
+
 TEST_MAIN()
