@@ -42,6 +42,8 @@ fails() { ! "$@"; }
 ok "without a kubeconfig it says which to take" prints \
 	'kubeconfig: name one with --kubeconfig.*/etc/arktos/admin.kubeconfig' \
 	doctor --kubeconfig "$E2E/none"
+ok "wherever that option stands" prints "open '$E2E/none'" \
+	"$CTL" tenant list --kubeconfig "$E2E/none"
 ok "a control plane" control_start
 ok "its controllers have told of themselves" wait_for 30 is controllers ok 'in step'
 ok "and of what they did" wait_for 60 is controllers ok 'last sync 20[0-9-]+T'

@@ -29,6 +29,32 @@ static const char usage[] =
 	"answer: for\nscripts where there is no kubectl.\n"
 	"reboot, snapshot and restore are for VM pods, and wait for the end.\n";
 
+/* Takes --kubeconfig out of the arguments, wherever it stands, as kubectl's
+ * users expect it. NULL: it is not there; what it lacks getopt tells. */
+static const char *take_kubeconfig(int *argc, char **argv)
+{
+	static const char option[] = "--kubeconfig";
+	const char *found = NULL;
+	int n = 0;
+
+	for (int i = 0; i < *argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			while (i < *argc)
+				argv[n++] = argv[i++];
+			break;
+		}
+		if (strcmp(argv[i], option) == 0 && i + 1 < *argc)
+			found = argv[++i];
+		else if (strncmp(argv[i], "--kubeconfig=", sizeof(option)) == 0)
+			found = argv[i] + sizeof(option);
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	*argc = n;
+	return found;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -37,13 +63,11 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *kubeconfig = NULL;
+	const char *kubeconfig = take_kubeconfig(&argc, argv);
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (c == 'k') {
-			kubeconfig = optarg;
-		} else if (c == 'h') {
+		if (c == 'h') {
 			fputs(usage, stdout);
 			return 0;
 		} else if (c == 'v') {
