@@ -203,6 +203,37 @@ static void namespace_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		"kubernetes.io/metadata.name", yyjson_mut_strcpy(doc, name));
 }
 
+/* What PodSecurity is asked to do must be something it can read. */
+static void namespace_validate(yyjson_mut_val *obj, struct field_errors *errs)
+{
+	static const char prefix[] = "pod-security.kubernetes.io/";
+	yyjson_mut_val *k, *v;
+	size_t i, max;
+
+	yyjson_mut_obj_foreach(mut_get(obj, "metadata.labels"), i, max, k, v)
+	{
+		const char *key = yyjson_mut_get_str(k);
+		const char *s = yyjson_mut_get_str(v);
+		bool version = str_ends(key, "-version");
+		char path[160];
+		uint64_t minor;
+
+		if (!s || !str_starts(key, prefix) || strlen(key) > 60)
+			continue;
+		snprintf(path, sizeof(path), "metadata.labels[%s]", key);
+		if (version && strcmp(s, "latest") != 0 &&
+		    (!str_starts(s, "v1.") || str_to_u64(s + 3, &minor) < 0))
+			field_error_add(errs, FIELD_INVALID, path, v,
+					"must be \"latest\" or \"v1.x\"");
+		else if (!version && strcmp(s, "privileged") != 0 &&
+			 strcmp(s, "baseline") != 0 &&
+			 strcmp(s, "restricted") != 0)
+			field_error_add(errs, FIELD_INVALID, path, v,
+					"must be one of privileged, baseline, "
+					"restricted");
+	}
+}
+
 static void tenant_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			   yyjson_mut_val *old, const char *subresource)
 {
@@ -432,7 +463,7 @@ const struct type_hooks *type_hooks_find(const char *name)
 		HOOKS("workload", workload_prepare, workload_validate,
 		      workload_validate_update),
 		HOOKS("job", job_prepare, job_validate, rule_job_update),
-		HOOKS("namespace", namespace_prepare, NULL, NULL),
+		HOOKS("namespace", namespace_prepare, namespace_validate, NULL),
 		HOOKS("tenant", tenant_prepare, tenant_validate, NULL),
 		HOOKS("configmap", NULL, config_validate,
 		      config_validate_update),

@@ -51,7 +51,7 @@ struct admission {
 	/* The verdict of the one who refuses. */
 	int code;
 	const char *reason;
-	char msg[1024];
+	char msg[2048];
 };
 
 struct admission_plugin {

@@ -26,6 +26,7 @@ static const struct admission_plugin *const plugins[] = {
 	&admission_crd,
 	&admission_action,
 	&admission_webhook_config,
+	&admission_pod_security,
 	&admission_quota,
 };
 

@@ -21,6 +21,7 @@ extern const struct admission_plugin admission_service_account;
 extern const struct admission_plugin admission_node_restriction;
 extern const struct admission_plugin admission_crd;
 extern const struct admission_plugin admission_service;
+extern const struct admission_plugin admission_pod_security;
 extern const struct admission_plugin admission_action;
 
 #endif /* CONTROLPLANE_APISERVER_ADMISSION_PLUGINS_H */

@@ -19,6 +19,7 @@
 
 #define POLICY_MAX (1024 * 1024)
 #define OBJECT_MAX ((size_t)1024 * 1024) /* bytes of a body in an event */
+#define NOTES_MAX  4
 #define TEXT_MAX   4096 /* of what clients can make long: URI, agent */
 
 struct audit {
@@ -34,8 +35,12 @@ struct audit_note {
 	bool decided, allowed, started, truncated, too_large;
 	char *why;              /* of the decision */
 	char *reason, *message; /* of a refusal */
-	char *name;             /* of what was created */
-	struct buf sent;        /* of the answer, as it was */
+	struct {
+		const char *key;
+		char *value;
+	} notes[NOTES_MAX];
+	char *name;      /* of what was created */
+	struct buf sent; /* of the answer, as it was */
 	struct buf request, response;
 };
 
@@ -220,7 +225,7 @@ static void put_annotations(struct json_out *o, const struct req *r,
 	const struct audit_note *n = r->audit;
 	bool gone = stage == STAGE_COMPLETE && !r->code;
 
-	if (!n->decided && !n->truncated && !gone)
+	if (!n->decided && !n->truncated && !gone && !n->notes[0].key)
 		return;
 	json_put_object(o, "annotations");
 	if (n->decided) {
@@ -229,6 +234,9 @@ static void put_annotations(struct json_out *o, const struct req *r,
 		json_put_str(o, "authorization.k8s.io/reason",
 			     n->why ? n->why : "");
 	}
+	for (size_t i = 0; i < NOTES_MAX && n->notes[i].key; i++)
+		json_put_str(o, n->notes[i].key,
+			     n->notes[i].value ? n->notes[i].value : "");
 	if (n->truncated)
 		json_put_str(o, "audit.k8s.io/truncated", "true");
 	if (gone)
@@ -365,6 +373,19 @@ void audit_decided(struct req *r, bool allowed, const char *reason)
 	(void)str_set(&r->audit->why, reason);
 }
 
+void audit_annotate(struct req *r, const char *key, const char *value)
+{
+	size_t i = 0;
+
+	while (r->audit && i < NOTES_MAX && r->audit->notes[i].key &&
+	       strcmp(r->audit->notes[i].key, key) != 0)
+		i++;
+	if (!r->audit || i == NOTES_MAX)
+		return;
+	r->audit->notes[i].key = key;
+	(void)str_set(&r->audit->notes[i].value, value);
+}
+
 void audit_failed(struct req *r, const char *reason, const char *msg)
 {
 	if (!r->audit)
@@ -474,6 +495,8 @@ void audit_end(struct req *r)
 	free(n->reason);
 	free(n->message);
 	free(n->name);
+	for (size_t i = 0; i < NOTES_MAX; i++)
+		free(n->notes[i].value);
 	buf_clear(&n->request);
 	buf_clear(&n->response);
 	free(n);

@@ -45,6 +45,8 @@ void audit_begin(struct req *r);
 void audit_decided(struct req *r, bool allowed, const char *reason);
 /* Is the reason wanted? */
 bool audit_wants_reason(const struct req *r);
+/* Something that is to be known of it; the last word on @key counts. */
+void audit_annotate(struct req *r, const char *key, const char *value);
 /* The body, parsed. */
 void audit_request(struct req *r, yyjson_val *body);
 /* It is refused. */
