@@ -27,6 +27,30 @@ struct args {
 	size_t nr_groups;
 };
 
+const char *ctl_take_kubeconfig(int *argc, char **argv)
+{
+	static const char option[] = "--kubeconfig";
+	const char *found = NULL;
+	int n = 0;
+
+	for (int i = 0; i < *argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			while (i < *argc)
+				argv[n++] = argv[i++];
+			break;
+		}
+		if (strcmp(argv[i], option) == 0 && i + 1 < *argc)
+			found = argv[++i];
+		else if (strncmp(argv[i], "--kubeconfig=", sizeof(option)) == 0)
+			found = argv[i] + sizeof(option);
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	*argc = n;
+	return found;
+}
+
 char *ctl_kubeconfig(const char *given)
 {
 	const char *home = getenv("HOME");

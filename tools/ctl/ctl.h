@@ -5,7 +5,9 @@
 struct rest;
 struct err;
 
-/* The kubeconfig given, or $KUBECONFIG, or ~/.kube/config. */
+/* Take --kubeconfig out of the arguments, wherever it stands, as kubectl's
+ * users expect it. NULL: it is not there; a lack of its value getopt tells. */
+const char *ctl_take_kubeconfig(int *argc, char **argv);
 /* The one given, $KUBECONFIG, or ~/.kube/config. Owned by the caller. */
 char *ctl_kubeconfig(const char *given);
 int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);

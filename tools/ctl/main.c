@@ -29,31 +29,15 @@ static const char usage[] =
 	"answer: for\nscripts where there is no kubectl.\n"
 	"reboot, snapshot and restore are for VM pods, and wait for the end.\n";
 
-/* Takes --kubeconfig out of the arguments, wherever it stands, as kubectl's
- * users expect it. NULL: it is not there; what it lacks getopt tells. */
-static const char *take_kubeconfig(int *argc, char **argv)
-{
-	static const char option[] = "--kubeconfig";
-	const char *found = NULL;
-	int n = 0;
-
-	for (int i = 0; i < *argc; i++) {
-		if (strcmp(argv[i], "--") == 0) {
-			while (i < *argc)
-				argv[n++] = argv[i++];
-			break;
-		}
-		if (strcmp(argv[i], option) == 0 && i + 1 < *argc)
-			found = argv[++i];
-		else if (strncmp(argv[i], "--kubeconfig=", sizeof(option)) == 0)
-			found = argv[i] + sizeof(option);
-		else
-			argv[n++] = argv[i];
-	}
-	argv[n] = NULL;
-	*argc = n;
-	return found;
-}
+static const struct {
+	const char *name;
+	int (*run)(const char *kubeconfig, int argc, char **argv);
+} commands[] = {
+	{ "tenant", cmd_tenant },  { "node", cmd_node },
+	{ "doctor", cmd_doctor },  { "raw", cmd_raw },
+	{ "reboot", cmd_action },  { "snapshot", cmd_action },
+	{ "restore", cmd_action },
+};
 
 int main(int argc, char **argv)
 {
@@ -63,7 +47,7 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *kubeconfig = take_kubeconfig(&argc, argv);
+	const char *kubeconfig = ctl_take_kubeconfig(&argc, argv);
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
@@ -78,18 +62,11 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind < argc && strcmp(argv[optind], "tenant") == 0)
-		return cmd_tenant(kubeconfig, argc - optind, argv + optind);
-	if (optind < argc && strcmp(argv[optind], "node") == 0)
-		return cmd_node(kubeconfig, argc - optind, argv + optind);
-	if (optind < argc && strcmp(argv[optind], "doctor") == 0)
-		return cmd_doctor(kubeconfig, argc - optind, argv + optind);
-	if (optind < argc && strcmp(argv[optind], "raw") == 0)
-		return cmd_raw(kubeconfig, argc - optind, argv + optind);
-	if (optind < argc && (strcmp(argv[optind], "reboot") == 0 ||
-			      strcmp(argv[optind], "snapshot") == 0 ||
-			      strcmp(argv[optind], "restore") == 0))
-		return cmd_action(kubeconfig, argc - optind, argv + optind);
+	for (size_t i = 0;
+	     optind < argc && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(argv[optind], commands[i].name) == 0)
+			return commands[i].run(kubeconfig, argc - optind,
+					       argv + optind);
 	fputs(usage, stderr);
 	return 2;
 }
