@@ -37,6 +37,10 @@ void control_help(FILE *to)
 	      "and encrypted with the keys in DIR/encryption.keys, or\n"
 	      "  --encryption-key-file FILE\n"
 	      "which are read again, and used for everything, on SIGHUP.\n"
+	      "What one tenant may have at once, and all together:\n"
+	      "  --max-tenant-seats 200, --max-tenant-queue 500,\n"
+	      "  --max-tenant-connections 5000, --max-tenant-watches 10000,\n"
+	      "  --max-seats 2000, --max-connections 20000\n"
 	      "Extension servers (APIServices) of tenants may be in\n"
 	      "  --tenant-extension-cidrs ADDRESS/BITS,...  (nowhere)\n"
 	      "Who did what is written, as audit.k8s.io/v1 events, with\n"
@@ -145,6 +149,29 @@ static bool audit_option(struct audit_opts *o, int c, const char *value)
 	}
 }
 
+enum {
+	MAX_SEATS = 600,
+	MAX_TENANT_SEATS,
+	MAX_TENANT_QUEUE,
+	MAX_TENANT_CONNS,
+	MAX_TENANT_WATCHES,
+	MAX_CONNS,
+};
+
+static bool limit_option(struct api_limits *l, int c, const char *text)
+{
+	unsigned int *const slots[] = { &l->seats,          &l->tenant_seats,
+					&l->tenant_queue,   &l->tenant_conns,
+					&l->tenant_watches, &l->conns };
+	int n;
+
+	if (c < MAX_SEATS || c > MAX_CONNS || str_to_int(text, &n) < 0 ||
+	    n <= 0)
+		return false;
+	*slots[c - MAX_SEATS] = (unsigned int)n;
+	return true;
+}
+
 static bool parse_run(int argc, char **argv, struct run *run)
 {
 	static const struct option options[] = {
@@ -165,6 +192,16 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "audit-log-maxage", required_argument, NULL, AUDIT_AGE },
 		{ "audit-log-maxbackup", required_argument, NULL,
 		  AUDIT_BACKUPS },
+		{ "max-seats", required_argument, NULL, MAX_SEATS },
+		{ "max-tenant-seats", required_argument, NULL,
+		  MAX_TENANT_SEATS },
+		{ "max-tenant-queue", required_argument, NULL,
+		  MAX_TENANT_QUEUE },
+		{ "max-tenant-connections", required_argument, NULL,
+		  MAX_TENANT_CONNS },
+		{ "max-tenant-watches", required_argument, NULL,
+		  MAX_TENANT_WATCHES },
+		{ "max-connections", required_argument, NULL, MAX_CONNS },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};
@@ -196,6 +233,8 @@ static bool parse_run(int argc, char **argv, struct run *run)
 			 run->roles.node_grace_ms >= 1000)
 			continue;
 		else if (c == 's' && parse_shard(optarg, &run->roles))
+			continue;
+		else if (limit_option(&run->api.limits, c, optarg))
 			continue;
 		else if (audit_option(&run->api.audit, c, optarg))
 			continue;

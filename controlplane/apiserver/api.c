@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "controlplane/apiserver/admission/quota.h"
@@ -25,6 +26,8 @@
 #include "lib/str.h"
 
 #define ADMIN_DAYS   3650
+#define CONNS_MAX    20000
+#define FILES_KEPT   512
 #define EVENT_TTL_MS (60ull * 60 * 1000) /* as kube-apiserver has it */
 #define ISSUER       "https://kubernetes.default.svc.cluster.local"
 
@@ -172,6 +175,25 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	return r;
 }
 
+/* Files are needed for more than connections: the store, nodes, webhooks. */
+static unsigned int conns_max(unsigned int asked)
+{
+	struct rlimit files;
+
+	asked = asked ? asked : CONNS_MAX;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return asked;
+	/* As many as we may have. */
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* else those there are */
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 ||
+	    files.rlim_cur >= asked + FILES_KEPT)
+		return asked;
+	return files.rlim_cur > 2 * FILES_KEPT
+		       ? (unsigned int)files.rlim_cur - FILES_KEPT
+		       : FILES_KEPT;
+}
+
 int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 {
 	struct api *api = calloc(1, sizeof(*api));
@@ -185,6 +207,7 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	pthread_mutex_init(&api->doc_lock, NULL);
 	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
+	api->conns_max = conns_max(opts->limits.conns);
 	api->more_metrics = opts->metrics;
 	api->more_arg = opts->metrics_arg;
 	api->data_dir = strdup(opts->data_dir);

@@ -164,16 +164,15 @@ void peer_handle(struct req *r)
 	void (*go)(struct req * r) = r->go;
 
 	r->handled = true;
-	if (go) {
-		r->go = NULL;
-		go(r);
-		return;
-	}
-	if (c->refused) {
+	if (c->refused && !go) {
 		too_many(r);
 		return;
 	}
-	handle(r);
+	r->go = NULL;
+	if (go)
+		go(r);
+	else
+		handle(r);
 	if (r->user && r->user != c->user)
 		owned_by(c, r->user);
 }

@@ -21,7 +21,6 @@
 
 #define HEAD_MAX     (64 * 1024)       /* bytes of one request's head */
 #define BODY_MAX     (3 * 1024 * 1024) /* bytes of one request's body */
-#define CONNS_MAX    20000
 #define OUT_CHUNK    16384
 #define SEAL_ROOM    (96 * 1024)
 #define WATCH_MAX    (512 * 1024) /* bytes waiting for one watcher */
@@ -85,6 +84,7 @@ struct req {
 	bool head_sent;
 	bool broken; /* what was begun cannot be finished */
 	bool as_vm;  /* rows of VM pods are as vmview.h has them */
+	bool fresh;  /* memory shows what others were told is done */
 
 	/* watching */
 	struct store_watch *watch;
@@ -170,6 +170,7 @@ struct api {
 	struct loop *loops;
 	unsigned int nr_loops;
 	atomic_uint nr_conns;
+	unsigned int conns_max;
 	char rv_token[40]; /* stands for the revision until it is known */
 	pthread_t lifecycle;
 	pthread_mutex_t lifecycle_lock;
@@ -221,8 +222,9 @@ const char *group_resource(const struct route *rt, char *buf, size_t size);
 /* Something that goes on for as long as both sides like: a watch, a stream. */
 bool route_is_long_running(const struct req *r);
 
-void handle(struct req *r);   /* a whole request has been read */
-void dispatch(struct req *r); /* and let in */
+void handle(struct req *r);     /* a whole request has been read */
+void dispatch(struct req *r);   /* and let in */
+bool fresh_wait(struct req *r); /* fresh.c: it comes again by handle() */
 
 /* --- read.c, watch.c, write.c, special.c --- */
 
@@ -233,9 +235,6 @@ void watch_stop(struct req *r);
 void watch_fill(struct req *r);  /* take events, as far as there is room */
 void watch_ready(struct req *r); /* on the loop, after a notify */
 void watch_end(struct req *r);   /* for good, politely */
-/* An object as the request wants to see it. */
-void put_view(struct req *r, struct object_bytes *o, bool columns,
-	      struct buf *b);
 int request_selector(struct req *r, struct selector *s);
 /* body.c: the body as a document; on failure it has replied. */
 int body_parse(struct req *r, yyjson_doc **ret);

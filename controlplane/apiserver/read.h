@@ -5,6 +5,9 @@
 
 #include "controlplane/apiserver/internal.h"
 
+/* An object as the request wants to see it. */
+void put_view(struct req *r, struct object_bytes *o, bool columns,
+	      struct buf *b);
 /* An item of the list that @r asks for, or an event of its watch. */
 void put_row_of(struct req *r, struct object_bytes *o, bool event,
 		struct buf *b);

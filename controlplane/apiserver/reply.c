@@ -288,6 +288,11 @@ void reply_store_error(struct req *r, int code, const struct err *e)
 			    group_resource(&r->route, text, sizeof(text)),
 			    r->route.name ? r->route.name : "");
 		return;
+	case -EFBIG:
+		reply_error(r, 413, "RequestEntityTooLarge",
+			    "the object is too large for the store: %s",
+			    e->msg);
+		return;
 	case -ENOSPC:
 		reply_error(r, 507, "InsufficientStorage",
 			    "the disk of the control plane is full, nothing "

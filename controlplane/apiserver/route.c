@@ -481,7 +481,10 @@ void handle(struct req *r)
 	struct route *rt = &r->route;
 	struct err e = { 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &r->begun);
+	if (!r->fresh)
+		clock_gettime(CLOCK_MONOTONIC, &r->begun);
+	if (fresh_wait(r))
+		return;
 	audit_identify(r);
 	if (route_parse(r, &e) < 0) {
 		reply_error(r, 400, "BadRequest", "%s", e.msg);

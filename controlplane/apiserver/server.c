@@ -79,7 +79,7 @@ static void on_accept(void *arg, uint32_t events)
 			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			return;
-		if (atomic_load(&l->api->nr_conns) >= CONNS_MAX ||
+		if (atomic_load(&l->api->nr_conns) >= l->api->conns_max ||
 		    l->nr_greeting >= GREETING_MAX)
 			close(fd);
 		else

@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
+#include "controlplane/apiserver/read.h"
 #include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/crd.h"

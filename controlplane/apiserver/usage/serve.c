@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "controlplane/apiserver/read.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "lib/json.h"

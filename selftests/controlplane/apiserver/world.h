@@ -76,7 +76,7 @@ static __attribute__((unused)) struct rest *world_token(struct world *w,
 /* What a test wants otherwise; before world_start(). */
 static uint64_t world_event_ttl_ms;
 
-static bool world_start(struct world *w)
+static __attribute__((unused)) bool world_start(struct world *w)
 {
 	struct api_opts opts = { .data_dir = "data",
 				 .listen = "127.0.0.1:0",
