@@ -165,6 +165,27 @@ static void put_containers(struct buf *b, const char *title,
 	}
 }
 
+static void put_snapshots(struct buf *b, const struct json_ref *status)
+{
+	struct json_ref list = json_get(status, "snapshots");
+	struct cli_table t = CLI_TABLE_INIT;
+
+	if (!json_len(&list))
+		return;
+	cli_row(&t, "  SNAPSHOT", "MEMORY", "AGE", NULL);
+	json_for_each (it, &list) {
+		char name[80], age[32];
+
+		snprintf(name, sizeof(name), "  %s",
+			 view_str(&it.item, "name"));
+		view_age(view_str(&it.item, "creationTimestamp"), age,
+			 sizeof(age));
+		cli_row(&t, name, view_str(&it.item, "memory"), age, NULL);
+	}
+	(void)cli_table_print(&t, b);
+	cli_table_clear(&t);
+}
+
 static void put_payload(struct buf *b, const struct json_ref *pod)
 {
 	struct json_ref init = view_get(pod, "spec.initContainers");
@@ -179,6 +200,7 @@ static void put_payload(struct buf *b, const struct json_ref *pod)
 	if (json_has(&vm)) {
 		buf_puts(b, "Virtual machine:\n");
 		put_workload(b, &vm, &vm_st);
+		put_snapshots(b, &vm_st);
 	}
 }
 

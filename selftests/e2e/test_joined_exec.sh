@@ -3,12 +3,11 @@
 # LANE: native
 # SECONDS: 270
 # logs, exec, cp, attach and port-forward through the API server, with an old
-# and a new kubectl; in a container, and in a VM.
+# and a new kubectl; in a container. (VMs: test_joined_actions.sh.)
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 
-control_start && node_join && image_web && image_vm || exit 1
-vm_manifest vm | bound | k create -f - >/dev/null
+control_start && node_join && image_web || exit 1
 cat <<-END | k create -f - >/dev/null
 	apiVersion: v1
 	kind: Pod
@@ -158,19 +157,6 @@ ok "logs --previous" prints '^two$' k logs talk --previous
 ok "its last state is told" k_is talk \
 	'.status.containerStatuses[0].lastState.terminated.exitCode' 7
 
-# --- a virtual machine --------------------------------------------------------------
-ok "a VM runs" wait_for 90 k_ready vm
-# kubectl itself looks for the name among containers, of which a VM has none:
-# the old one does not when it is given with -c, the new one always does.
-kubectl=${KUBECTLS[0]}
-agent_answers() { k exec vm -c vm -- true; }
-ok "exec in the guest" wait_for 30 agent_answers
-ok "with its output" prints '^1$' k exec vm -c vm -- nproc
-code() { k exec vm -c vm -- sh -c 'exit 3'; [ $? = 3 ]; }
-ok "and exit code" code
-kubectl=${KUBECTLS[1]}
-ok "logs are the console" prints '.' k logs vm
-
 # --- who may ---------------------------------------------------------------------------
 port=$(k get node $NAME -o jsonpath='{.status.daemonEndpoints.kubeletEndpoint.Port}')
 stranger() { curl -sk -m 5 "https://127.0.0.1:$port/containerLogs/system/default/talk/c"; }
@@ -191,7 +177,7 @@ ok "nor a tenant's user of the API server's name" prints 'for the API server' \
 	user forged
 ok "a tenant does not reach another's" prints 'not found' kt acme logs talk
 
-for p in talk web vm; do k delete pod $p --wait=false >/dev/null; done
-ok "they go" wait_for 30 k_gone vm
+for p in talk web; do k delete pod $p --wait=false >/dev/null; done
+ok "they go" wait_for 30 k_gone talk
 control_stop
 e2e_end

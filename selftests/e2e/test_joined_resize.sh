@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
 # SECONDS: 240
-# Resize through the API: in the container's cgroup, in the VM's guest; VM pods
-# and their power through the API; two tenants with the same names on one node.
+# Resize through the API: in the container's cgroup, in the VM's guest; two
+# tenants with the same names on one node.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 
@@ -93,15 +93,6 @@ vm_resized()
 }
 ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
 ok "and its status says so" wait_for 30 vm_resized
-
-# Off and on. (With a scheduler running it would leave the node in between.)
-power() { k patch pod vm --type merge -p "{\"spec\":{\"virtualMachine\":{\"powerSpec\":\"$1\"}}}"; }
-ok "powerSpec Shutdown" power Shutdown
-ok "shuts it down" wait_for 60 k_is vm '.status
-	| "\(.phase) \(.virtualMachineStatus.powerState) \(.podIP)"' \
-	"NoSchedule shutdown null"
-ok "powerSpec Running" power Running
-ok "boots it again" wait_for 90 k_ready vm
 
 # --- two tenants -------------------------------------------------------------------
 for t in acme zeta; do

@@ -61,6 +61,14 @@ ok "with no key" guest b '! [ -s /root/.ssh/authorized_keys ]'
 
 ok "what the first writes" guest a 'echo mine >/kept && sync'
 ok "the second does not see" guest b '! [ -e /kept ]'
+ok "a snapshot of disk and memory" prints '^pod/a took snapshot s1, [0-9]+ ms$' \
+	node snapshot a --name s1
+ok "is told" prints '^ +s1 +[0-9]+Mi' node describe a
+ok "what is written later" guest a 'echo later >/kept && sync'
+ok "is gone when the VM has gone back" node restore a --snapshot s1
+ok "its file is as it was" wait_for 30 prints '^mine$' guest a 'cat /kept'
+ok "what is not there is not gone back to" prints "has no snapshot 's2'" \
+	eval '! node restore a --snapshot s2'
 before=$(boot_id)
 ok "a reboot" node reboot a
 ok "boots anew" wait_for 90 rebooted
