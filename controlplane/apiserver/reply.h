@@ -17,6 +17,7 @@ struct field_errors;
 struct listing;
 struct object_bytes;
 struct req;
+struct store_list;
 
 /* One piece of output: owned text, an object by reference, or a listing. */
 struct piece {
