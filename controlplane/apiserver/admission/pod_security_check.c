@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "controlplane/apiserver/admission/names.h"
 #include "controlplane/apiserver/admission/pod_security.h"
 #include "controlplane/schema/schema.h"
 #include "lib/auto.h"
@@ -17,65 +18,6 @@ struct check {
 	yyjson_mut_val *meta, *spec;
 	struct pod_verdict *v;
 };
-
-/* Names, in quotes or as they are, and how many. */
-struct names {
-	struct buf text;
-	size_t nr;
-};
-
-#define NAMES_INIT                \
-	{                         \
-		.text = BUF_INIT, \
-	}
-#define auto_names __attribute__((cleanup(names_clear)))
-
-static void names_clear(struct names *n)
-{
-	buf_clear(&n->text);
-}
-
-static void names_add(struct names *n, bool quoted, const char *name)
-{
-	const char *q = quoted ? "\"" : "";
-
-	buf_printf(&n->text, "%s%s%s%s", n->nr ? ", " : "", q, name ? name : "",
-		   q);
-	n->nr++;
-}
-
-/* A set: each value once, sorted. */
-static int by_value(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void set_put(const struct map *set, bool quoted, struct names *to)
-{
-	const char **v = calloc(map_len(set) + 1, sizeof(*v));
-	struct map_iter it = MAP_ITER_INIT;
-	size_t nr = 0;
-
-	while (v && map_next(set, &it))
-		v[nr++] = it.key;
-	if (v)
-		qsort(v, nr, sizeof(*v), by_value);
-	for (size_t i = 0; i < nr; i++)
-		names_add(to, quoted, v[i]);
-	free(v);
-}
-
-static void set_add(struct map *set, const char *value)
-{
-	static char there;
-
-	(void)map_set(set, value, &there, NULL);
-}
-
-static const char *one(size_t nr, const char *single, const char *several)
-{
-	return nr == 1 ? single : several;
-}
 
 static void violate(struct check *c, const char *reason, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -140,7 +82,7 @@ static void put_setters(bool pod, const struct names *bad, struct buf *b)
 		buf_puts(b, "pod");
 	if (bad->nr)
 		buf_printf(b, "%s%s %s", pod ? " and " : "",
-			   one(bad->nr, "container", "containers"),
+			   names_word(bad->nr, "container", "containers"),
 			   buf_str(&bad->text));
 }
 
@@ -172,14 +114,14 @@ static bool bad_profiles(struct check *c, const char *field, bool *ret_pod,
 
 	*ret_pod = is_bad_profile(type);
 	if (*ret_pod)
-		set_add(values, type);
+		nameset_add(values, type);
 	for_containers(c, it)
 	{
 		type = mut_str(it, path);
 		if (!is_bad_profile(type))
 			continue;
 		names_add(bad, true, mut_str(it, "name"));
-		set_add(values, type);
+		nameset_add(values, type);
 	}
 	return *ret_pod || bad->nr;
 }
@@ -211,12 +153,13 @@ static void app_armor(struct check *c)
 	}
 	if (bad_profiles(c, "appArmorProfile", &pod, &bad, &values))
 		put_setters(pod, &bad, &setters);
-	set_put(&values, true, &vals);
+	nameset_put(&values, true, &vals);
 	map_clear(&values, NULL);
 	if (setters.len || notes.nr)
 		violate(c,
-			one(vals.nr + notes.nr, "forbidden AppArmor profile",
-			    "forbidden AppArmor profiles"),
+			names_word(vals.nr + notes.nr,
+				   "forbidden AppArmor profile",
+				   "forbidden AppArmor profiles"),
 			"%s%s%s%s%s", buf_str(&setters),
 			setters.len ? " must not set AppArmor profile type to "
 				    : "",
@@ -246,12 +189,12 @@ static void added_capabilities(struct check *c, const char *const *allowed,
 			if (!s || is_any(s, allowed, nr))
 				continue;
 			found = true;
-			set_add(&set, s);
+			nameset_add(&set, s);
 		}
 		if (found)
 			names_add(bad, true, mut_str(it, "name"));
 	}
-	set_put(&set, true, values);
+	nameset_put(&set, true, values);
 	map_clear(&set, NULL);
 }
 
@@ -270,7 +213,7 @@ static void capabilities_baseline(struct check *c)
 		violate(c, "non-default capabilities",
 			"%s %s must not include %s in "
 			"securityContext.capabilities.add",
-			one(bad.nr, "container", "containers"),
+			names_word(bad.nr, "container", "containers"),
 			buf_str(&bad.text), buf_str(&values.text));
 }
 
@@ -303,7 +246,8 @@ static void host_path(struct check *c)
 	}
 	if (bad.nr)
 		violate(c, "hostPath volumes", "%s %s",
-			one(bad.nr, "volume", "volumes"), buf_str(&bad.text));
+			names_word(bad.nr, "volume", "volumes"),
+			buf_str(&bad.text));
 }
 
 static void host_ports(struct check *c)
@@ -326,19 +270,19 @@ static void host_ports(struct check *c)
 				continue;
 			found = true;
 			snprintf(text, sizeof(text), "%lld", (long long)n);
-			set_add(&set, text);
+			nameset_add(&set, text);
 		}
 		if (found)
 			names_add(&bad, true, mut_str(it, "name"));
 	}
-	set_put(&set, false, &ports);
+	nameset_put(&set, false, &ports);
 	map_clear(&set, NULL);
 	if (bad.nr)
-		violate(c, one(ports.nr, "hostPort", "hostPorts"),
+		violate(c, names_word(ports.nr, "hostPort", "hostPorts"),
 			"%s %s %s %s %s",
-			one(bad.nr, "container", "containers"),
-			buf_str(&bad.text), one(bad.nr, "uses", "use"),
-			one(ports.nr, "hostPort", "hostPorts"),
+			names_word(bad.nr, "container", "containers"),
+			buf_str(&bad.text), names_word(bad.nr, "uses", "use"),
+			names_word(ports.nr, "hostPort", "hostPorts"),
 			buf_str(&ports.text));
 }
 
@@ -350,7 +294,7 @@ static void privileged(struct check *c)
 	if (bad.nr)
 		violate(c, "privileged",
 			"%s %s must not set securityContext.privileged=true",
-			one(bad.nr, "container", "containers"),
+			names_word(bad.nr, "container", "containers"),
 			buf_str(&bad.text));
 }
 
@@ -367,14 +311,14 @@ static void proc_mount(struct check *c)
 		if (!s || !*s || strcmp(s, "Default") == 0)
 			continue;
 		names_add(&bad, true, mut_str(it, "name"));
-		set_add(&set, s);
+		nameset_add(&set, s);
 	}
-	set_put(&set, true, &values);
+	nameset_put(&set, true, &values);
 	map_clear(&set, NULL);
 	if (bad.nr)
 		violate(c, "procMount",
 			"%s %s must not set securityContext.procMount to %s",
-			one(bad.nr, "container", "containers"),
+			names_word(bad.nr, "container", "containers"),
 			buf_str(&bad.text), buf_str(&values.text));
 }
 
@@ -394,7 +338,7 @@ static bool bad_selinux(yyjson_mut_val *o, struct selinux *s)
 	bool bad = false;
 
 	if (type && !is_any(type, allowed, ARRAY_LEN(allowed)))
-		set_add(&s->types, type), bad = true;
+		nameset_add(&s->types, type), bad = true;
 	if (user && *user)
 		s->user = bad = true;
 	if (role && *role)
@@ -413,7 +357,7 @@ static void selinux_options(struct check *c)
 
 	for_containers(c, it) if (bad_selinux(mut_get(it, field), &s))
 		names_add(&bad, true, mut_str(it, "name"));
-	set_put(&s.types, true, &types);
+	nameset_put(&s.types, true, &types);
 	map_clear(&s.types, NULL);
 	if (!pod && !bad.nr)
 		return;
@@ -421,7 +365,7 @@ static void selinux_options(struct check *c)
 	violate(c, "seLinuxOptions",
 		"%s set forbidden securityContext.seLinuxOptions: %s%s%s%s%s%s%s",
 		buf_str(&setters),
-		types.nr ? one(types.nr, "type ", "types ") : "",
+		types.nr ? names_word(types.nr, "type ", "types ") : "",
 		buf_str(&types.text), types.nr && s.user ? "; " : "",
 		s.user ? "user may not be set" : "",
 		s.role && (types.nr || s.user) ? "; " : "",
@@ -438,7 +382,7 @@ static bool seccomp_explicit(struct check *c)
 
 	if (bad_profiles(c, "seccompProfile", &pod, &bad, &values)) {
 		put_setters(pod, &bad, &setters);
-		set_put(&values, true, &vals);
+		nameset_put(&values, true, &vals);
 		violate(c, "seccompProfile",
 			"%s must not set securityContext.seccompProfile.type "
 			"to %s",
@@ -525,7 +469,7 @@ static void privilege_escalation(struct check *c)
 		violate(c, "allowPrivilegeEscalation != false",
 			"%s %s must set "
 			"securityContext.allowPrivilegeEscalation=false",
-			one(bad.nr, "container", "containers"),
+			names_word(bad.nr, "container", "containers"),
 			buf_str(&bad.text));
 }
 
@@ -557,14 +501,14 @@ static void capabilities_restricted(struct check *c)
 		buf_printf(&text,
 			   "%s %s must set "
 			   "securityContext.capabilities.drop=[\"ALL\"]",
-			   one(lacks.nr, "container", "containers"),
+			   names_word(lacks.nr, "container", "containers"),
 			   buf_str(&lacks.text));
 	if (adds.nr)
 		buf_printf(&text,
 			   "%s%s %s must not include %s in "
 			   "securityContext.capabilities.add",
 			   text.len ? "; " : "",
-			   one(adds.nr, "container", "containers"),
+			   names_word(adds.nr, "container", "containers"),
 			   buf_str(&adds.text), buf_str(&values.text));
 	if (text.len)
 		violate(c, "unrestricted capabilities", "%s", buf_str(&text));
@@ -593,17 +537,18 @@ static void restricted_volumes(struct check *c)
 			    is_any(type, allowed, ARRAY_LEN(allowed)))
 				continue;
 			names_add(&bad, true, mut_str(v, "name"));
-			set_add(&set, type);
+			nameset_add(&set, type);
 		}
 	}
-	set_put(&set, true, &types);
+	nameset_put(&set, true, &types);
 	map_clear(&set, NULL);
 	if (bad.nr)
 		violate(c, "restricted volume types",
 			"%s %s %s restricted volume %s %s",
-			one(bad.nr, "volume", "volumes"), buf_str(&bad.text),
-			one(bad.nr, "uses", "use"),
-			one(types.nr, "type", "types"), buf_str(&types.text));
+			names_word(bad.nr, "volume", "volumes"),
+			buf_str(&bad.text), names_word(bad.nr, "uses", "use"),
+			names_word(types.nr, "type", "types"),
+			buf_str(&types.text));
 }
 
 static void run_as_non_root(struct check *c)
@@ -631,7 +576,7 @@ static void run_as_non_root(struct check *c)
 		violate(c, "runAsNonRoot != true",
 			"pod or %s %s must set "
 			"securityContext.runAsNonRoot=true",
-			one(lacks.nr, "container", "containers"),
+			names_word(lacks.nr, "container", "containers"),
 			buf_str(&lacks.text));
 }
 
@@ -668,7 +613,7 @@ static void seccomp_restricted(struct check *c)
 			"pod or %s %s must set "
 			"securityContext.seccompProfile.type to "
 			"\"RuntimeDefault\" or \"Localhost\"",
-			one(lacks.nr, "container", "containers"),
+			names_word(lacks.nr, "container", "containers"),
 			buf_str(&lacks.text));
 }
 
