@@ -108,9 +108,7 @@ struct req {
 	struct flow_tenant *watch_of;
 	void (*go)(struct req *r); /* next, when the connection has its turn */
 	struct timespec begun;
-
-	/* metrics.c */
-	struct series *series; /* NULL: not known yet */
+	struct series *series; /* metrics.c; NULL: not known yet */
 	uint64_t sent;         /* bytes of the body */
 	bool counted;          /* as being served */
 };
