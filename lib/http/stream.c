@@ -243,8 +243,7 @@ void stream_opts_parse(const char *target, struct stream_opts *ret)
 			if (strcmp(u.param[i].name, names[k].kubelet) == 0 ||
 			    strcmp(u.param[i].name, names[k].api) == 0)
 				*((bool *)((char *)ret + names[k].place)) =
-					strcmp(u.param[i].value, "1") == 0 ||
-					strcmp(u.param[i].value, "true") == 0;
+					url_is_true(u.param[i].value);
 	url_clear(&u);
 	/* A terminal has one output. */
 	if (ret->tty)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/auto.h"
 #include "lib/buf.h"
@@ -129,11 +130,16 @@ const char *url_param(const struct url *u, const char *name)
 	return NULL;
 }
 
+bool url_is_true(const char *value)
+{
+	return strcasecmp(value, "false") != 0 && strcmp(value, "0") != 0;
+}
+
 bool url_flag(const struct url *u, const char *name)
 {
 	const char *v = url_param(u, name);
 
-	return v && (!*v || strcmp(v, "1") == 0 || strcmp(v, "true") == 0);
+	return v && url_is_true(v);
 }
 
 void url_encode(struct buf *b, const char *s)

@@ -39,7 +39,9 @@ void url_clear(struct url *u);
 
 /* The first value of that name; NULL: there is none. */
 const char *url_param(const struct url *u, const char *name);
-/* "true", "1" or nothing ("?watch") is true. */
+/* As Kubernetes reads a flag: all but "false" and "0" is true, also "True" and
+ * nothing ("?watch"). */
+bool url_is_true(const char *value);
 bool url_flag(const struct url *u, const char *name);
 
 /* Append @s, percent-encoded except for letters, digits and "-._~". */

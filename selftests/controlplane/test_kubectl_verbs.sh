@@ -246,7 +246,6 @@ path()
 
 start
 nodes 2
-k_node() { use 1.32 >/dev/null && soon 'hollow-1 +Ready' "k get nodes" >/dev/null; }
-k_node
+use 1.32 >/dev/null && soon 'hollow-1 +Ready' "k get nodes" >/dev/null
 both path
 finish_tap

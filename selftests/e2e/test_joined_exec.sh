@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 270
+# SECONDS: 300
 # logs, exec, cp, attach and port-forward through the API server, with an old
 # and a new kubectl; in a container. (VMs: test_joined_actions.sh.)
 . "$(dirname "$0")/lib.sh"
@@ -68,6 +68,22 @@ for kubectl in "${KUBECTLS[@]}"; do
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
 done
+# --- other clients -----------------------------------------------------------------
+# Seven things each, by WebSocket: log, exec and what belongs to it, port-forward.
+streams() # PROGRAM...
+{
+	timeout 60 "$@" "$KUBECONFIG" talk web 8080 >"$E2E/streams" 2>&1
+	cat "$E2E/streams"
+	[ "$(grep -c ': ok$' "$E2E/streams")" = 7 ]
+}
+clients=$PWD/selftests/controlplane
+ok "python3-kubernetes" streams /usr/bin/python3 -B "$clients/client-python/streams.py"
+export CLIENT_NODE=$PWD/$BUILD/deps/client-node
+nodejs=$(type -P node) # not the function of that name
+if [ -n "$nodejs" ] && [ -d "$CLIENT_NODE" ]; then
+	ok "@kubernetes/client-node" streams "$nodejs" "$clients/client-node/streams.mjs"
+fi
+
 # --- standard input ------------------------------------------------------------------
 listener() # NAME ONCE TTY COMMAND
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <strings.h>
 #include <time.h>
 
 #include "controlplane/apiserver/authn/csr.h"
@@ -188,6 +189,13 @@ static void put_segment(struct buf *b, const char *s)
 	}
 }
 
+/* As Kubernetes reads a flag: nothing else is false, "True" is not. */
+static bool is_false(const char *value, size_t len)
+{
+	return (len == 5 && strncasecmp(value, "false", 5) == 0) ||
+	       (len == 1 && *value == '0');
+}
+
 /* The query, with kubelet's names for what is asked for. */
 static void put_query(struct req *r, bool rename, struct buf *b)
 {
@@ -210,10 +218,7 @@ static void put_query(struct req *r, bool rename, struct buf *b)
 			if (!str_starts(p, names[i][0]))
 				continue;
 			buf_printf(b, "%s%s", names[i][1],
-				   strncmp(p + len, "true", 4) == 0 ||
-						   p[len] == '1'
-					   ? "1"
-					   : "0");
+				   is_false(p + len, n - len) ? "0" : "1");
 			done = true;
 			mark = '&';
 		}
