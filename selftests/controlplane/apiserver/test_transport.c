@@ -190,6 +190,68 @@ TEST(a_head_without_end_is_cut_off)
 	world_stop(&w);
 }
 
+/* However slowly it comes, it holds nobody up, and is one request. */
+TEST(bytes_that_come_one_by_one_are_a_request)
+{
+	static const char text[] =
+		"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\n"
+		"Content-Length: 28\r\n\r\n{\"metadata\":{\"name\":\"slow\"}}";
+	auto_buf struct buf got = BUF_INIT;
+	struct world w = { 0 };
+	SSL *slow, *fast;
+
+	ASSERT_EQ(world_start(&w), 0);
+	slow = dial(&w, w.h1, 0);
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		ASSERT_EQ(SSL_write(slow, text + i, 1), 1);
+		if (i % 40)
+			continue;
+		fast = dial(&w, w.h1, 0);
+		buf_reset(&got);
+		EXPECT_EQ(talk(fast, "GET /version HTTP/1.1\r\n\r\n", 25,
+			       "v1.32.0", &got),
+			  true);
+		hang_up(fast);
+	}
+	/* What follows the bytes that were promised must be a request. */
+	buf_reset(&got);
+	EXPECT_EQ(talk(slow, "\r\n\r\n", 4, "HTTP/1.1 400 ", &got), true);
+	hang_up(slow);
+	world_stop(&w);
+}
+
+/* Those who begin to greet and say no more are not waited for. */
+TEST(greetings_that_stop_hold_nobody_up)
+{
+	static const unsigned char begun[] = { 0x16, 0x03, 0x01, 0x02, 0x00 };
+	auto_buf struct buf got = BUF_INIT;
+	struct world w = { 0 };
+	int fd[200];
+	SSL *ssl;
+
+	ASSERT_EQ(world_start(&w), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++) {
+		struct sockaddr_in to = { .sin_family = AF_INET,
+					  .sin_port = htons(api_port(w.api)),
+					  .sin_addr.s_addr =
+						  htonl(INADDR_LOOPBACK) };
+
+		fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ASSERT_EQ(connect(fd[i], (struct sockaddr *)&to, sizeof(to)),
+			  0);
+		EXPECT_EQ(write(fd[i], begun, sizeof(begun)), sizeof(begun));
+	}
+	ssl = dial(&w, w.h1, 0);
+	ASSERT_EQ(ssl != NULL, true);
+	EXPECT_EQ(talk(ssl, "GET /version HTTP/1.1\r\n\r\n", 25, "v1.32.0",
+		       &got),
+		  true);
+	hang_up(ssl);
+	for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
+	world_stop(&w);
+}
+
 TEST(a_large_chunk_is_one_body)
 {
 	struct world w = { 0 };
