@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: agent/local/api.c agent/local/follow.c agent/local/images.c
+// FUZZ: agent/local/action.c agent/local/api.c agent/local/follow.c
+// FUZZ: agent/local/images.c
 // FUZZ: agent/local/ops.c agent/local/route.c agent/local/session.c
 // FUZZ: agent/local/stream.c agent/local/watch.c lib/buf.c lib/err.c lib/ev.c
 // FUZZ: lib/fs.c lib/json.c lib/json_out.c lib/log.c lib/map.c lib/quantity.c
