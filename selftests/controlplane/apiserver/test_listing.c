@@ -15,7 +15,8 @@
 #include "selftests/controlplane/apiserver/world.h"
 
 #define OBJECTS 3000
-#define VALUE   3000 /* bytes: all of it is more than any socket takes */
+#define VALUE   3000 /* bytes: all of it is more than a socket takes */
+#define SHORT   150
 
 /* The server's; OpenSSL's own sockets, the client's, use read() and write(). */
 static atomic_long nr_sends, nr_recvs;
@@ -34,7 +35,7 @@ ssize_t recv(int fd, void *data, size_t len, int flags)
 
 /* --- objects, as many at once as the store takes --- */
 
-static int change_all(struct api *api, bool remove)
+static int change_all(struct api *api, int value, bool remove)
 {
 	static struct store_op ops[OBJECTS];
 	static char keys[OBJECTS][64], data[OBJECTS][VALUE + 100];
@@ -46,7 +47,7 @@ static int change_all(struct api *api, bool remove)
 		snprintf(data[i], sizeof(data[i]),
 			 "{\"metadata\":{\"name\":\"m-%05zu\"},\"data\":{"
 			 "\"v\":\"%0*d\"}}",
-			 i, VALUE, 0);
+			 i, value, 0);
 		ops[i] = (struct store_op){ .key = keys[i],
 					    .remove = remove,
 					    .data = data[i],
@@ -189,13 +190,13 @@ TEST(pages_are_of_one_snapshot)
 	SSL *ssl;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(change_all(w.api, false), 0);
-	ssl = dial(&w, 1 << 16);
+	ASSERT_EQ(change_all(w.api, VALUE, false), 0);
+	ssl = dial(&w, 0);
 	ASSERT_EQ(ssl != NULL, true);
 	ASSERT_EQ(send_get(ssl, MAPS), true);
 	ASSERT_EQ(read_until(ssl, "\"m-00000\"", &got), true);
 	/* Meanwhile all of it goes, and its history is to be forgotten. */
-	ASSERT_EQ(change_all(w.api, true), 0);
+	ASSERT_EQ(change_all(w.api, VALUE, true), 0);
 	newest = store_revision(w.api->store);
 	(void)store_compact(w.api->store, newest, NULL);
 	ASSERT_EQ(read_until(ssl, END, &got), true);
@@ -214,15 +215,15 @@ TEST(a_snapshot_is_not_pinned_for_long)
 	SSL *ssl;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(change_all(w.api, false), 0);
-	ssl = dial(&w, 1 << 16);
+	ASSERT_EQ(change_all(w.api, VALUE, false), 0);
+	ssl = dial(&w, 0);
 	ASSERT_EQ(ssl != NULL, true);
 	ASSERT_EQ(send_get(ssl, MAPS), true);
 	ASSERT_EQ(read_until(ssl, "\"m-00000\"", &got), true);
 	EXPECT_EQ(pin_oldest(w.api->store) != UINT64_MAX, true);
 	while (pin_oldest(w.api->store) != UINT64_MAX)
 		(void)poll(NULL, 0, 10);
-	ASSERT_EQ(change_all(w.api, true), 0);
+	ASSERT_EQ(change_all(w.api, VALUE, true), 0);
 	newest = store_revision(w.api->store);
 	ASSERT_EQ(store_compact(w.api->store, newest, NULL), 0);
 	ASSERT_EQ(read_until(ssl, END, &got), true);
@@ -239,7 +240,7 @@ TEST(a_selector_holds_on_every_page)
 	SSL *ssl;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(change_all(w.api, false), 0);
+	ASSERT_EQ(change_all(w.api, SHORT, false), 0);
 	ssl = dial(&w, 0);
 	ASSERT_EQ(ssl != NULL, true);
 	ASSERT_EQ(send_get(ssl, MAPS "?labelSelector=app%3Dsql"), true);
@@ -257,7 +258,7 @@ TEST(a_get_is_one_recv_and_one_send)
 	SSL *ssl;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(change_all(w.api, false), 0);
+	ASSERT_EQ(change_all(w.api, SHORT, false), 0);
 	ssl = dial(&w, 0);
 	ASSERT_EQ(ssl != NULL, true);
 	sends = atomic_load(&nr_sends);
@@ -284,7 +285,7 @@ TEST(a_list_is_sent_many_records_at_a_time)
 	SSL *ssl;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(change_all(w.api, false), 0);
+	ASSERT_EQ(change_all(w.api, SHORT, false), 0);
 	ssl = dial(&w, 1 << 20);
 	ASSERT_EQ(ssl != NULL, true);
 	sends = atomic_load(&nr_sends);
