@@ -230,6 +230,24 @@ static void write_lines(struct sink *s, const char *data, size_t len,
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* How many bytes of whole lines the present file has room for; if for none, the
+ * next one's; one line at least. */
+static size_t fit(const struct sink *s, const char *data, size_t len)
+{
+	uint64_t max = s->o.max_bytes;
+	uint64_t room = s->size < max ? max - s->size : 0;
+	const char *end;
+
+	if (s->fd == STDOUT_FILENO || len <= room)
+		return len;
+	end = room ? memrchr(data, '\n', room) : NULL;
+	if (!end)
+		end = memrchr(data, '\n', len < max ? len : max);
+	if (!end)
+		end = memchr(data, '\n', len);
+	return end ? (size_t)(end - data) + 1 : len;
+}
+
 static void write_batch(struct sink *s, const char *data, size_t len,
 			size_t lines, bool reopen)
 {
@@ -238,10 +256,18 @@ static void write_batch(struct sink *s, const char *data, size_t len,
 	pthread_mutex_lock(&s->file_lock);
 	if (reopen && open_file(s, &e) < 0)
 		log_error("%s: going on with the one that is open", e.msg);
-	if (s->size && s->size + len > s->o.max_bytes && s->fd != STDOUT_FILENO)
-		rotate(s);
-	if (len)
-		write_lines(s, data, len, lines);
+	while (len) {
+		size_t n = fit(s, data, len);
+		size_t nr = n == len ? lines : count_lines(data, n);
+
+		if (s->size && s->size + n > s->o.max_bytes &&
+		    s->fd != STDOUT_FILENO)
+			rotate(s);
+		write_lines(s, data, n, nr);
+		data += n;
+		len -= n;
+		lines -= nr;
+	}
 	pthread_mutex_unlock(&s->file_lock);
 }
 
