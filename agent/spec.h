@@ -99,6 +99,7 @@ struct env_var {
 	char *value;      /* $(VAR) still unexpanded */
 	char *field_path; /* valueFrom.fieldRef: metadata.name, status.podIP */
 	char *resource;   /* valueFrom.resourceFieldRef: limits.cpu, ... */
+	uint64_t divisor; /* of it: thousandths of a CPU, bytes; 0: 1 */
 	bool from_api;    /* a key of a ConfigMap or Secret */
 };
 

@@ -89,24 +89,27 @@ static int field_ref(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
 }
 
-static int divisor(struct spec_ctx *c, yyjson_val *v, void *out)
-{
-	static const char *const words[] = { "0", "1" };
-	int i;
-
-	(void)out;
-	return spec_choice(c, v, words, ARRAY_LEN(words), &i);
-}
-
 static int resource_ref(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
 		SPEC_FIELD(struct env_var, "resource", spec_str, resource),
 		SPEC_IGNORED("containerName"),
-		{ "divisor", divisor, 0 },
+		SPEC_IGNORED("divisor"), /* read below */
 	};
+	struct env_var *var = out;
+	yyjson_val *by = yyjson_obj_get(v, "divisor");
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), var);
+	size_t mark;
 
-	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+	if (r < 0 || !by || yyjson_is_null(by))
+		return r;
+	mark = spec_push(c, "divisor");
+	r = var->resource && str_ends(var->resource, ".cpu")
+		    ? spec_quantity_cpu(c, by, &var->divisor)
+		    : spec_quantity_mem(c, by, &var->divisor);
+	if (r == 0)
+		spec_pop(c, mark);
+	return r;
 }
 
 /* agent/remote looks it up. */

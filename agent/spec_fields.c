@@ -373,7 +373,7 @@ int spec_quantity_mem(struct spec_ctx *c, yyjson_val *v, void *out)
 	return r < 0 ? spec_fail(c, -EINVAL, "%s", e.msg) : 0;
 }
 
-static int quantity_cpu(struct spec_ctx *c, yyjson_val *v, void *out)
+int spec_quantity_cpu(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	char text[64];
 	struct err e = { 0 };
@@ -388,7 +388,8 @@ static int quantity_cpu(struct spec_ctx *c, yyjson_val *v, void *out)
 static int quantity_set(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
-		SPEC_FIELD(struct quantity_set, "cpu", quantity_cpu, cpu_milli),
+		SPEC_FIELD(struct quantity_set, "cpu", spec_quantity_cpu,
+			   cpu_milli),
 		SPEC_FIELD(struct quantity_set, "memory", spec_quantity_mem,
 			   mem_bytes),
 		SPEC_UNSUPPORTED("ephemeral-storage"),

@@ -84,6 +84,7 @@ spec_read_fn spec_port;         /* uint16_t, 1..65535 */
 spec_read_fn spec_strv;         /* struct strv */
 spec_read_fn spec_key_values;   /* struct key_values, from an object */
 spec_read_fn spec_quantity_mem; /* uint64_t bytes */
+spec_read_fn spec_quantity_cpu; /* uint64_t thousandths */
 
 /* Choose one of a list of words; *(int *)out is its index. */
 int spec_choice(struct spec_ctx *c, yyjson_val *v, const char *const *words,

@@ -165,7 +165,7 @@ static int field_value(const struct container_input *in, const char *path,
 }
 
 static int resource_value(const struct container_input *in, const char *name,
-			  char **ret, struct err *e)
+			  uint64_t unit, char **ret, struct err *e)
 {
 	const struct resources *r =
 		in->resources ? in->resources : &in->ctr->resources;
@@ -185,9 +185,11 @@ static int resource_value(const struct container_input *in, const char *name,
 		return err_set(e, -EINVAL,
 			       "resourceFieldRef '%.100s': not supported",
 			       name);
-	/* CPUs are told whole, rounded up; memory in bytes. */
-	if (str_ends(name, ".cpu"))
-		n = n / 1000 + (n % 1000 != 0);
+	/* Rounded up; CPUs are told whole, memory in bytes, unless it is said
+	 * otherwise. */
+	if (!unit)
+		unit = str_ends(name, ".cpu") ? 1000 : 1;
+	n = n / unit + (n % unit != 0);
 	*ret = str_printf("%" PRIu64, n);
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
@@ -214,7 +216,7 @@ static int var_value(const struct container_input *in, const struct env_var *v,
 		return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 	}
 	if (v->resource)
-		return resource_value(in, v->resource, ret, e);
+		return resource_value(in, v->resource, v->divisor, ret, e);
 	if (v->field_path) {
 		r = field_value(in, v->field_path, &field, e);
 		if (r < 0)
