@@ -15,6 +15,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/disk.h"
 #include "agent/events.h"
+#include "agent/hooks.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
 #include "agent/puller.h"
@@ -260,7 +261,8 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 	c->reason[0] = c->message[0] = '\0';
 	event_add(pod, false, "Started", "Started %s %s", pod->payload->kind,
 		  c->name);
-	probes_start(pod, i);
+	if (!hooks_post_start(pod, i))
+		probes_start(pod, i);
 	return 1;
 }
 
@@ -290,6 +292,18 @@ static int step_stop(struct pod *pod, size_t i, enum stop_why why,
 	c->kill_due_ms = now + (uint64_t)grace_of(pod, c, why) * 1000;
 	if (c->kill_due_ms == now)
 		return 1; /* no grace: the next plan kills */
+	if (hooks_pre_stop(pod, i))
+		return 1;
+	r = pod->payload->stop(pod, i, e);
+	return r < 0 && r != -ESRCH && r != -EPIPE ? r : 1;
+}
+
+/* Its preStop is over. */
+static int step_term(struct pod *pod, size_t i, struct err *e)
+{
+	int r;
+
+	hooks_stop(pod, i);
 	r = pod->payload->stop(pod, i, e);
 	return r < 0 && r != -ESRCH && r != -EPIPE ? r : 1;
 }
@@ -371,6 +385,8 @@ static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 		return step_start(pod, s->ctr, e);
 	case STEP_STOP:
 		return step_stop(pod, s->ctr, s->why, e);
+	case STEP_TERM:
+		return step_term(pod, s->ctr, e);
 	case STEP_KILL:
 		return step_kill(pod, s->ctr, e);
 	case STEP_RESIZE:
@@ -469,8 +485,10 @@ static void take_inbox(struct pod *pod)
 	}
 	if (in.network_event && pod->network_up)
 		pod->network_lost = true;
-	for (size_t i = 0; i < pod->nr_ctrs; i++)
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		hooks_take(pod, i);
 		probes_take(pod, i);
+	}
 }
 
 /* --- the loop ---------------------------------------------------------------

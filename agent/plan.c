@@ -105,10 +105,15 @@ static void plan_stopping(const struct pod *pod, size_t i, uint64_t now_ms,
 		due = pod->delete_due_ms;
 	if (c->kill_sent)
 		return; /* its exit comes as an event */
-	if (now_ms >= due)
+	if (now_ms >= due) {
 		add(p, STEP_KILL, i, c->stop_why);
-	else
-		wake(p, due);
+		return;
+	}
+	if (c->hook == HOOK_STOPPING && now_ms >= c->hook_due_ms)
+		add(p, STEP_TERM, i, c->stop_why);
+	else if (c->hook == HOOK_STOPPING && c->hook_due_ms < due)
+		wake(p, c->hook_due_ms);
+	wake(p, due);
 }
 
 static void plan_stop_all(const struct pod *pod, enum stop_why why,
@@ -182,6 +187,8 @@ static void plan_ctr(const struct pod *pod, size_t i, uint64_t now_ms,
 			plan_start(pod, i, now_ms, p);
 		break;
 	case CTR_RUNNING:
+		if (c->hook == HOOK_STARTING && c->hook_due_ms != HOOK_OPEN)
+			wake(p, c->hook_due_ms);
 		if (c->stop_sent_ms)
 			plan_stopping(pod, i, now_ms, p);
 		else if (c->stop_why != STOP_NONE)
@@ -297,6 +304,7 @@ const char *step_name(enum step_kind kind)
 		[STEP_SANDBOX] = "start supervisor",
 		[STEP_START] = "start",
 		[STEP_STOP] = "stop",
+		[STEP_TERM] = "end",
 		[STEP_KILL] = "kill",
 		[STEP_RESIZE] = "resize",
 		[STEP_SYNC_VM] = "look at VM",

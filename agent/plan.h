@@ -27,6 +27,7 @@ enum step_kind {
 	STEP_SANDBOX,      /* start the supervisor */
 	STEP_START,        /* container .ctr */
 	STEP_STOP,         /* ask container .ctr to end, .why */
+	STEP_TERM,         /* its preStop hook is over: ask it now */
 	STEP_KILL,         /* force it */
 	STEP_RESIZE,       /* bring actual to allocated to desired */
 	STEP_SYNC_VM,      /* look at the VM */

@@ -34,6 +34,7 @@ struct volume_set;
 
 #define POD_MESSAGE_MAX 256
 #define POD_KEY_MAX     512
+#define HOOK_OPEN       UINT64_MAX
 
 enum ctr_phase {
 	CTR_WAITING, /* not started yet, or between two attempts */
@@ -96,7 +97,14 @@ struct ctr {
 	struct quantity_set shown_limits; /* actual, under the lock */
 	struct resources shown_allocated; /* under the lock */
 	int pid;                          /* on the host; 0: unknown */
-	struct stats_mark cpu_marks[2];   /* under the lock */
+	enum { HOOK_NONE, HOOK_STARTING, HOOK_STOPPING } hook;
+	uint64_t hook_due_ms; /* it is over then; HOOK_OPEN: when it says so */
+	struct {              /* guarded by the pod's lock */
+		uint64_t id;  /* of the prober; 0: none runs */
+		bool done, ok;
+		char why[POD_MESSAGE_MAX];
+	} hook_found;
+	struct stats_mark cpu_marks[2]; /* under the lock */
 };
 
 enum resize_condition {

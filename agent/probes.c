@@ -15,6 +15,7 @@
 #include "agent/container/container.h"
 #include "agent/container/sandbox.h"
 #include "agent/events.h"
+#include "agent/hooks.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
 #include "agent/vm/vm.h"
@@ -52,7 +53,7 @@ bool probes_ready(const struct pod *pod, const struct ctr *c)
 {
 	struct specs s = specs_of(pod, c);
 
-	if (s.startup && !c->probe_started)
+	if (c->hook == HOOK_STARTING || (s.startup && !c->probe_started))
 		return false;
 	return !s.readiness || c->probe_ready;
 }
@@ -99,6 +100,7 @@ void probes_stop(struct pod *pod, size_t i)
 	struct ctr *c = &pod->ctrs[i];
 	uint64_t id;
 
+	hooks_stop(pod, i);
 	pthread_mutex_lock(&pod->lock);
 	id = c->found.id;
 	c->found = (struct probe_found){ 0 };
@@ -157,6 +159,10 @@ static void on_result(void *ctx, const struct probe_result *r)
 
 	if (!pod)
 		return;
+	if (hooks_result(pod, r)) {
+		pod_unref(pod);
+		return;
+	}
 	if (!r->success)
 		event_add(pod, true, "Unhealthy", "%s probe failed: %s",
 			  probe_type_name(r->type), r->message);

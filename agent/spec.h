@@ -79,6 +79,14 @@ struct probe_spec {
 	uint32_t termination_grace_s; /* 0: the pod's */
 };
 
+/* One of lifecycle's: runs .run once (its thresholds and times mean nothing),
+ * or waits for so long. */
+struct hook_spec {
+	struct probe_spec run; /* PROBE_NONE: none, or sleep */
+	bool sleep;
+	uint32_t sleep_s;
+};
+
 /* securityContext of a container, the pod's already merged in. */
 struct security_spec {
 	bool has_user, has_group;
@@ -134,6 +142,7 @@ struct container_spec {
 	struct resources resources;
 	struct resize_policy resize;
 	struct probe_spec liveness, readiness, startup;
+	struct hook_spec post_start, pre_stop;
 	struct security_spec security;
 	bool tty, stdin_open, stdin_once;
 	char *termination_log; /* terminationMessagePath */

@@ -33,6 +33,11 @@ int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 			     ctr->startup.kind))
 			return spec_fail(c, -EINVAL,
 					 "init containers have no probes");
+		if (init &&
+		    (ctr->post_start.run.kind || ctr->post_start.sleep ||
+		     ctr->pre_stop.run.kind || ctr->pre_stop.sleep))
+			return spec_fail_at(c, "lifecycle",
+					    "init containers have none");
 		if (pod->restart == RESTART_NEVER &&
 		    (ctr->resize.cpu_restart || ctr->resize.mem_restart))
 			return spec_fail_at(

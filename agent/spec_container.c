@@ -346,6 +346,19 @@ static int check_container(struct spec_ctx *c, struct container_spec *ctr)
 	return 0;
 }
 
+static int lifecycle(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct container_spec, "postStart", spec_hook,
+			   post_start),
+		SPEC_FIELD(struct container_spec, "preStop", spec_hook,
+			   pre_stop),
+		SPEC_UNSUPPORTED("stopSignal"),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
 int spec_container(struct spec_ctx *c, yyjson_val *v,
 		   const struct security_spec *pod, struct container_spec *ret)
 {
@@ -374,7 +387,7 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 		SPEC_IGNORED("securityContext"), /* read below */
 		SPEC_IGNORED("resourcesAllocated"),
 		F("envFrom", env_from, name) /* the whole struct */,
-		SPEC_UNSUPPORTED("lifecycle"),
+		F("lifecycle", lifecycle, name) /* the whole struct */,
 		SPEC_UNSUPPORTED("volumeDevices"),
 		SPEC_UNSUPPORTED("restartPolicy"),
 	};
@@ -435,6 +448,8 @@ void spec_container_clear(struct container_spec *c)
 	spec_probe_clear(&c->liveness);
 	spec_probe_clear(&c->readiness);
 	spec_probe_clear(&c->startup);
+	spec_probe_clear(&c->post_start.run);
+	spec_probe_clear(&c->pre_stop.run);
 	spec_security_clear(&c->security);
 	free(c->termination_log);
 }

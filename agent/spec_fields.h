@@ -96,6 +96,7 @@ spec_read_fn spec_resize_policy; /* struct resize_policy */
 spec_read_fn spec_pull_policy;   /* enum pull_policy */
 spec_read_fn spec_mounts;        /* struct mount_spec *, size_t follows */
 spec_read_fn spec_probe;         /* struct probe_spec */
+spec_read_fn spec_hook;          /* struct hook_spec */
 spec_read_fn spec_volumes;       /* struct pod_spec */
 
 /* One container; @pod's securityContext, already read, is merged in. */

@@ -285,6 +285,39 @@ int spec_probe(struct spec_ctx *c, yyjson_val *v, void *out)
 	return r;
 }
 
+#define HOOK_S 86400 /* the container's end is the hook's */
+
+static int sleep_action(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct hook_spec, "seconds", spec_u32, sleep_s),
+	};
+
+	((struct hook_spec *)out)->sleep = true;
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
+int spec_hook(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		{ "exec", exec_action, offsetof(struct hook_spec, run) },
+		{ "httpGet", http_action, offsetof(struct hook_spec, run) },
+		{ "sleep", sleep_action, 0 },
+		SPEC_UNSUPPORTED("tcpSocket"),
+	};
+	struct hook_spec *h = out;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), h);
+
+	if (r < 0)
+		return r;
+	if ((h->run.kind == PROBE_NONE) != h->sleep)
+		return spec_fail(c, -EINVAL,
+				 "needs one of exec, httpGet, sleep");
+	h->run.period_s = h->run.timeout_s = HOOK_S;
+	h->run.success_threshold = h->run.failure_threshold = 1;
+	return 0;
+}
+
 void spec_probe_clear(struct probe_spec *p)
 {
 	spec_strv_clear(&p->exec);

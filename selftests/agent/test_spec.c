@@ -217,9 +217,12 @@ TEST(what_is_wrong_is_told_with_its_path)
 		-EINVAL,
 		"spec.containers[0].resources.requests: cpu of 2000m is above "
 		"its limit of 1000m");
-	REFUSED(POD(CTR(",\"lifecycle\":{}")), -EINVAL,
-		"spec.containers[0].lifecycle: is not supported by this agent; "
-		"remove it");
+	REFUSED(POD(CTR(",\"lifecycle\":{\"stopSignal\":\"SIGINT\"}")), -EINVAL,
+		"spec.containers[0].lifecycle.stopSignal: is not supported by "
+		"this agent; remove it");
+	REFUSED(POD(CTR(",\"lifecycle\":{\"preStop\":{}}")), -EINVAL,
+		"spec.containers[0].lifecycle.preStop: needs one of exec, "
+		"httpGet, sleep");
 	REFUSED(POD(CTR(",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":"
 			"\"/x\"}]")),
 		-EINVAL,

@@ -163,7 +163,7 @@ TEST(environment_is_the_images_with_the_pods_over_it)
 	EXPECT_STREQ(list_of(&w, "env"),
 		     "PATH=/bin|IMG=2|HOSTNAME=web-0|B=2$(LATER)|LATER=x|"
 		     "N=web-0|L=web|M=d|IP=10.1.2.3|NODE=node-1|CPU=2|"
-		     "MEM=1073741824|MILLI=2000|MIB=342");
+		     "MEM=1073741824|MILLI=1500|MIB=342");
 	wish_clear(&w);
 }
 
