@@ -39,6 +39,8 @@ for kubectl in "${KUBECTLS[@]}"; do
 		k describe pod "$M"
 done
 
+ok "top" wait_for 40 prints "^$M +[0-9]+m +[0-9]+Mi" k top pod "$M" --no-headers
+
 # --- deleted, it is made again ------------------------------------------------------
 uid() { k_get "$M" .metadata.uid; }
 before=$(uid) was=$(pod web .metadata.uid)

@@ -61,6 +61,21 @@ static void put_meta(struct json_out *o, yyjson_val *obj, const struct usage *u)
 		     u->window_ms % 1000);
 }
 
+/* What its node calls the pod: of a mirror that is the pod it mirrors. Only in
+ * the tenant where there are any; elsewhere it would show others' figures. */
+static const char *uid_here(yyjson_val *obj)
+{
+	yyjson_val *notes = yyjson_ptr_get(obj, "/metadata/annotations");
+	const char *mirrored = yyjson_get_str(
+		yyjson_obj_get(notes, "kubernetes.io/config.mirror"));
+	const char *tenant =
+		yyjson_get_str(yyjson_ptr_get(obj, "/metadata/tenant"));
+
+	if (mirrored && (!tenant || str_eq(tenant, "system")))
+		return mirrored;
+	return yyjson_get_str(yyjson_ptr_get(obj, "/metadata/uid"));
+}
+
 /* The metrics of @obj; false: there are none. */
 static bool put_item(struct req *r, yyjson_val *obj,
 		     const struct usage_report *rep, struct buf *b)
@@ -71,7 +86,7 @@ static bool put_item(struct req *r, yyjson_val *obj,
 	const char *uid;
 
 	if (of_pods(r)) {
-		uid = yyjson_get_str(yyjson_ptr_get(obj, "/metadata/uid"));
+		uid = uid_here(obj);
 		p = uid ? usage_report_pod(rep, uid) : NULL;
 		if (!p)
 			return false;
