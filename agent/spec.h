@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/spec_probe.h"
+
 struct err;
 
 #define SPEC_CONTAINERS_MAX 64
@@ -21,22 +23,6 @@ struct err;
 #define SPEC_ENV_VOLUME     ".env"        /* see VOLUME_PAYLOAD */
 #define SPEC_PULL_VOLUME    ".pull"       /* imagePullSecrets; never a volume */
 #define SPEC_TEXT_MAX       (64 * 1024)   /* bytes of one string in it */
-
-/* A list of strings; NULL-terminated when v is not NULL. */
-struct strv {
-	char **v;
-	size_t nr;
-};
-
-struct key_value {
-	char *key;
-	char *value;
-};
-
-struct key_values {
-	struct key_value *v;
-	size_t nr;
-};
 
 /* One of requests, limits, allocated, actual. A missing value is not zero. */
 struct quantity_set {
@@ -60,32 +46,6 @@ struct resize_policy {
 enum pull_policy { PULL_IF_NOT_PRESENT, PULL_ALWAYS, PULL_NEVER };
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
 enum qos { QOS_GUARANTEED, QOS_BURSTABLE, QOS_BEST_EFFORT };
-
-enum probe_kind { PROBE_NONE, PROBE_EXEC, PROBE_HTTP, PROBE_TCP };
-
-struct probe_spec {
-	enum probe_kind kind;
-	struct strv exec;           /* PROBE_EXEC: command */
-	uint16_t port;              /* PROBE_HTTP, PROBE_TCP */
-	char *host;                 /* NULL: the pod's address */
-	char *path;                 /* PROBE_HTTP */
-	bool https;                 /* PROBE_HTTP; no certificate is checked */
-	struct key_values headers;  /* PROBE_HTTP */
-	uint32_t initial_delay_s;   /* 0 */
-	uint32_t period_s;          /* 10 */
-	uint32_t timeout_s;         /* 1 */
-	uint32_t success_threshold; /* 1 */
-	uint32_t failure_threshold; /* 3 */
-	uint32_t termination_grace_s; /* 0: the pod's */
-};
-
-/* One of lifecycle's: runs .run once (its thresholds and times mean nothing),
- * or waits for so long. */
-struct hook_spec {
-	struct probe_spec run; /* PROBE_NONE: none, or sleep */
-	bool sleep;
-	uint32_t sleep_s;
-};
 
 /* securityContext of a container, the pod's already merged in. */
 struct security_spec {

@@ -19,7 +19,6 @@
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/log.h"
-#include "lib/map.h"
 #include "lib/str.h"
 
 #define ANNOTATION "kubernetes.io/config."
@@ -86,10 +85,20 @@ char *mirror_name_here(struct remote *r, const char *tenant, const char *ns,
 
 /* --- what it should be --- */
 
+/* FNV-1a: the same in every process, as the API keeps it; map_hash() is not. */
+static uint64_t hash_text(const char *text, size_t len)
+{
+	uint64_t h = 1469598103934665603ULL;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)text[i]) * 1099511628211ULL;
+	return h;
+}
+
 /* The order of an object's members means nothing. */
 static uint64_t hash_value(yyjson_val *v, int depth)
 {
-	uint64_t h = (uint64_t)yyjson_get_tag(v) + 1;
+	uint64_t h = (uint64_t)yyjson_get_type(v) + 1;
 	yyjson_val *key, *val;
 	size_t i, max, len = 0;
 	char *json;
@@ -98,8 +107,8 @@ static uint64_t hash_value(yyjson_val *v, int depth)
 		return h;
 	if (yyjson_is_obj(v)) {
 		json_obj_foreach (v, i, max, key, val)
-			h += map_hash(yyjson_get_str(key),
-				      yyjson_get_len(key)) *
+			h += hash_text(yyjson_get_str(key),
+				       yyjson_get_len(key)) *
 			     (hash_value(val, depth + 1) | 1);
 		return h;
 	}
@@ -109,7 +118,7 @@ static uint64_t hash_value(yyjson_val *v, int depth)
 		return h;
 	}
 	json = yyjson_val_write(v, 0, &len);
-	h += json ? map_hash(json, len) : 0;
+	h += json ? hash_text(json, len) : 0;
 	free(json);
 	return h;
 }
@@ -122,7 +131,7 @@ static uint64_t hash_of(yyjson_val *here, const char *node_uid)
 				yyjson_obj_get(meta, "labels"),
 				yyjson_obj_get(meta, "annotations"),
 				yyjson_obj_get(meta, "uid") };
-	uint64_t h = map_hash(node_uid, strlen(node_uid));
+	uint64_t h = hash_text(node_uid, strlen(node_uid));
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		h = h * 31 + hash_value(parts[i], 0);

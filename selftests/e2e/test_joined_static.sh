@@ -66,7 +66,7 @@ node resize web --cpu 400m >/dev/null
 cpu() { k_is "$M" '.spec.containers[0].resources.limits.cpu' 400m; }
 ok "resized on the node: the mirror says it" wait_for 20 cpu
 ok "and is Ready" wait_for 20 k_ready "$M"
-sed -i 's/cpu: 500m/cpu: 400m/; s/cpu: 50m/cpu: 40m/' "$E2E/manifests/web.yaml"
+sed -i 's/cpu: 500m/cpu: 400m/' "$E2E/manifests/web.yaml"
 agent_kill
 before=$(uid)
 node_join --manifests "$E2E/manifests"
