@@ -260,7 +260,7 @@ services()
 	says "with one more" scaled k scale deployment e --replicas=3
 	says "one may go" '^1$' k get pdb e -o 'jsonpath={.status.disruptionsAllowed}'
 	k delete pdb,service,deployment e >/dev/null
-	says "the endpoints go" '^0$' \
+	says "the endpoints go, but for those of the API itself" '^2$' \
 		bash -c "$(declare -f k count); count endpoints,endpointslices"
 	says "and the pods" '^0$' bash -c "$(declare -f k count); count pods"
 }
