@@ -88,7 +88,11 @@ ok "the secret is nowhere on disk" on_disk
 # --- they follow ------------------------------------------------------------------
 # The server's count of watches: those of configmaps and secrets are ours, one
 # for an object, however many pods use it.
-watches() { k get --raw /metrics | sed -n 's/^apiserver_longrunning_requests.* //p'; }
+watches()
+{
+	k get --raw /metrics | awk '/^apiserver_longrunning_requests[{].*"(configmaps|secrets)"/ {
+		n += $NF } END { print n + 0 }'
+}
 before=$(watches)
 sed 's/name: all, labels/name: both, labels/' "$E2E/pod.yaml" | k create -f - >/dev/null
 ok "a second pod of the same objects runs" wait_for 30 k_ready both
