@@ -114,7 +114,7 @@ TEST(without_the_store_only_what_may_be_old_is_shown)
 	ASSERT_EQ(open_server(&a, &etcd, "one"), true);
 	EXPECT_STATUS(&a, 201,
 		      POST(&a, a.root, MAPS, "{'metadata':{'name':'m'}}"));
-	kill(etcd.pid[0], SIGSTOP);
+	etcd_pause_member(&etcd, 0);
 	EXPECT_STATUS(&a, 200, GET(&a, a.root, MAPS "?resourceVersion=0"));
 	EXPECT_SAYS(&a, "\"name\":\"m\"");
 	EXPECT_STATUS(&a, 504, GET(&a, a.root, MAPS "/m"));

@@ -160,6 +160,13 @@ static inline void etcd_kill_member(struct etcd_servers *s, int i)
 	s->pid[i] = 0;
 }
 
+/* Back when all of its threads have stopped: until then it may still answer. */
+static inline void etcd_pause_member(const struct etcd_servers *s, int i)
+{
+	kill(s->pid[i], SIGSTOP);
+	waitpid(s->pid[i], NULL, WUNTRACED);
+}
+
 static inline void etcd_stop(struct etcd_servers *s)
 {
 	for (int i = 0; i < s->nr; i++)

@@ -149,7 +149,7 @@ TEST(etcd_20418_nothing_stale_is_read_after_a_pause)
 		EXPECT_EQ(o->revision, rv);
 	}
 	/* Nobody there to ask: said, and not answered from memory. */
-	kill(sv.pid[0], SIGSTOP);
+	etcd_pause_member(&sv, 0);
 	EXPECT_EQ(store_sync(b, &e), -ETIMEDOUT);
 	EXPECT_EQ(strstr(e.msg, "no answer in time") != NULL, 1);
 	kill(sv.pid[0], SIGCONT);
@@ -266,7 +266,7 @@ TEST(the_leader_is_lost_and_writing_goes_on)
 		uint64_t before = store_revision(s);
 
 		if (i % 2)
-			kill(sv.pid[i], SIGSTOP);
+			etcd_pause_member(&sv, i);
 		else
 			etcd_kill_member(&sv, i);
 		EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
