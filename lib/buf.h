@@ -32,6 +32,7 @@ struct buf {
 #define auto_buf __attribute__((cleanup(buf_clear)))
 
 void buf_clear(struct buf *b); /* free the memory; usable again afterwards */
+void buf_wipe(struct buf *b);  /* the same for a secret: overwritten first */
 void buf_reset(struct buf *b); /* forget the content, keep the memory */
 int buf_add(struct buf *b, const void *data, size_t len);
 int buf_puts(struct buf *b, const char *s);

@@ -113,10 +113,8 @@ static int read_auth(yyjson_val *v, struct keyring_entry *en)
 	}
 	en->auth = r == 0 ? strdup(buf_str(&b64)) : NULL;
 	en->token = token && *token ? strdup(token) : NULL;
-	if (plain.data)
-		explicit_bzero(plain.data, plain.len);
-	if (b64.data)
-		explicit_bzero(b64.data, b64.len);
+	buf_wipe(&plain);
+	buf_wipe(&b64);
 	if (r < 0)
 		return r;
 	return en->auth && (!token || !*token || en->token) ? 0 : -ENOMEM;

@@ -250,9 +250,9 @@ int skopeo_login(struct skopeo *k, const char *repo,
 	if (r == 0)
 		r = keyring_put(with, repo, &b);
 	r = r < 0 ? err_set(e, r, "out of memory") : login_with(k, &b, e);
-	explicit_bzero(plain.data, plain.len);
-	explicit_bzero(b64.data, b64.len);
-	explicit_bzero(b.data, b.len);
+	buf_wipe(&plain);
+	buf_wipe(&b64);
+	buf_wipe(&b);
 	return r;
 }
 

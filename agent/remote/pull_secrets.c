@@ -65,8 +65,7 @@ static int add_one(struct remote *r, const char *key, const char *name,
 	yyjson_doc_free(doc);
 	if (ret == 0)
 		ret = payload_volume_add(to, name, data.data, data.len, 0600);
-	if (data.data)
-		explicit_bzero(data.data, data.len);
+	buf_wipe(&data);
 	return ret;
 }
 
