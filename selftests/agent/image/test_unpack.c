@@ -394,7 +394,7 @@ TEST(what_grows_too_much_is_a_bomb)
 	char *big;
 
 	ROOT_NEEDED();
-	alarm(120); /* under emulation, on a busy machine */
+	test_alarm(120); /* under emulation, on a busy machine */
 	big = malloc(size + 1);
 	memset(big, 'z', size);
 	big[size] = '\0';

@@ -52,7 +52,7 @@ static int scene_start(struct scene *s)
 {
 	int r = lab_start(&s->l);
 
-	alarm(110); /* slow on a slow machine, and so be it */
+	test_alarm(110); /* slow on a slow machine, and so be it */
 	if (r == 0)
 		r = network_attach(s->l.mgr, "demo", "default", "pod-a",
 				   NETWORK_CONTAINER, NULL, &s->a, &lab_err);

@@ -79,7 +79,7 @@ __attribute__((constructor)) static inline void guest_find_image(void)
 static inline void guest_init(struct guest *g, uint64_t cpu_milli,
 			      uint64_t mem_mib)
 {
-	alarm(200); /* boots under emulation, on a busy machine */
+	test_alarm(200); /* boots under emulation, on a busy machine */
 	memset(g, 0, sizeof(*g));
 	g->console = -1;
 	if (!getcwd(g->dir, sizeof(g->dir)))

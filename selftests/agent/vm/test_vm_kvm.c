@@ -30,9 +30,9 @@ TEST(kvm_guest_grows_and_shrinks_and_gives_its_cpu_back)
 		printf("# %s\n", kvm.why);
 		SKIP("no usable KVM");
 	}
-	alarm(290);
+	test_alarm(290);
 	guest_init(&g, 1000, 256);
-	alarm(290);
+	test_alarm(290);
 	g.cfg.accel = VM_ACCEL_KVM;
 	ASSERT_EQ(guest_start(&g, &e), 0);
 	ASSERT_EQ(guest_wait(&g, VM_RUNNING, true, BOOT_MS, &st), 0);

@@ -207,7 +207,7 @@ static bool explore(const struct plan *p)
 	int undone = 0;
 	bool ok = true;
 
-	alarm((unsigned int)((end - mono_ns()) / 1000000000 * 2 + 60));
+	test_alarm((unsigned int)((end - mono_ns()) / 1000000000 * 2 + 60));
 	for (; ok && mono_ns() < end && h.nr < 3000000; child++) {
 		int fds[2], status;
 		pid_t pid;

@@ -227,7 +227,7 @@ static bool explore(int members)
 	uint64_t end;
 	bool ok;
 
-	alarm((unsigned int)seconds * 2 + 60);
+	test_alarm((unsigned int)seconds * 2 + 60);
 	if (!etcd_start(&t.servers, "etcd", members, NULL)) {
 		printf("# etcd does not start\n");
 		return false;
