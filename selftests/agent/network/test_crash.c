@@ -95,7 +95,8 @@ static void crash_everywhere(enum network_kind kind, bool gateway_too,
 	bool done = false;
 	int at;
 
-	test_alarm(110); /* some forty attaches, each looked at from all sides */
+	test_alarm(
+		110); /* some forty attaches, each looked at from all sides */
 	OK(lab_start(&l));
 	for (at = 0; !done && at < 64; at++) {
 		struct endpoint ep = ENDPOINT_INIT;
