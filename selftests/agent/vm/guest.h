@@ -23,6 +23,7 @@
 #include "agent/vm/vm.h"
 #include "lib/err.h"
 #include "selftests/agent/vm/unpacker.h"
+#include "selftests/harness.h"
 
 #define MIB (1ULL << 20)
 
