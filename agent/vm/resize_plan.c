@@ -222,7 +222,7 @@ static struct vm_plan confirm_mem(const struct vm_have *have)
 {
 	uint64_t size = vm_have_mem(have);
 	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
-	uint64_t grown, seen;
+	uint64_t grown, seen, own;
 
 	if (!have->mem_size_before || size <= have->mem_size_before)
 		return done();
@@ -237,11 +237,15 @@ static struct vm_plan confirm_mem(const struct vm_have *have)
 			patience(have->mem_idle_ms, VM_SETTLE_MS),
 			"memory is plugged in, but no guest agent answers to confirm that the guest uses it");
 	}
-	/* MemTotal before is not known: the kernel's own share is a guess. */
-	if (!have->mem_total_before &&
-	    have->mem_total + size / 16 + VM_MEM_KERNEL_BYTES >= size)
-		return done();
+	/* All but the kernel's own share, a guess, is there. That says enough
+	 * where MemTotal before is not known, or where it growing by less than
+	 * that share cannot hide in the guess: what was known of before may be
+	 * of a moment within the last shrink. */
 	grown = size - have->mem_size_before;
+	own = size / 16 + VM_MEM_KERNEL_BYTES;
+	if ((!have->mem_total_before || grown > own) &&
+	    have->mem_total + own >= size)
+		return done();
 	seen = have->mem_total > have->mem_total_before
 		       ? have->mem_total - have->mem_total_before
 		       : 0;
