@@ -50,26 +50,20 @@ yyjson_mut_doc *object_tree_as(const struct type *t,
 	return doc;
 }
 
-int object_as(const struct type *t, struct object_bytes **slot)
+int object_rewrite(struct object_bytes **slot, yyjson_mut_doc *doc)
 {
-	struct object_bytes *o = *slot, *made;
+	struct object_bytes *o = *slot, *made = NULL;
 	struct store_op op = { .rv_off = STORE_NO_RV };
 	auto_buf struct buf b = BUF_INIT;
-	yyjson_mut_doc *doc;
-	int r;
 
-	if (!t->convert)
-		return 0;
-	doc = object_tree_as(t, o);
-	r = doc ? json_write_mut(yyjson_mut_doc_get_root(doc), false, &b)
-		: -ENOMEM;
-	yyjson_mut_doc_free(doc);
+	if (json_write_mut(yyjson_mut_doc_get_root(doc), false, &b) < 0)
+		return -ENOMEM;
 	op.key = o->key;
 	op.data = buf_str(&b);
 	op.len = b.len;
 	op.tags = o->tags;
 	op.tags_len = o->tags_len;
-	made = r == 0 ? object_new(&op, o->revision) : NULL;
+	made = object_new(&op, o->revision);
 	if (!made)
 		return -ENOMEM;
 	made->deleted = o->deleted;
@@ -78,6 +72,19 @@ int object_as(const struct type *t, struct object_bytes **slot)
 	object_unref(o);
 	*slot = made;
 	return 0;
+}
+
+int object_as(const struct type *t, struct object_bytes **slot)
+{
+	yyjson_mut_doc *doc;
+	int r;
+
+	if (!t->convert)
+		return 0;
+	doc = object_tree_as(t, *slot);
+	r = doc ? object_rewrite(slot, doc) : -ENOMEM;
+	yyjson_mut_doc_free(doc);
+	return r;
 }
 
 /* What controllers that share work by ranges select by: the object's own hash

@@ -19,6 +19,8 @@ yyjson_mut_doc *object_tree_as(const struct type *t,
 /* Exchange the reference in *@slot for one in version @t; most types have one
  * version, and nothing happens. On -ENOMEM *@slot is as it was. */
 int object_as(const struct type *t, struct object_bytes **slot);
+/* The same for one that says what @doc says (not consumed). */
+int object_rewrite(struct object_bytes **slot, yyjson_mut_doc *doc);
 /* Serialize for the store (@obj is changed to the stored version): bytes
  * without revision, its place, the tags. */
 int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,

@@ -90,9 +90,7 @@ static int add_container(yyjson_mut_doc *doc, yyjson_mut_val *spec,
 
 int vm_view(struct object_bytes **slot)
 {
-	struct object_bytes *o = *slot, *made = NULL;
-	struct store_op op = { .rv_off = STORE_NO_RV };
-	auto_buf struct buf b = BUF_INIT;
+	struct object_bytes *o = *slot;
 	yyjson_mut_val *spec, *vm;
 	yyjson_mut_doc *doc;
 	int r = 0;
@@ -109,17 +107,7 @@ int vm_view(struct object_bytes **slot)
 	}
 	r = add_container(doc, spec, vm);
 	if (r == 0)
-		r = json_write_mut(yyjson_mut_doc_get_root(doc), false, &b);
+		r = object_rewrite(slot, doc);
 	yyjson_mut_doc_free(doc);
-	op.key = o->key;
-	op.data = buf_str(&b);
-	op.len = b.len;
-	op.tags = o->tags;
-	op.tags_len = o->tags_len;
-	made = r == 0 ? object_new(&op, o->revision) : NULL;
-	if (!made)
-		return -ENOMEM;
-	object_unref(o);
-	*slot = made;
-	return 0;
+	return r < 0 ? -ENOMEM : 0;
 }
