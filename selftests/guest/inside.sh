@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Inside the guest: run the tests of a list and print one stream of TAP.
 #
-#	inside.sh TREE LIST O tests
-#	inside.sh TREE FILE O script	run the shell commands in FILE instead
+#	inside.sh TREE LIST O tests N
+#	inside.sh TREE FILE O script N	run the shell commands in FILE instead
+#
+# N counts the boots of the lane (LANE_BOOT).
 #
 # Every test gets a cgroup of its own: selftests/cgroup.sh.
 set -u
 cd "$1" || exit 1
 . selftests/cgroup.sh
 list=$2
-export O=$3 BUILD=${3%%/*} ARKTOS_LANE=guest
+export O=$3 BUILD=${3%%/*} ARKTOS_LANE=guest LANE_BOOT=$5
 failed=0 ran=0 skipped=0
 
 prepare()
@@ -41,10 +43,13 @@ prepare()
 # what our tests use stays in use.
 hold()
 {
-	# The scheduler looks out for virtual machines while there is one.
-	[ ! -e /dev/kvm ] || /usr/bin/python3 -c 'import fcntl, os, signal
+	# The scheduler looks out for virtual machines while there is one. We wait
+	# until there is: else it is patched beside the second CPU's first steps.
+	[ ! -e /dev/kvm ] || read -rt 120 -u 7 _ 7< <(exec python3 -c '
+import fcntl, os, signal
 vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)
-signal.pause()' >/dev/null 2>&1 &
+print("held", flush=True)
+signal.pause()' 2>/dev/null)
 	mkdir /sys/fs/cgroup/hold
 	echo 50000 100000 >/sys/fs/cgroup/hold/cpu.max
 	ip netns add lane-hold

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 240
+# SECONDS: 300
 # The guest lane tells the truth: a pass, a failure, a crash of the guest's
 # kernel and a hang are told apart, and a guest cannot write to the host.
 set -u
@@ -70,6 +70,15 @@ ok "and what it waited for is told" said "# pid [0-9]*: tail -f /dev/null"
 lane 90 <<<"$(script oops <<<'echo c >/proc/sysrq-trigger; echo "ok 1 no"')"
 ok "a kernel crash fails" [ $status -eq 1 ]
 ok "and is told with the console's end" said "Kernel panic"
+
+half=$(script half <<<'[ $LANE_BOOT -gt 1 ] || {
+echo "Oops: int3" >/dev/kmsg; echo c >/proc/sysrq-trigger; }
+echo "ok 1 booted anew"')
+lane 90 <<<"$pass
+$half"
+ok "code half patched by QEMU is run again" [ $status -eq 0 ]
+ok "in a guest booted anew" said "ok 1 booted anew"
+ok "which runs only what was not done" [ "$(grep -c "fine" "$dir/out")" = 1 ]
 
 lane 12 <<<"$(script hang <<<'sleep 1000')"
 ok "a hang ends at the lane's limit" [ $status -eq 1 ]
