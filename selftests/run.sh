@@ -8,7 +8,8 @@
 # (test_*.sh), which prints TAP and exits 0 (passed), 1 (failed) or 4 (all of it
 # skipped), like kselftest. Its head may hold, in the source file, one line
 #
-#	LANE: native | guest | both	where it runs; native if absent
+#	LANE: native | guest | both	where it runs; native if absent. none: another
+#					test runs it
 #	SECONDS: N			its time limit; 120 if absent
 #	ALONE: yes			no other test beside it
 #
@@ -163,6 +164,7 @@ while read -r src; do
 	esac
 	wanted "$name" "$@" || continue
 	lane=$(head_value "$src" LANE native)
+	[ "$lane" != none ] || continue
 	if [ -z "$guest_only" ] &&
 		{ [ -n "$native_only" ] || [ "$lane" != guest ]; }; then
 		native+=("$(head_value "$src" ALONE no) \

@@ -24,7 +24,7 @@ prepare()
 		"/lib/modules/$(uname -r)"
 	[ -x /sbin/modprobe ] || ln -sf /bin/busybox /sbin/modprobe
 	# udev does this for devices a machine has; here nobody else would.
-	for m in kvm_amd kvm_intel tun loop; do
+	for m in kvm_amd kvm_intel tun loop virtio_blk; do
 		modprobe -q "$m" 2>/dev/null
 	done
 	ip link set lo up

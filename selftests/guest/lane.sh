@@ -98,6 +98,8 @@ boot() # NUMBER
 		-device vhost-user-fs-pci,chardev=fs,tag=host,queue-size=1024 \
 		-device virtio-serial-pci -chardev "file,id=tap,path=$work/tap" \
 		-device virtserialport,chardev=tap,name=arktos.tap,nr=1 \
+		-drive "file=$work/disk,format=raw,if=none,id=disk" \
+		-device virtio-blk-pci,drive=disk \
 		-serial "file:$work/console" \
 		-kernel $kernel/vmlinux -initrd "$work/initrd.img" \
 		-append "console=ttyS0 loglevel=${LANE_LOGLEVEL:-5} panic=-1 oops=panic mitigations=off \
@@ -150,6 +152,7 @@ cpu=max
 [ "$accel" = kvm ] && cpu=host
 
 make_initrd
+truncate -s 64M "$work/disk"
 failed=0
 for ((n = 1; ; n++)); do
 	boot $n

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* LANE: native SECONDS: 30
+/* LANE: none
  * On a full disk (shims/enospc.so; test_shims.sh runs it under that): an atomic
  * write fails, says so, and leaves the old file and no other. */
 #include <dirent.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* LANE: native SECONDS: 120
+/* LANE: none
  * Every allocation of these calls fails in turn. Each failure is told as
  * -ENOMEM and nothing else happens: no crash, no leak (under SAN=1), no half
  * result. Under shims/malloc_nth.so; see test_shims.sh. */
