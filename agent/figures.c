@@ -29,10 +29,8 @@ struct figures {
 
 static void mark(struct stats_mark marks[2], const struct cg *cg)
 {
-	struct stats s = { .has_cpu = false };
-
-	if (cg && stats_read_usage(cg, &s, NULL) == 0)
-		stats_mark(marks, &s);
+	if (cg)
+		stats_mark_cg(marks, cg);
 }
 
 /* The worker closes cgroups only under the pod's lock: it is held while they
@@ -43,7 +41,7 @@ void figures_look(struct agent *a)
 	struct pod **pods;
 	size_t nr;
 
-	if (stats_read_host(&host, NULL) == 0) {
+	if (stats_read_host_cpu(&host, NULL) == 0) {
 		pthread_mutex_lock(&a->node.lock);
 		stats_mark(a->node.cpu_marks, &host);
 		pthread_mutex_unlock(&a->node.lock);

@@ -193,6 +193,16 @@ int stats_read_host(struct stats *ret, struct err *e)
 	return r;
 }
 
+int stats_read_host_cpu(struct stats *ret, struct err *e)
+{
+	struct stats s = { .time_ms = now_ms() };
+	int r = read_host_cpu(&s, e);
+
+	if (r == 0)
+		*ret = s;
+	return r;
+}
+
 /* --- rates --- */
 
 void stats_mark(struct stats_mark marks[2], const struct stats *now)
@@ -201,6 +211,15 @@ void stats_mark(struct stats_mark marks[2], const struct stats *now)
 		return;
 	marks[0] = marks[1];
 	marks[1] = (struct stats_mark){ now->time_ms, now->cpu.usage_us };
+}
+
+void stats_mark_cg(struct stats_mark marks[2], const struct cg *cg)
+{
+	struct stats s = { .time_ms = now_ms(), .has_cpu = true };
+
+	if (cg_has(cg, CG_CPUACCT) &&
+	    cg_cpu_usage_read(cg, &s.cpu.usage_us, NULL) == 0)
+		stats_mark(marks, &s);
 }
 
 struct stats_rate stats_rate(const struct stats_mark marks[2],

@@ -55,6 +55,10 @@ struct stats_mark {
 };
 /* Remember @now as the newest of two. */
 void stats_mark(struct stats_mark marks[2], const struct stats *now);
+/* The same from @cg, with one read; of what is gone nothing is remembered. */
+void stats_mark_cg(struct stats_mark marks[2], const struct cg *cg);
+/* CPU time of the host alone, for its mark. */
+int stats_read_host_cpu(struct stats *ret, struct err *e);
 
 /* Mean use of CPU, and since when it is measured. */
 struct stats_rate {

@@ -289,3 +289,20 @@ int cg_cpu_stat_read(const struct cg *cg, struct cg_cpu_stat *ret,
 	*ret = st;
 	return 0;
 }
+
+int cg_cpu_usage_read(const struct cg *cg, uint64_t *ret_us, struct err *e)
+{
+	struct cg_cpu_stat st = { 0 };
+	uint64_t ns;
+	int r;
+
+	if (cg_is_v2(cg, CG_CPUACCT)) {
+		r = v2_stat(cg, CG_CPUACCT, &st, e);
+	} else {
+		r = cg_read_u64(cg, CG_CPUACCT, "cpuacct.usage", &ns, e);
+		st.usage_us = r == 0 ? ns / 1000 : 0;
+	}
+	if (r == 0)
+		*ret_us = st.usage_us;
+	return r;
+}

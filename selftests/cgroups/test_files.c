@@ -170,6 +170,7 @@ TEST(lowering_below_use_is_refused_with_figures)
 
 TEST(cpu_stat_is_read_and_new_keys_are_skipped)
 {
+	uint64_t usage_us = 0;
 	struct cg_cpu_stat st;
 	FAKE(cg, "cpu.stat",
 	     "usage_usec 300\nuser_usec 200\nsystem_usec 100\n"
@@ -183,6 +184,8 @@ TEST(cpu_stat_is_read_and_new_keys_are_skipped)
 	EXPECT_EQ(st.nr_periods, 7);
 	EXPECT_EQ(st.nr_throttled, 5);
 	EXPECT_EQ(st.throttled_us, 4000);
+	ASSERT_EQ(cg_cpu_usage_read(cg, &usage_us, NULL), 0);
+	EXPECT_EQ(usage_us, 300);
 }
 
 TEST(flat_files_that_are_odd_are_refused)

@@ -179,7 +179,7 @@ TEST(cpu_quota_throttles_a_spinner)
 {
 	struct cg_cpu_max max = cg_cpu_max_from_milli(100);
 	struct cg_cpu_stat before, after = { 0 };
-	uint64_t start, wall_ms;
+	uint64_t start, wall_ms, usage_us = 0;
 	pid_t pid;
 	CGROUP(cg, 0);
 
@@ -196,6 +196,10 @@ TEST(cpu_quota_throttles_a_spinner)
 	live_end(pid);
 	EXPECT_GE(after.nr_throttled, 10);
 	EXPECT_GE(after.throttled_us, 1);
+	ASSERT_OK(cg_cpu_usage_read(cg, &usage_us, &e));
+	EXPECT_GE(usage_us, after.usage_us);
+	ASSERT_OK(cg_cpu_stat_read(cg, &after, &e));
+	EXPECT_GE(after.usage_us, usage_us);
 	/* A tenth of a CPU, with slack for one period at either end. */
 	EXPECT_GE(wall_ms * 100 * 3 / 2 + 20000,
 		  after.usage_us - before.usage_us);

@@ -34,6 +34,7 @@
 #define SINGLE   40
 #define RESIZES  200
 #define IDLE_S   5
+#define MANY_S   20 /* with two of the agent's looks, every 10 s */
 #define START_MS 20000
 
 static char dir[] = "/tmp/arktos-bench.XXXXXX";
@@ -176,11 +177,11 @@ static double cpu_ms(pid_t pid)
 	return (double)(user + sys) * 1000.0 / (double)sysconf(_SC_CLK_TCK);
 }
 
-static void idle(const char *what)
+static void idle(const char *what, int seconds)
 {
 	double cpu = cpu_ms(agent), begin = now_ms();
 
-	(void)poll(NULL, 0, IDLE_S * 1000);
+	(void)poll(NULL, 0, seconds * 1000);
 	printf("%s_agent_rss %ld KiB\n", what,
 	       proc_kib(agent, "status", "VmRSS:"));
 	printf("%s_agent_private %ld KiB\n", what,
@@ -273,7 +274,7 @@ static void bench_many(int pods)
 	}
 	printf("many_running %d pods\nmany_rate %.1f pods/s\n", running,
 	       running * 1000.0 / (now_ms() - begin));
-	idle("many");
+	idle("many", MANY_S);
 	kib = supervisors_kib(&nr);
 	if (nr)
 		printf("supervisor_private %.1f KiB\n", (double)kib / nr);
@@ -364,7 +365,7 @@ int main(void)
 	snprintf(import, sizeof(import),
 		 "{\"import\":\"oci:%s\",\"name\":\"web\"}",
 		 "build/images/web:latest");
-	idle("idle");
+	idle("idle", IDLE_S);
 	if (call("POST", "/images", import, NULL) < 0) {
 		fprintf(stderr, "bench_node: no image: run "
 				"tools/mkimage/mkimage.sh web\n");
