@@ -263,7 +263,13 @@ static void put_conditions(struct json_out *o, const struct pod *pod)
 	bool ready = pod_is_ready(pod);
 	bool scheduled = pod->admitted || pod->start_us;
 	bool up = pod->sandbox_state == SANDBOX_UP && !pod->network_lost;
+	const char *phase = pod_phase(pod);
+	bool done = str_eq(phase, "Succeeded"),
+	     failed = str_eq(phase, "Failed");
+	bool init = done || initialized(pod);
 	const char *why = ready           ? ""
+			  : done          ? "PodCompleted"
+			  : failed        ? "PodFailed"
 			  : pod->spec->vm ? "VmNotReady"
 					  : "ContainersNotReady";
 
@@ -273,7 +279,7 @@ static void put_conditions(struct json_out *o, const struct pod *pod)
 		      scheduled ? "" : "Unschedulable",
 		      scheduled ? "" : pod->unschedulable,
 		      scheduled ? pod->start_us : pod->created_us);
-	if (pod->admitted)
+	if (scheduled)
 		put_condition(o, "PodReadyToStartContainers", up,
 			      pod->network_lost ? "NetworkLinkLost" : "",
 			      pod->network_lost ? pod->trouble : "", 0);
@@ -284,10 +290,8 @@ static void put_conditions(struct json_out *o, const struct pod *pod)
 			put_condition(o, "HardwareAccelerated", false,
 				      "KVMUnusable", pod->agent->kvm_why, 0);
 	} else {
-		put_condition(o, "Initialized", initialized(pod),
-			      initialized(pod) ? ""
-					       : "ContainersNotInitialized",
-			      "", 0);
+		put_condition(o, "Initialized", init,
+			      init ? "" : "ContainersNotInitialized", "", 0);
 		put_condition(o, "ContainersReady", ready, why, "", 0);
 		if (!pod->spec->host_users && !pod->agent->userns)
 			put_condition(o, "UserNamespace", false, "Unsupported",

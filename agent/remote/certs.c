@@ -434,11 +434,17 @@ int certs_join(const char *kubeconfig, const char *name, struct buf *cert,
 {
 	struct remote_opts o = { .kubeconfig = kubeconfig, .node_name = name };
 	struct remote *r = remote_bare(&o);
+	struct err why = { 0 };
 	int ret;
 
 	if (!r)
 		return err_set(e, -ENOMEM, "out of memory");
-	ret = renew(r, false, cert, key, e);
+	ret = renew(r, false, cert, key, &why);
 	remote_stop(r);
-	return ret;
+	if (ret == -EACCES && str_eq(why.msg, "Unauthorized"))
+		return err_set(e, ret,
+			       "the API server does not take the token: it is "
+			       "mistyped, older than a day, or deleted; "
+			       "'arktosctl node token' makes another one");
+	return ret < 0 ? err_set(e, ret, "%s", why.msg) : 0;
 }

@@ -14,6 +14,7 @@
 #include "agent/remote/certs.h"
 #include "agent/remote/internal.h"
 #include "agent/remote/join.h"
+#include "controlplane/client/target.h"
 #include "lib/auto.h"
 #include "lib/base64.h"
 #include "lib/err.h"
@@ -24,6 +25,12 @@
 #define HASH_PREFIX "sha256:"
 
 /* --- the CA --- */
+
+static bool is_loopback(const char *host)
+{
+	return str_starts(host, "127.") || str_eq(host, "localhost") ||
+	       str_eq(host, "[::1]");
+}
 
 static int dial(const char *host, const char *port, struct err *e)
 {
@@ -49,8 +56,15 @@ static int dial(const char *host, const char *port, struct err *e)
 	}
 	freeaddrinfo(ai);
 	return fd >= 0 ? fd
-		       : err_set(e, rc, "connect to %s:%s: %s", host, port,
-				 strerror(-rc));
+		       : err_set(e, rc, "connect to %s:%s: %s; %s", host, port,
+				 strerror(-rc),
+				 is_loopback(host)
+					 ? "is the control plane running? From "
+					   "another host it is reached only if "
+					   "started with --listen 0.0.0.0:PORT "
+					   "--advertise HOST"
+					 : "is the address right, and the "
+					   "control plane running?");
 }
 
 /* "sha256:" and the digest of its public key, as kubeadm writes it. */
@@ -176,6 +190,24 @@ static int check(const struct join_opts *o, struct err *e)
 	return 0;
 }
 
+/* Nobody's credentials are written over. */
+static int check_out(const struct join_opts *o, struct err *e)
+{
+	auto_ptr(target) t = NULL;
+
+	if (access(o->out, F_OK) < 0)
+		return 0;
+	return target_open(o->out, &t, NULL) == 0
+		       ? err_set(e, -EEXIST,
+				 "%s is there: this host is joined to %s; "
+				 "remove the file to join anew",
+				 o->out, t->server)
+		       : err_set(e, -EEXIST,
+				 "%s is there, and is no kubeconfig: it is "
+				 "left alone",
+				 o->out);
+}
+
 int join_run(const struct join_opts *o, struct err *e)
 {
 	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
@@ -184,6 +216,8 @@ int join_run(const struct join_opts *o, struct err *e)
 	char *colon;
 	int ret = check(o, e);
 
+	if (ret == 0)
+		ret = check_out(o, e);
 	if (ret < 0)
 		return ret;
 	first = str_printf("%s.bootstrap", o->out);

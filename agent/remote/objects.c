@@ -38,7 +38,8 @@ int64_t object_clock_ms(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	/* Tokens grow old also while the machine sleeps. */
+	clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
@@ -229,6 +230,7 @@ int object_token(struct remote *r, const char *key, const char *uid,
 	yyjson_doc *doc;
 	const char *token;
 	struct known k;
+	int64_t given;
 	int status;
 
 	if (!id || lookup(r, id, &k) < 0)
@@ -271,6 +273,11 @@ int object_token(struct remote *r, const char *key, const char *uid,
 			       "token"));
 	free(*ret);
 	*ret = token ? strdup(token) : NULL;
+	/* A server may give less than was asked for. */
+	given = yyjson_get_sint(yyjson_ptr_get(yyjson_doc_get_root(doc),
+					       "/spec/expirationSeconds"));
+	if (given > 0 && given < seconds)
+		seconds = given;
 	yyjson_doc_free(doc);
 	if (!*ret)
 		return err_set(e, -EBADMSG, "the server sent no token");

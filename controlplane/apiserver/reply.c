@@ -136,8 +136,34 @@ void status_json(struct buf *b, int code, const char *reason, const char *msg)
 	json_put_end(&o);
 }
 
+static void put_cause(struct json_out *o, const char *reason, const char *msg,
+		      const char *field)
+{
+	json_put_object(o, NULL);
+	json_put_str(o, "reason", reason);
+	json_put_str(o, "message", msg);
+	json_put_str(o, "field", field);
+	json_put_end(o);
+}
+
+/* kubectl says nothing of what is invalid but its causes: "spec.x: why", and a
+ * why that is of no field. */
+static void put_only_cause(struct json_out *o, const char *msg)
+{
+	size_t n = strspn(msg, "abcdefghijklmnopqrstuvwxyz"
+			       "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.[]");
+	bool named = n && str_starts(msg + n, ": ");
+	auto_free char *field = strndup(msg, named ? n : 0);
+
+	json_put_array(o, "causes");
+	put_cause(o, "FieldValueInvalid", named ? msg + n + 2 : msg,
+		  field && *field ? field : "<nil>");
+	json_put_end(o);
+}
+
 static void put_details(struct json_out *o, const char *name, const char *group,
-			const char *kind, const struct field_errors *errs)
+			const char *kind, const struct field_errors *errs,
+			const char *why)
 {
 	json_put_object(o, "details");
 	if (name && *name)
@@ -148,15 +174,12 @@ static void put_details(struct json_out *o, const char *name, const char *group,
 		json_put_str(o, "kind", kind);
 	if (errs && errs->nr) {
 		json_put_array(o, "causes");
-		for (size_t i = 0; i < errs->nr; i++) {
-			json_put_object(o, NULL);
-			json_put_str(o, "reason",
-				     field_error_reason(errs->v[i].type));
-			json_put_str(o, "message", errs->v[i].message);
-			json_put_str(o, "field", errs->v[i].path);
-			json_put_end(o);
-		}
+		for (size_t i = 0; i < errs->nr; i++)
+			put_cause(o, field_error_reason(errs->v[i].type),
+				  errs->v[i].message, errs->v[i].path);
 		json_put_end(o);
+	} else if (why) {
+		put_only_cause(o, why);
 	}
 	json_put_end(o);
 }
@@ -179,7 +202,8 @@ static void reply_status(struct req *r, int code, const char *reason,
 	if (reason)
 		json_put_str(&o, "reason", reason);
 	if (kind)
-		put_details(&o, name, r->route.group, kind, errs);
+		put_details(&o, name, r->route.group, kind, errs,
+			    str_eq(reason, "Invalid") ? msg : NULL);
 	json_put_i64(&o, "code", code);
 	json_put_end(&o);
 	reply_json(r, code, &b);

@@ -17,11 +17,30 @@ refused() # TOKEN HASH
 read -ra words <<<"$("$CTL" node token)"
 ok "a server of another CA is not believed" prints 'not of the CA' \
 	refused "${words[4]}" "sha256:$(printf %064d 1)"
-ok "a wrong token gets nothing" prints 'nauthorized' \
+ok "a wrong token gets nothing" prints 'does not take the token' \
 	refused "${words[4]%?????}aaaaa" "${words[6]}"
-ok "and leaves nothing" [ ! -e "$E2E/none" ] && [ ! -e "$E2E/none.bootstrap" ]
+ok "and is told what to do" grep -q "'arktosctl node token' makes another" "$E2E/out"
+ok "and leaves nothing" eval '[ ! -e "$E2E/none" ] && [ ! -e "$E2E/none.bootstrap" ]'
+echo mine >"$E2E/none"
+ok "a file that is there is left alone" prints 'is no kubeconfig: it is left alone' \
+	refused "${words[4]}" "${words[6]}"
+ok "as it was" [ "$(cat "$E2E/none")" = mine ]
+cp "$KUBECONFIG" "$E2E/none"
+ok "and so are credentials" prints "this host is joined to https://127.0.0.1:$CONTROL_PORT" \
+	refused "${words[4]}" "${words[6]}"
+rm "$E2E/none"
 ok "the node joins" node_join
 ok "the Node is Ready" wait_for 20 node_ready
+ok "its name is not another one's to take" prints 'node "n1" is Ready; choose another' \
+	refused "${words[4]}" "${words[6]}"
+k -n kube-system patch secret "bootstrap-token-${words[4]%.*}" --type merge \
+	-p '{"stringData":{"expiration":"2020-01-01T00:00:00Z"}}' >/dev/null
+ok "a token that has expired gets nothing" prints 'older than a day' \
+	refused "${words[4]}" "${words[6]}"
+there=$CONTROL_PORT CONTROL_PORT=1
+ok "where nobody listens it is told" prints 'Connection refused; is the control plane running' \
+	refused "${words[4]}" "${words[6]}"
+CONTROL_PORT=$there
 ok "its image is there" image_web
 node_is() # EXPRESSION REGEX
 {

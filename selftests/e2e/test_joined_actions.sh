@@ -79,6 +79,8 @@ for kubectl in "${KUBECTLS[@]}"; do
 	kill $attached 2>/dev/null
 	ok "$v: nobody else sees a container" prints '^null$' \
 		eval "k get pod vm -o json | jq .spec.containers"
+	refused() { post snapshot '"snapshotParams":{"snapshotName":"Not Good"}'; }
+	ok "$v: what is refused is told, and why" prints 'is invalid: .*snapshotName: must be letters' refused
 	ok "$v: a patch is taken" k label pod vm --overwrite seen-by=$v
 done
 

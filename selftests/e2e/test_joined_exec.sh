@@ -155,21 +155,34 @@ for kubectl in "${KUBECTLS[@]}"; do
 	ok "$v: it has ended" wait_for 20 k_is "once$x" .status.phase Succeeded
 	for p in stay once; do k delete pod $p$x --wait=false >/dev/null; done
 done
-cp_() { k cp "$E2E/file" talk:/tmp/copied && k exec talk -- cat /tmp/copied | cmp - "$E2E/file"; }
-if node exec talk -- sh -c 'command -v tar' >/dev/null 2>&1; then
-	ok "cp" cp_
-fi
-
-k logs -f talk >"$E2E/follow" 2>&1 &
-ok "logs -f begins" wait_for 10 grep -q three "$E2E/follow"
+for kubectl in "${KUBECTLS[@]}"; do
+	[[ $kubectl == *1.20* ]] && v=1.20 || v=1.32
+	cp_()
+	{
+		rm -f "$E2E/back"
+		k cp "$E2E/file" "talk:/tmp/copied-$v" &&
+			k cp "talk:/tmp/copied-$v" "$E2E/back" &&
+			cmp "$E2E/back" "$E2E/file"
+	}
+	ok "$v: cp, there and back" cp_
+	ok "$v: logs -p of what was never restarted" prints \
+		"BadRequest.*previous terminated container 'web'" k logs web -p
+	k logs -f talk >"$E2E/follow-$v" 2>&1 &
+	ok "$v: logs -f begins" wait_for 10 grep -q three "$E2E/follow-$v"
+done
 k attach talk >"$E2E/attached" 2>&1 &
 node exec talk -- touch /tmp/speak
 ok "attach shows what comes" wait_for 15 grep -q four "$E2E/attached"
+for v in 1.20 1.32; do
+	ok "$v: logs -f, too" wait_for 15 grep -q four "$E2E/follow-$v"
+done
 node exec talk -- rm /tmp/on /tmp/speak
 ok "and ends with the container" wait_for 15 sh -c "! kill -0 $! 2>/dev/null"
 restarted() { k_is talk '.status.containerStatuses[0].restartCount > 0' true; }
 ok "the container starts again" wait_for 30 restarted
-ok "logs --previous" prints '^two$' k logs talk --previous
+for kubectl in "${KUBECTLS[@]}"; do
+	ok "logs -p" prints '^two$' k logs talk -p
+done
 ok "its last state is told" k_is talk \
 	'.status.containerStatuses[0].lastState.terminated.exitCode' 7
 

@@ -67,6 +67,11 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			return commands[i].run(kubeconfig, argc - optind,
 					       argv + optind);
-	fputs(usage, stderr);
+	if (optind < argc)
+		fprintf(stderr,
+			"arktosctl: no command '%s'; see arktosctl --help\n",
+			argv[optind]);
+	else
+		fputs(usage, stderr);
 	return 2;
 }

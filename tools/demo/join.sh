@@ -110,6 +110,7 @@ join_node()
 	words=$("$ctl" --kubeconfig "$data_dir/admin.kubeconfig" node token) ||
 		die "no token to join with"
 	read -ra words <<<"$words"
+	rm -f "$at" # of this control plane, which does not take it any more
 	"$node" "${words[@]:1}" --out "$at" >/dev/null ||
 		die "this host cannot join"
 }

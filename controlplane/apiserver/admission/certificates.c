@@ -130,6 +130,31 @@ static bool may(struct admission *a, const char *verb, const char *signer)
 	return all && access_allowed(a->api, a->user, &want);
 }
 
+static bool node_is_ready(struct api *api, const char *name)
+{
+	const struct type *t = type_find(api->types, "", "v1", "nodes");
+	auto_ptr(object_bytes) o = NULL;
+	auto_buf struct buf key = BUF_INIT;
+	yyjson_val *list, *c;
+	yyjson_doc *doc;
+	bool ready = false;
+	size_t i, max;
+
+	key_of(&key, t, "", "", name);
+	o = store_get(api->store, buf_str(&key));
+	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	list = yyjson_ptr_get(yyjson_doc_get_root(doc), "/status/conditions");
+	yyjson_arr_foreach(list, i, max, c)
+	{
+		if (str_eq(yyjson_get_str(yyjson_obj_get(c, "type")), "Ready"))
+			ready = str_eq(yyjson_get_str(
+					       yyjson_obj_get(c, "status")),
+				       "True");
+	}
+	yyjson_doc_free(doc);
+	return ready;
+}
+
 static int check_subject(struct admission *a, const char *signer)
 {
 	const char *node = user_node(a->user);
@@ -149,6 +174,16 @@ static int check_subject(struct admission *a, const char *signer)
 	if (csr_check(c, signer, mut_get(a->obj, "spec.usages"), a->tenant,
 		      &e) < 0)
 		return admission_forbid(a, "%s", e.msg);
+	/* Who has a token alone is nobody yet, and becomes nobody who works. */
+	if (strcmp(signer, SIGNER_KUBELET) == 0 &&
+	    user_in_group(a->user, "system:bootstrappers") &&
+	    node_is_ready(a->api, c->name + strlen("system:node:")))
+		return admission_forbid(a,
+					"the name is taken: node \"%s\" is "
+					"Ready; choose another one "
+					"(--node-name), or take that node "
+					"away first (kubectl delete node)",
+					c->name + strlen("system:node:"));
 	/* A node asks for itself. */
 	if (node && strcmp(c->name, a->user->name) != 0)
 		return admission_forbid(a,

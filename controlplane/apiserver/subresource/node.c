@@ -149,7 +149,9 @@ bool node_locate(yyjson_val *node, const char *name, struct node_at *ret)
 static void go(struct req *r, const char *name, const char *target)
 {
 	yyjson_doc *doc = read_object(r, "nodes", "", "", name);
-	struct relay_to to = { .target = target };
+	const char *sub = r->route.subresource;
+	struct relay_to to = { .target = target,
+			       .text_is_status = str_eq(sub, "log") };
 	struct err e = { 0 };
 	struct node_at at;
 

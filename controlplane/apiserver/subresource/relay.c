@@ -13,8 +13,10 @@
 #define CONNECT_MS 10000
 #define ANSWER_MS  60000 /* from the request to the answer's head */
 #define PIECE      16384
+#define TEXT_MAX   1500 /* bytes of an error that is told in text */
 
-enum state { SENDING, WAITING, ANSWERING, TUNNEL, OVER };
+/* EXPLAINING: collects the text of an error. */
+enum state { SENDING, WAITING, EXPLAINING, ANSWERING, TUNNEL, OVER };
 
 struct relay {
 	struct req *r;  /* NULL: a tunnel, or over */
@@ -28,8 +30,9 @@ struct relay {
 	struct h1 answer;
 	struct buf to_up, to_client;
 	bool up_eof;
-	bool unavailable;         /* see struct relay_to */
-	unsigned int deadline_ms; /* the same */
+	bool unavailable;    /* see struct relay_to */
+	bool text_is_status; /* the same, as all below */
+	unsigned int deadline_ms;
 	void (*failed)(struct req *r);
 };
 
@@ -183,6 +186,44 @@ static void begin_answer(struct relay *y)
 	r->streaming = true;
 }
 
+static void put_text(struct relay *y, const char *data, size_t len)
+{
+	size_t room = TEXT_MAX - y->to_client.len;
+
+	buf_add(&y->to_client, data, len < room ? len : room);
+}
+
+static bool is_told_in_text(const struct relay *y)
+{
+	const char *type = h1_field(&y->answer.head, "Content-Type");
+
+	return y->text_is_status && y->answer.head.status >= 400 && type &&
+	       str_starts(type, "text/plain");
+}
+
+static void explain(struct relay *y)
+{
+	static const struct {
+		int code;
+		const char *reason;
+	} table[] = {
+		{ 400, "BadRequest" },         { 401, "Unauthorized" },
+		{ 403, "Forbidden" },          { 404, "NotFound" },
+		{ 409, "Conflict" },           { 429, "TooManyRequests" },
+		{ 503, "ServiceUnavailable" },
+	};
+	int code = y->answer.head.status;
+	const char *reason = "InternalError";
+	struct req *r = take_ptr(y->r);
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (table[i].code == code)
+			reason = table[i].reason;
+	finish(y);
+	reply_error(r, code, reason, "%s", buf_str(&y->to_client));
+	buf_clear(&y->to_client);
+}
+
 static bool is_upgrade(const struct relay *y)
 {
 	return y->answer.head.status == 101 && y->r->upgrade &&
@@ -219,8 +260,12 @@ static int take_answer(struct relay *y, const char *data, size_t len)
 			return err_set(&y->up.why, -EPROTO,
 				       "the backend attempted to redirect this "
 				       "request, which is not permitted");
-		if (r == H1_HEAD && y->answer.head.status >= 200)
+		if (r == H1_HEAD && is_told_in_text(y))
+			y->state = EXPLAINING;
+		else if (r == H1_HEAD && y->answer.head.status >= 200)
 			begin_answer(y);
+		else if (r == H1_BODY && y->state == EXPLAINING)
+			put_text(y, piece.data, piece.len);
 		else if (r == H1_BODY)
 			reply_text(y->r, piece.data, piece.len);
 	} while (r == H1_HEAD || r == H1_BODY);
@@ -231,8 +276,13 @@ static int take_answer(struct relay *y, const char *data, size_t len)
 
 static void end_answer(struct relay *y)
 {
-	struct req *r = take_ptr(y->r);
+	struct req *r;
 
+	if (y->state == EXPLAINING) {
+		explain(y);
+		return;
+	}
+	r = take_ptr(y->r);
 	finish(y);
 	if (r)
 		reply_end(r);
@@ -430,6 +480,7 @@ void relay_start(struct req *r, const struct relay_to *to)
 	y->r = r;
 	y->loop = r->loop;
 	y->unavailable = to->unavailable;
+	y->text_is_status = to->text_is_status;
 	y->deadline_ms = to->deadline_ms;
 	y->failed = to->failed;
 	y->up.fd = -EBADF;

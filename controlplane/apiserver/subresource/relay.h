@@ -29,6 +29,9 @@ struct relay_to {
 	/* Not a node but a server anybody may have set up: when it cannot be
 	 * reached that is a 503, and it may not send clients elsewhere. */
 	bool unavailable;
+	/* What it fails with in plain text becomes a Status: for answers that
+	 * clients read as they read those of an API server. */
+	bool text_is_status;
 	void (*failed)(struct req *r); /* told before the client is */
 };
 
