@@ -87,10 +87,12 @@ int ev_new(struct ev **ret, struct err *e)
 
 static void run_deferred(struct ev *loop)
 {
-	while (loop->deferred) {
-		struct ev_defer *d = loop->deferred;
+	struct ev_defer *d = loop->deferred, *next;
 
-		loop->deferred = d->next;
+	/* What they defer themselves is for the next batch. */
+	loop->deferred = NULL;
+	for (; d; d = next) {
+		next = d->next; /* it may free itself */
 		d->fn(d->arg);
 	}
 }
@@ -99,7 +101,8 @@ void ev_free(struct ev *loop)
 {
 	if (!loop)
 		return;
-	run_deferred(loop);
+	while (loop->deferred)
+		run_deferred(loop);
 	for (struct ev_call *c = loop->calls, *next; c; c = next) {
 		next = c->next;
 		free(c);
@@ -433,6 +436,8 @@ static int wait_ms(const struct ev *loop, int timeout_ms)
 {
 	uint64_t now = ev_clock_ms(), due, ms;
 
+	if (loop->deferred)
+		return 0;
 	if (!loop->nr_timers)
 		return timeout_ms;
 	due = loop->heap[0]->due_ms;

@@ -113,7 +113,9 @@ void ev_child_del(struct ev_child *c); /* the child is not reaped then */
 int ev_post(struct ev *loop, void (*fn)(void *arg), void *arg);
 
 /* Call @fn after the present batch of events (free what is still on the
- * stack). Cannot fail: @d is embedded in the object. */
+ * stack). Called from such a call, it is after the next batch, which is not
+ * waited for: so work goes on in pieces, and descriptors are looked at between
+ * them. Cannot fail: @d is embedded in the object. */
 struct ev_defer {
 	struct ev_defer *next;
 	void (*fn)(void *arg);
