@@ -91,6 +91,7 @@ static const char *type_of(struct req *r, const struct store_event *ev)
 static void put_event(struct req *r, const char *type,
 		      struct object_bytes **slot)
 {
+	static const char head[] = "{\"type\":\"", then[] = "\",\"object\":";
 	struct object_bytes *o;
 	struct buf b = BUF_INIT;
 
@@ -100,13 +101,15 @@ static void put_event(struct req *r, const char *type,
 	}
 	o = *slot;
 	metrics_event(r);
-	buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
 	if (r->view == VIEW_OBJECT) {
-		reply_add(r, &b);
+		reply_static(r, head, sizeof(head) - 1);
+		reply_static(r, type, strlen(type));
+		reply_static(r, then, sizeof(then) - 1);
 		reply_object(r, o);
 		reply_static(r, "}\n", 2);
 		return;
 	}
+	buf_printf(&b, "%s%s%s", head, type, then);
 	put_view(r, o, !r->columns_sent, &b);
 	r->columns_sent = true;
 	buf_puts(&b, "}\n");
@@ -140,11 +143,13 @@ static void put_bookmark(struct req *r, uint64_t revision, bool initial)
 void watch_fill(struct req *r)
 {
 	struct store_event ev[BATCH];
+	bool waits = false;
 	int n = 0;
 
 	r->stalled = false;
-	while (r->watch && !(r->stalled = r->out_bytes >= WATCH_MAX) &&
-	       (n = store_watch_step(r->watch, ev, BATCH)) > 0) {
+	while (r->watch && !waits &&
+	       !(r->stalled = r->out_bytes >= WATCH_MAX) &&
+	       (n = store_watch_step(r->watch, ev, BATCH, &waits)) > 0) {
 		for (int i = 0; i < n; i++) {
 			const char *type = type_of(r, &ev[i]);
 

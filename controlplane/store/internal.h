@@ -128,17 +128,24 @@ struct history {
 	uint64_t bytes; /* of the versions that only history holds */
 };
 
+#define WATCH_FEW 2 /* events of one watcher that need no memory of their own \
+		     */
+
 struct store_watch {
 	struct store *s;
 	struct store_watch *next, **link; /* in its topic */
 	void (*notify)(void *arg);
 	void *arg;
-	uint64_t seen;             /* newest revision queued or read */
-	bool live;                 /* fed by fan-out; else reads from history */
-	bool stale;                /* history went away under it */
-	bool waiting;              /* wants a notify */
-	struct store_event *queue; /* STORE_WATCH_REFS, allocated on use */
-	unsigned int q_head, q_nr;
+	/* Of what follows; taken within the hub's, or alone: so that readers of
+	 * what was fanned out do not meet each other. */
+	pthread_mutex_t lock;
+	uint64_t seen; /* newest revision queued or read */
+	bool live;     /* fed by fan-out; else reads from history */
+	bool stale;    /* history went away under it */
+	bool waiting;  /* wants a notify */
+	struct store_event few[WATCH_FEW];
+	struct store_event *queue; /* @few, or up to STORE_WATCH_REFS */
+	unsigned int q_head, q_nr, q_size;
 	size_t prefix_len;
 	char prefix[];
 };

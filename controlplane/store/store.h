@@ -234,14 +234,14 @@ void store_watch_close(struct store_watch *w);
 /* Take up to @max events, references owned by the caller. Returns their number,
  * 0 when there are none now (@notify will be called), or -ESTALE. */
 int store_watch_read(struct store_watch *w, struct store_event *ev, int max);
-
-/* In bounded time: -EAGAIN, without a @notify: the history was not all seen. */
-int store_watch_step(struct store_watch *w, struct store_event *ev, int max);
+/* In bounded time: -EAGAIN, without a @notify: the history was not all seen.
+ * *@ret_waits: there is no more now, @notify comes (or came). */
+int store_watch_step(struct store_watch *w, struct store_event *ev, int max,
+		     bool *ret_waits);
 
 /* Everything of this watch up to the returned revision has been read; 0 when
  * something is still to be read. For bookmarks. */
 uint64_t store_watch_progress(struct store_watch *w);
-
 void store_event_clear(struct store_event *ev);
 
 struct store_stats {

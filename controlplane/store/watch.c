@@ -98,7 +98,44 @@ static void wake(struct store_watch *w)
 	w->notify(w->arg);
 }
 
-static void push(struct store_watch *w, const struct store_event *ev)
+static struct store_event *queued(const struct store_watch *w, unsigned int i)
+{
+	return &w->queue[(w->q_head + i) % w->q_size];
+}
+
+static void use_few(struct store_watch *w)
+{
+	if (w->queue != w->few)
+		free(w->queue);
+	w->queue = w->few;
+	w->q_size = WATCH_FEW;
+	w->q_head = 0;
+}
+
+/* Room for one more, or false. */
+static bool make_room(struct store_watch *w)
+{
+	unsigned int size = w->q_size * 8;
+	struct store_event *v;
+
+	if (w->q_nr < w->q_size)
+		return true;
+	if (size > STORE_WATCH_REFS)
+		size = STORE_WATCH_REFS;
+	if (w->q_nr == size)
+		return false;
+	v = calloc(size, sizeof(*v));
+	if (!v)
+		return false;
+	for (unsigned int i = 0; i < w->q_nr; i++)
+		v[i] = *queued(w, i);
+	use_few(w);
+	w->queue = v;
+	w->q_size = size;
+	return true;
+}
+
+static void push_held(struct store_watch *w, const struct store_event *ev)
 {
 	struct store_event *slot;
 
@@ -108,19 +145,24 @@ static void push(struct store_watch *w, const struct store_event *ev)
 	}
 	if (ev->obj->revision <= w->seen)
 		return;
-	if (!w->queue)
-		w->queue = calloc(STORE_WATCH_REFS, sizeof(*w->queue));
-	if (!w->queue || w->q_nr == STORE_WATCH_REFS) {
+	if (!make_room(w)) {
 		/* Behind: it reads on from the history after its queue. */
 		w->live = false;
 		wake(w);
 		return;
 	}
-	slot = &w->queue[(w->q_head + w->q_nr++) % STORE_WATCH_REFS];
+	slot = queued(w, w->q_nr++);
 	slot->obj = object_ref(ev->obj);
 	slot->prev = object_ref(ev->prev);
 	w->seen = ev->obj->revision;
 	wake(w);
+}
+
+static void push(struct store_watch *w, const struct store_event *ev)
+{
+	pthread_mutex_lock(&w->lock);
+	push_held(w, ev);
+	pthread_mutex_unlock(&w->lock);
 }
 
 static void push_topic(struct store *s, uint32_t hash, const char *key,
@@ -164,8 +206,10 @@ void watch_cut_all(struct store *s)
 {
 	for (size_t i = 0; i < TOPICS; i++)
 		for (struct store_watch *w = s->topics[i]; w; w = w->next) {
+			pthread_mutex_lock(&w->lock);
 			w->live = false;
 			wake(w);
+			pthread_mutex_unlock(&w->lock);
 		}
 }
 
@@ -183,6 +227,8 @@ int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
 	if (!w)
 		return err_set(e, -ENOMEM, "watch: out of memory");
 	w->s = s;
+	pthread_mutex_init(&w->lock, NULL);
+	use_few(w);
 	w->notify = notify;
 	w->arg = arg;
 	w->prefix_len = len;
@@ -229,12 +275,10 @@ void store_watch_close(struct store_watch *w)
 		w->next->link = w->link;
 	w->s->nr_watchers--;
 	pthread_mutex_unlock(&w->s->hub);
-	while (w->q_nr) {
-		store_event_clear(&w->queue[w->q_head]);
-		w->q_head = (w->q_head + 1) % STORE_WATCH_REFS;
-		w->q_nr--;
-	}
-	free(w->queue);
+	for (unsigned int i = 0; i < w->q_nr; i++)
+		store_event_clear(queued(w, i));
+	use_few(w);
+	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
@@ -254,7 +298,7 @@ static size_t history_after(const struct history *h, uint64_t revision)
 	return lo;
 }
 
-/* Read on from the history; go live at its end. Hub held. */
+/* Read on from the history; go live at its end. Hub and watch held. */
 static int read_history(struct store_watch *w, struct store_event *ev, int max)
 {
 	struct store *s = w->s;
@@ -292,16 +336,13 @@ static int read_once(struct store_watch *w, struct store_event *ev, int max)
 	int nr = 0;
 
 	while (w->q_nr && nr < max) {
-		ev[nr++] = w->queue[w->q_head];
-		w->q_head = (w->q_head + 1) % STORE_WATCH_REFS;
+		ev[nr++] = *queued(w, 0);
+		w->q_head = (w->q_head + 1) % w->q_size;
 		w->q_nr--;
 	}
-	if (!w->q_nr && w->queue) {
-		/* An idle watcher keeps no queue. */
-		free(w->queue);
-		w->queue = NULL;
-		w->q_head = 0;
-	}
+	/* An idle watcher keeps no queue. */
+	if (!w->q_nr)
+		use_few(w);
 	if (!nr && !w->live && !w->stale) {
 		nr = read_history(w, ev, max);
 		if (!nr && !w->live)
@@ -309,26 +350,39 @@ static int read_once(struct store_watch *w, struct store_event *ev, int max)
 	}
 	if (nr <= 0 && w->stale)
 		return -ESTALE;
-	w->waiting = !nr;
+	w->waiting = !nr || (w->live && !w->q_nr);
 	return nr;
 }
 
-int store_watch_step(struct store_watch *w, struct store_event *ev, int max)
+int store_watch_step(struct store_watch *w, struct store_event *ev, int max,
+		     bool *ret_waits)
 {
+	bool hub;
 	int nr;
 
-	pthread_mutex_lock(&w->s->hub);
+	pthread_mutex_lock(&w->lock);
+	hub = !w->q_nr && !w->live;
+	if (hub) {
+		/* From the history: not while it is put together anew. */
+		pthread_mutex_unlock(&w->lock);
+		pthread_mutex_lock(&w->s->hub);
+		pthread_mutex_lock(&w->lock);
+	}
 	nr = read_once(w, ev, max);
-	pthread_mutex_unlock(&w->s->hub);
+	*ret_waits = w->waiting;
+	pthread_mutex_unlock(&w->lock);
+	if (hub)
+		pthread_mutex_unlock(&w->s->hub);
 	return nr;
 }
 
 int store_watch_read(struct store_watch *w, struct store_event *ev, int max)
 {
+	bool waits;
 	int nr;
 
 	/* Others get in between two steps. */
-	while ((nr = store_watch_step(w, ev, max)) == -EAGAIN)
+	while ((nr = store_watch_step(w, ev, max, &waits)) == -EAGAIN)
 		;
 	return nr;
 }
@@ -338,8 +392,10 @@ uint64_t store_watch_progress(struct store_watch *w)
 	uint64_t revision = 0;
 
 	pthread_mutex_lock(&w->s->hub);
+	pthread_mutex_lock(&w->lock);
 	if (w->live && !w->q_nr)
 		revision = w->seen > w->s->fanned ? w->seen : w->s->fanned;
+	pthread_mutex_unlock(&w->lock);
 	pthread_mutex_unlock(&w->s->hub);
 	return revision;
 }
