@@ -41,6 +41,9 @@ void control_help(FILE *to)
 	      "  --max-tenant-seats 200, --max-tenant-queue 500,\n"
 	      "  --max-tenant-connections 5000, --max-tenant-watches 10000,\n"
 	      "  --max-seats 2000, --max-connections 20000\n"
+	      "and one address (the loopback ten times that):\n"
+	      "  --max-address-connections 5000, and of those that have not\n"
+	      "  said who they are, --max-address-unauthenticated 500\n"
 	      "Extension servers (APIServices) of tenants may be in\n"
 	      "  --tenant-extension-cidrs ADDRESS/BITS,...  (nowhere)\n"
 	      "Who did what is written, as audit.k8s.io/v1 events, with\n"
@@ -156,17 +159,21 @@ enum {
 	MAX_TENANT_CONNS,
 	MAX_TENANT_WATCHES,
 	MAX_CONNS,
+	MAX_ADDRESS_CONNS,
+	MAX_ADDRESS_UNKNOWN,
 };
 
 static bool limit_option(struct api_limits *l, int c, const char *text)
 {
-	unsigned int *const slots[] = { &l->seats,          &l->tenant_seats,
-					&l->tenant_queue,   &l->tenant_conns,
-					&l->tenant_watches, &l->conns };
+	unsigned int *const slots[] = {
+		&l->seats,         &l->tenant_seats,   &l->tenant_queue,
+		&l->tenant_conns,  &l->tenant_watches, &l->conns,
+		&l->address_conns, &l->address_unknown
+	};
 	int n;
 
-	if (c < MAX_SEATS || c > MAX_CONNS || str_to_int(text, &n) < 0 ||
-	    n <= 0)
+	if (c < MAX_SEATS || c > MAX_ADDRESS_UNKNOWN ||
+	    str_to_int(text, &n) < 0 || n <= 0)
 		return false;
 	*slots[c - MAX_SEATS] = (unsigned int)n;
 	return true;
@@ -202,6 +209,10 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "max-tenant-watches", required_argument, NULL,
 		  MAX_TENANT_WATCHES },
 		{ "max-connections", required_argument, NULL, MAX_CONNS },
+		{ "max-address-connections", required_argument, NULL,
+		  MAX_ADDRESS_CONNS },
+		{ "max-address-unauthenticated", required_argument, NULL,
+		  MAX_ADDRESS_UNKNOWN },
 		CONTROL_STORE_OPTIONS,
 		{ NULL, 0, NULL, 0 },
 	};

@@ -2,6 +2,7 @@
 /* The server as a whole: data folder, certificates, store, loops. */
 #include <fcntl.h>
 #include <openssl/rand.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -18,6 +19,7 @@
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/origin.h"
 #include "controlplane/store/admin.h"
 #include "controlplane/apiserver/admission/lifecycle.h"
 #include "controlplane/apiserver/subresource/node.h"
@@ -111,17 +113,28 @@ static int open_keyring(struct api *api, struct err *e)
 		   : err_set(e, -ENOMEM, "out of memory");
 }
 
+/* Those this process may run on: a part of the machine, perhaps. */
+static unsigned int nr_cpus(void)
+{
+	cpu_set_t mine;
+	long all = sysconf(_SC_NPROCESSORS_ONLN);
+
+	/* More than fit into the set: those of the machine. */
+	if (sched_getaffinity(0, sizeof(mine), &mine) == 0)
+		all = CPU_COUNT(&mine);
+	return all < 1 ? 1 : (unsigned int)all;
+}
+
 static int start(struct api *api, const struct api_opts *opts, struct err *e)
 {
 	auto_free char *db = str_printf("%s/store", api->data_dir);
 	auto_free char *keys = str_printf("%s/encryption.keys", api->data_dir);
 	struct store_opts so = { 0 };
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int threads = opts->threads;
+	unsigned int threads = opts->threads, cpus = nr_cpus();
 	int r;
 
 	if (!threads)
-		threads = cpus < 1 ? 1 : cpus > 8 ? 8 : cpus;
+		threads = cpus > 8 ? 8 : cpus;
 	if (opts->store)
 		so = *opts->store;
 	so.dir = db;
@@ -194,6 +207,17 @@ static unsigned int conns_max(unsigned int asked)
 		       : FILES_KEPT;
 }
 
+static struct api_patience patience(const struct api_patience *asked)
+{
+	struct api_patience p = *asked;
+
+	p.handshake_ms = p.handshake_ms ? p.handshake_ms : 15000;
+	p.request_ms = p.request_ms ? p.request_ms : 30000;
+	p.idle_ms = p.idle_ms ? p.idle_ms : 300000;
+	p.stall_ms = p.stall_ms ? p.stall_ms : 60000;
+	return p;
+}
+
 int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 {
 	struct api *api = calloc(1, sizeof(*api));
@@ -208,6 +232,7 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	pthread_mutex_init(&api->reserve_lock, NULL);
 	api->listen_fd = -EBADF;
 	api->conns_max = conns_max(opts->limits.conns);
+	api->patience = patience(&opts->patience);
 	api->more_metrics = opts->metrics;
 	api->more_arg = opts->metrics_arg;
 	api->data_dir = strdup(opts->data_dir);
@@ -217,7 +242,8 @@ int api_start(const struct api_opts *opts, struct api **ret, struct err *e)
 	api->issuer = strdup(opts->issuer ? opts->issuer : ISSUER);
 	api->usage = usage_cache_new();
 	if (!api->data_dir || !api->address || !api->issuer || !api->usage ||
-	    asides_open(api) < 0 || flow_open(api, &opts->limits) < 0)
+	    asides_open(api) < 0 || flow_open(api, &opts->limits) < 0 ||
+	    origins_open(api, &opts->limits) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else if (!strrchr(api->address, ':'))
 		r = err_set(e, -EINVAL, "listen '%s': want ADDRESS:PORT",
@@ -262,6 +288,7 @@ void api_stop(struct api *api)
 	pthread_mutex_destroy(&api->doc_lock);
 	asides_close(api);
 	flow_close(api);
+	origins_close(api);
 	pthread_mutex_destroy(&api->reserve_lock);
 	map_clear(&api->reserved, NULL);
 	buf_clear(&api->doc_v2);

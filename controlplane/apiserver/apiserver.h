@@ -33,10 +33,23 @@ struct api_limits {
 	unsigned int tenant_conns;   /* 5000 */
 	unsigned int tenant_watches; /* 10000 */
 	unsigned int conns;          /* of everybody (20000) */
+	/* From one address, and those of them that have not said who they are;
+	 * from the loopback ten times as many. See origin.h. */
+	unsigned int address_conns;   /* 5000 */
+	unsigned int address_unknown; /* 500 */
+};
+
+/* How long a client may take; 0: the default. */
+struct api_patience {
+	unsigned int handshake_ms; /* 15000 */
+	unsigned int request_ms;   /* first byte to last of a request, 30000 */
+	unsigned int idle_ms;      /* between requests, 300000 */
+	unsigned int stall_ms;     /* without reading what there is, 60000 */
 };
 
 struct api_opts {
 	struct api_limits limits;
+	struct api_patience patience;
 	const char *data_dir; /* created when missing, mode 0700 */
 	const char *listen;   /* ADDRESS:PORT; port 0 picks one */
 	const char

@@ -11,9 +11,25 @@
 #include "controlplane/apiserver/listing.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics.h"
+#include "controlplane/apiserver/origin.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/http/h2.h"
 #include "lib/log.h"
+
+#define CONN_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static void left(struct loop *l, struct origin *o, bool known)
+{
+	origin_leave(l->api, o, known);
+	atomic_fetch_sub(&l->load, 1);
+	atomic_fetch_sub(&l->api->nr_conns, 1);
+}
+
+void peer_refuse(struct loop *l, int fd, struct origin *o)
+{
+	close(fd);
+	left(l, o, false);
+}
 
 void peer_close(struct conn *c)
 {
@@ -39,7 +55,7 @@ void peer_close(struct conn *c)
 		c->next->link = c->link;
 	l->nr_conns--;
 	l->nr_greeting -= !c->handshaken;
-	atomic_fetch_sub(&l->api->nr_conns, 1);
+	left(l, c->origin, c->known);
 	user_free(c->user);
 	buf_clear(&c->in);
 	free(c);
@@ -84,22 +100,11 @@ size_t put_pieces(struct req *r, char *p, size_t size)
 	return n;
 }
 
-/* What epoll is to report. */
-static void want(struct conn *c, bool blocked)
+/* Who sends on while being answered waits. */
+static bool may_read(const struct conn *c)
 {
-	uint32_t events = blocked ? EPOLLOUT : 0;
-
-	/* Who sends on while being answered waits. */
-	if (!c->eof && c->in.len <= HEAD_MAX &&
-	    !(c->tunnel && !relay_wants(c->tunnel)))
-		events |= EPOLLIN;
-	if (c->io.events != events && ev_io_set(&c->io, events) < 0)
-		c->dead = true;
-	/* Read ahead of what was taken: epoll does not know of it. */
-	if (c->unread && (events & EPOLLIN) && !c->dead) {
-		c->unread = false;
-		turn_add(c, EPOLLIN);
-	}
+	return !c->eof && c->in.len <= HEAD_MAX &&
+	       !(c->tunnel && !relay_wants(c->tunnel));
 }
 
 char *peer_room(void)
@@ -113,7 +118,7 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 {
 	size_t sum = 0;
 	int r = seal_flush(c);
-	bool full, over = false;
+	bool over = false;
 
 	while (r == 0 && !over && fill(c)) {
 		sum += c->w_len;
@@ -122,15 +127,15 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 	}
 	if (r == 0)
 		r = seal_flush(c);
-	full = r > 0;
 	if (r == 0 && over) {
 		c->more = true; /* others have their turn first */
 		r = 1;
 	}
 	if (r < 0)
 		c->dead = true;
-	if (!c->dead)
-		want(c, full);
+	/* What was not read when there was no room for it. */
+	else if ((c->unread || c->readable) && may_read(c))
+		turn_add(c, 0);
 	return c->dead ? -EPIPE : r;
 }
 
@@ -138,6 +143,9 @@ int peer_write(struct conn *c, bool (*fill)(struct conn *c))
 
 static void owned_by(struct conn *c, const struct user *u)
 {
+	if (!c->known)
+		origin_known(c->loop->api, c->origin);
+	c->known = true;
 	turn_set(c, u);
 	c->refused = !flow_conn(c, u);
 }
@@ -192,20 +200,18 @@ static void conn_read(struct conn *c)
 	size_t sum = 0;
 
 	c->more = false;
-	while (!c->eof && !c->dead) {
+	while (may_read(c) && !c->dead) {
 		int n, why;
 
-		c->unread = SSL_has_pending(c->ssl);
-		if (c->in.len > HEAD_MAX ||
-		    (c->tunnel && !relay_wants(c->tunnel)))
+		/* What comes later is reported. */
+		if (!c->unread && !c->readable)
 			return;
-		if (sum >= READ_MAX || (sum && turn_is_over(c->loop))) {
+		/* Nor is its end seen before what it has asked for. */
+		if (sum >= READ_MAX || (sum && c->last && !c->unread) ||
+		    (sum && turn_is_over(c->loop))) {
 			c->more = true;
 			return;
 		}
-		/* What comes later is reported. */
-		if (sum && !c->unread)
-			return;
 		c->unread = false;
 		ERR_clear_error();
 		n = SSL_read(c->ssl, data, sizeof(data));
@@ -216,6 +222,7 @@ static void conn_read(struct conn *c)
 				c->dead = true;
 			return;
 		}
+		c->unread = SSL_has_pending(c->ssl);
 		sum += (size_t)n;
 		if (c->h2)
 			h2_fed(c, data, (size_t)n);
@@ -244,6 +251,7 @@ static void greeted(struct conn *c)
 	X509_free(cert);
 	if (c->user)
 		owned_by(c, c->user);
+	c->unread = SSL_has_pending(c->ssl);
 	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
 	if (len == 2 && memcmp(alpn, "h2", 2) == 0 && h2_start(c) < 0)
 		c->dead = true;
@@ -267,8 +275,7 @@ static void handshake(struct conn *c)
 		return;
 	}
 	why = SSL_get_error(c->ssl, n);
-	if (why != SSL_ERROR_WANT_READ ||
-	    ev_io_set(&c->io, full ? EPOLLIN | EPOLLOUT : EPOLLIN) < 0) {
+	if (why != SSL_ERROR_WANT_READ) {
 		metrics_handshake_failed(c->loop->metrics);
 		c->dead = true;
 	}
@@ -276,8 +283,6 @@ static void handshake(struct conn *c)
 
 void peer_serve(struct conn *c, uint32_t events)
 {
-	bool again = c->more;
-
 	if (c->away) {
 		c->events |= events;
 		return;
@@ -290,7 +295,7 @@ void peer_serve(struct conn *c, uint32_t events)
 		c->dead = true;
 	else if (!c->handshaken)
 		handshake(c);
-	if (c->handshaken && !c->dead && (again || events & ~EPOLLOUT))
+	if (c->handshaken && !c->dead)
 		conn_read(c);
 	c->busy = false;
 	if (c->dead)
@@ -314,7 +319,15 @@ void peer_resume(struct conn *c)
 
 static void conn_event(void *arg, uint32_t events)
 {
-	turn_add(arg, events);
+	struct conn *c = arg;
+
+	if (events & ~EPOLLOUT)
+		c->readable = true;
+	if (events & EPOLLRDHUP)
+		c->last = true;
+	/* There is room all the time; who waits for it has something sealed. */
+	if ((events & ~EPOLLOUT) || !seal_is_out(c))
+		turn_add(c, events);
 }
 
 static void conn_timeout(void *arg)
@@ -322,7 +335,7 @@ static void conn_timeout(void *arg)
 	struct conn *c = arg;
 
 	if (c->away)
-		peer_timer(c, CHECK_MS);
+		peer_timer(c, c->loop->api->patience.stall_ms / CHECKS);
 	else if (c->h2)
 		h2_timer(c);
 	else
@@ -347,7 +360,7 @@ static void set_socket(int fd)
 		   sizeof(patience));
 }
 
-void peer_new(struct loop *l, int fd)
+void peer_new(struct loop *l, int fd, struct origin *o)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 	struct err e;
@@ -358,13 +371,14 @@ void peer_new(struct loop *l, int fd)
 		if (c)
 			SSL_free(c->ssl);
 		free(c);
-		close(fd);
+		peer_refuse(l, fd, o);
 		return;
 	}
 	set_socket(fd);
 	SSL_set_accept_state(c->ssl);
 	c->loop = l;
 	c->fd = fd;
+	c->origin = o;
 	c->in.max = HEAD_MAX + BODY_MAX;
 	c->todo_tail = &c->todo;
 	c->next = l->conns;
@@ -374,11 +388,10 @@ void peer_new(struct loop *l, int fd)
 	l->conns = c;
 	l->nr_conns++;
 	l->nr_greeting++;
-	atomic_fetch_add(&l->api->nr_conns, 1);
 	turn_set(c, NULL);
-	peer_timer(c, HANDSHAKE_MS);
+	peer_timer(c, l->api->patience.handshake_ms);
 	if (c->dead ||
-	    ev_io_add(l->ev, &c->io, fd, EPOLLIN, conn_event, c, &e) < 0)
+	    ev_io_add(l->ev, &c->io, fd, CONN_EVENTS, conn_event, c, &e) < 0)
 		peer_close(c);
 }
 

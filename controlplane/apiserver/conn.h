@@ -12,12 +12,8 @@
 
 #include "controlplane/apiserver/internal.h"
 
-#define HANDSHAKE_MS 15000
-#define REQUEST_MS   30000  /* from the first byte to the last of a request */
-#define IDLE_MS      300000 /* between requests */
-#define STALL_MS     60000  /* a client that does not read what there is */
-#define CHECK_MS     15000  /* how often HTTP/2's streams are looked at */
-#define DRAIN_MS     3000   /* for answers under way when the server stops */
+#define CHECKS       4    /* looks at HTTP/2's streams, in a stall's time */
+#define DRAIN_MS     3000 /* for answers under way when the server stops */
 #define READ_MAX     ((size_t)256 * 1024) /* bytes taken in one turn */
 #define WRITE_MAX    ((size_t)1024 * 1024)
 /* Bodies of one connection that are not whole yet. */
@@ -46,12 +42,17 @@ struct conn {
 	struct ev_io io;
 	struct ev_timer timer;
 	int fd;
+	struct origin *origin;
 	SSL *ssl;
 	struct user *user; /* NULL: showed no certificate */
 	bool handshaken, dead, busy, eof;
+	bool known;   /* to origin.h */
 	bool refused; /* its tenant has too many: see flow.h */
 	struct flow_tenant *home;
-	bool more;  /* to do, though nothing comes from the socket */
+	bool more; /* to do, though nothing comes from the socket */
+	/* epoll tells once (EPOLLET): the socket may have bytes; the client has
+	 * said its last ones. */
+	bool readable, last;
 	bool moved; /* something was written since the timer was set */
 
 	/* turns.c */
@@ -95,7 +96,10 @@ struct conn {
 
 /* --- conn.c --- */
 
-void peer_new(struct loop *l, int fd);
+/* Takes @fd, and the origin's count. */
+void peer_new(struct loop *l, int fd, struct origin *o);
+/* No such connection: there are too many. As that. */
+void peer_refuse(struct loop *l, int fd, struct origin *o);
 void peer_close(struct conn *c);
 /* A turn: @events have come for it. */
 void peer_serve(struct conn *c, uint32_t events);
@@ -125,14 +129,17 @@ void seal_end(struct conn *c);
 
 /* Parse one request's head at the start of @data. Returns its length, 0 when
  * more is needed, -EBADMSG or -E2BIG. Fills @r and the length of the body:
- * -1 for chunked. */
+ * -1 for chunked. -ENAMETOOLONG: of its first line. */
 ssize_t http1_head(const char *data, size_t len, struct req *r,
 		   int64_t *ret_body, struct err *e);
 /* Take more of a chunked body. Returns bytes consumed; *ret_end on the last
  * chunk. -EBADMSG, -E2BIG. */
 ssize_t http1_chunks(const char *data, size_t len, struct chunks *ch,
 		     struct buf *body, bool *ret_end);
-/* Parts of a request, whatever it came by. */
+#define TARGET_MAX      32768 /* bytes of a URL */
+#define TARGET_TOO_LONG "request URL is too long, the limit is 32 KiB"
+
+/* Parts of a request, whatever it came by. -ENAMETOOLONG, -EBADMSG. */
 int req_target(struct req *r, const char *method, const char *target);
 int req_field(struct req *r, const char *name, size_t n, const char *val,
 	      size_t len, struct framing *f, struct err *e);

@@ -20,6 +20,7 @@ static void refuse(struct conn *c, int code, const char *msg)
 	c->eof = true;
 	reply_error(c->req, code,
 		    code == 413   ? "RequestEntityTooLarge"
+		    : code == 414 ? "RequestURITooLong"
 		    : code == 431 ? "RequestHeaderFieldsTooLarge"
 				  : "BadRequest",
 		    "%s", msg);
@@ -46,7 +47,11 @@ static bool next_request(struct conn *c)
 	}
 	n = http1_head(c->in.data, c->in.len, c->req, &body, &e);
 	if (n <= 0) {
-		refuse(c, n == -E2BIG ? 431 : 400, e.msg);
+		refuse(c,
+		       n == -E2BIG          ? 431
+		       : n == -ENAMETOOLONG ? 414
+					    : 400,
+		       e.msg);
 		return true;
 	}
 	buf_consume(&c->in, (size_t)n);
@@ -205,8 +210,9 @@ static enum phase phase_of(const struct conn *c)
 /* A request has its time from the first byte on, however many follow. */
 static void set_timer(struct conn *c)
 {
-	static const unsigned int ms[] = { HANDSHAKE_MS, IDLE_MS, REQUEST_MS,
-					   STALL_MS };
+	const struct api_patience *w = &c->loop->api->patience;
+	const unsigned int ms[] = { w->handshake_ms, w->idle_ms, w->request_ms,
+				    w->stall_ms };
 	enum phase p = phase_of(c);
 
 	if ((int)p == c->phase)
@@ -228,7 +234,7 @@ void h1_timer(struct conn *c)
 		return;
 	}
 	c->moved = false;
-	peer_timer(c, STALL_MS);
+	peer_timer(c, c->loop->api->patience.stall_ms);
 	if (c->dead)
 		peer_close(c);
 }

@@ -62,7 +62,7 @@ static int take_head(struct req *r, const struct h2_head *h)
 		res = req_field(r, "host", 4, h->authority,
 				strlen(h->authority), &f, NULL);
 	if (res == 0 && f.length > BODY_MAX)
-		res = -E2BIG;
+		res = -EFBIG;
 	return res;
 }
 
@@ -88,9 +88,14 @@ static void on_head(void *arg, struct h2_stream *s, const struct h2_head *h)
 	c->nr_reqs++;
 	res = take_head(r, h);
 	r->head_only = r->method && strcmp(r->method, "HEAD") == 0;
-	if (res == -E2BIG)
+	if (res == -EFBIG)
 		refuse(r, 413, "RequestEntityTooLarge",
 		       "request body is too large, the limit is 3 MiB");
+	else if (res == -ENAMETOOLONG)
+		refuse(r, 414, "RequestURITooLong", TARGET_TOO_LONG);
+	else if (res == -E2BIG)
+		refuse(r, 431, "RequestHeaderFieldsTooLarge",
+		       "request head is too large");
 	else if (res < 0)
 		refuse(r, 400, "BadRequest", "malformed request");
 }
@@ -313,7 +318,7 @@ int h2_start(struct conn *c)
 	if (r < 0)
 		return r;
 	c->idle_ms = ev_now_ms(c->loop->ev);
-	peer_timer(c, CHECK_MS);
+	peer_timer(c, c->loop->api->patience.stall_ms / CHECKS);
 	return 0;
 }
 
@@ -376,11 +381,12 @@ void h2_run(struct conn *c)
 
 static void check_req(struct req *r, uint64_t now)
 {
+	const struct api_patience *w = &r->api->patience;
 	bool pending = r->head_sent && r->out_at < r->out_nr;
 
-	if (!r->body_done && now - r->came_ms > REQUEST_MS)
+	if (!r->body_done && now - r->came_ms > w->request_ms)
 		h2_reset(r->stream, H2_CANCEL);
-	else if (pending && now - r->moved_ms > STALL_MS)
+	else if (pending && now - r->moved_ms > w->stall_ms)
 		h2_reset(r->stream, H2_CANCEL);
 	else if (!pending)
 		r->moved_ms = now;
@@ -388,20 +394,24 @@ static void check_req(struct req *r, uint64_t now)
 
 void h2_timer(struct conn *c)
 {
+	const struct api_patience *w = &c->loop->api->patience;
 	uint64_t now = ev_now_ms(c->loop->ev);
 
-	if (!seal_is_out(c) && !c->moved && ++c->stalls >= STALL_MS / CHECK_MS)
+	if (!seal_is_out(c) && !c->moved && ++c->stalls >= CHECKS)
+		c->dead = true;
+	/* Not even its preface. */
+	if (!h2_has_begun(c->h2) && now - c->idle_ms > w->request_ms)
 		c->dead = true;
 	if (c->moved)
 		c->stalls = 0;
 	c->moved = false;
 	for (struct req *r = c->reqs; r; r = r->next)
 		check_req(r, now);
-	if (!c->nr_reqs && now - c->idle_ms > IDLE_MS && !c->leaving) {
+	if (!c->nr_reqs && now - c->idle_ms > w->idle_ms && !c->leaving) {
 		c->leaving = true;
 		h2_goaway(c->h2, true);
 	}
-	peer_timer(c, CHECK_MS);
+	peer_timer(c, w->stall_ms / CHECKS);
 	if (c->dead)
 		peer_close(c);
 	else

@@ -27,6 +27,8 @@ int req_target(struct req *r, const char *method, const char *target)
 {
 	const char *mark = strchr(target, '?');
 
+	if (strlen(target) > TARGET_MAX)
+		return -ENAMETOOLONG;
 	if (*target != '/')
 		return -EBADMSG;
 	for (const char *c = target; *c; c++)
@@ -61,6 +63,8 @@ static int request_line(const char *p, size_t len, struct req *r, struct err *e)
 	method = strndup(p, (size_t)(sp - p));
 	target = strndup(sp + 1, (size_t)(version - sp - 1));
 	res = method && target ? req_target(r, method, target) : -ENOMEM;
+	if (res == -ENAMETOOLONG)
+		return err_set(e, res, TARGET_TOO_LONG);
 	return res < 0 ? err_set(e, res, "malformed request target") : 0;
 }
 
@@ -167,12 +171,14 @@ ssize_t http1_head(const char *data, size_t len, struct req *r,
 	bool first = true;
 	int res;
 
+	if (!end && len > HEAD_MAX)
+		return memmem(data, TARGET_MAX, "\r\n", 2)
+			       ? err_set(e, -E2BIG,
+					 "request head of more than %d bytes",
+					 HEAD_MAX)
+			       : err_set(e, -ENAMETOOLONG, TARGET_TOO_LONG);
 	if (!end)
-		return len > HEAD_MAX ? err_set(e, -E2BIG,
-						"request head of more than %d "
-						"bytes",
-						HEAD_MAX)
-				      : 0;
+		return 0;
 	while (p <= end) {
 		const char *nl = memmem(p, end + 2 - p, "\r\n", 2);
 		size_t n = nl - p;

@@ -120,14 +120,16 @@ struct loop {
 	pthread_t thread;
 	struct conn *conns;
 	size_t nr_conns;
-	pthread_mutex_t lock;      /* the two lists and @posted */
+	pthread_mutex_t lock;      /* the lists and @posted */
 	struct req *ready;         /* watches with something to read */
 	struct write *done;        /* writes that are durable, or failed */
 	struct aside *asides;      /* work that is done */
 	struct write *held_writes; /* done, of requests that are away */
 	struct aside *held_asides;
 	struct seats *granted;
-	struct req *serving; /* rest of the list being worked on */
+	struct req *serving;      /* rest of the list being worked on */
+	struct arrival *arrivals; /* connections that another loop accepted */
+	atomic_uint load;         /* connections it has, or is to have */
 	bool posted, running, draining;
 	struct ev_timer drain_timer;
 	size_t nr_greeting; /* connections in handshake */
@@ -169,6 +171,8 @@ struct api {
 	unsigned int nr_loops;
 	atomic_uint nr_conns;
 	unsigned int conns_max;
+	struct origins *origins;
+	struct api_patience patience;
 	char rv_token[40]; /* stands for the revision until it is known */
 	pthread_t lifecycle;
 	pthread_mutex_t lifecycle_lock;

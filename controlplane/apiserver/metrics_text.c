@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics_internal.h"
+#include "controlplane/apiserver/origin.h"
 #include "lib/str.h"
 
 /* One series, of all threads. */
@@ -210,6 +211,7 @@ static void put_server(struct api *api, struct buf *b)
 		  "Requests that nodes and extension servers are answering.");
 	prom_put(b, "arktos_relayed_requests", "",
 		 atomic_load(&api->nr_relays));
+	origin_metrics(api, b);
 	audit_metrics(api, b);
 	prom_head(b, "kubernetes_build_info", "gauge",
 		  "A metric with a constant '1' value labeled by the version "

@@ -143,6 +143,10 @@ static int on_read(BIO *b, char *data, int size)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		BIO_set_retry_read(b);
+	/* Less than there was room for is all of it; of the end we were told.
+	 */
+	if (n < size && !(n > 0 && c->last))
+		c->readable = false;
 	return (int)n;
 }
 

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sockets and loops. */
 #include <netdb.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics.h"
+#include "controlplane/apiserver/origin.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "controlplane/apiserver/write.h"
@@ -68,22 +71,89 @@ void req_free(struct req *r)
 	free(r);
 }
 
+/* --- arrivals --- */
+
+/* A connection on its way to the loop it will belong to. */
+struct arrival {
+	struct arrival *next;
+	struct origin *origin;
+	int fd;
+};
+
+static void arrive(struct loop *l, int fd, struct origin *o)
+{
+	if (l->nr_greeting < GREETING_MAX)
+		peer_new(l, fd, o);
+	else
+		peer_refuse(l, fd, o);
+}
+
+static void take_arrivals(struct loop *l, struct arrival *a)
+{
+	struct arrival *next;
+
+	for (; a; a = next) {
+		next = a->next;
+		arrive(l, a->fd, a->origin);
+		free(a);
+	}
+}
+
+/* The one with the fewest: whoever comes first would else have most of them,
+ * and a watch's event would be long on its way to those. */
+static struct loop *least_loaded(struct loop *self)
+{
+	struct api *api = self->api;
+	struct loop *l = self;
+
+	for (unsigned int i = 0; i < api->nr_loops; i++)
+		if (atomic_load(&api->loops[i].load) < atomic_load(&l->load))
+			l = &api->loops[i];
+	return l;
+}
+
+static void hand_over(struct loop *self, int fd, struct origin *o)
+{
+	struct loop *l = least_loaded(self);
+	struct arrival *a = l == self ? NULL : malloc(sizeof(*a));
+
+	if (!a)
+		l = self;
+	atomic_fetch_add(&l->load, 1);
+	atomic_fetch_add(&l->api->nr_conns, 1);
+	if (!a) {
+		arrive(self, fd, o);
+		return;
+	}
+	a->fd = fd;
+	a->origin = o;
+	pthread_mutex_lock(&l->lock);
+	a->next = l->arrivals;
+	l->arrivals = a;
+	pthread_mutex_unlock(&l->lock);
+	loop_wake(l);
+}
+
 static void on_accept(void *arg, uint32_t events)
 {
 	struct loop *l = arg;
-	int fd;
 
 	(void)events;
 	for (int i = 0; i < 16; i++) {
-		fd = accept4(l->api->listen_fd, NULL, NULL,
-			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage from = { 0 };
+		socklen_t len = sizeof(from);
+		struct origin *o = NULL;
+		int fd = accept4(l->api->listen_fd, (void *)&from, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
 		if (fd < 0)
 			return;
-		if (atomic_load(&l->api->nr_conns) >= l->api->conns_max ||
-		    l->nr_greeting >= GREETING_MAX)
-			close(fd);
+		if (atomic_load(&l->api->nr_conns) < l->api->conns_max)
+			o = origin_enter(l->api, &from);
+		if (o)
+			hand_over(l, fd, o);
 		else
-			peer_new(l, fd);
+			close(fd);
 	}
 }
 
@@ -96,9 +166,12 @@ static void loop_posted(void *arg)
 	struct write *done, *next_write;
 	struct req *ready, *next;
 	struct aside *asides, *next_aside;
+	struct arrival *arrivals;
 
 	pthread_mutex_lock(&l->lock);
 	l->posted = false;
+	arrivals = l->arrivals;
+	l->arrivals = NULL;
 	ready = l->ready;
 	l->ready = NULL;
 	done = l->done;
@@ -108,6 +181,7 @@ static void loop_posted(void *arg)
 	for (next = ready; next; next = next->ready_next)
 		next->ready = false;
 	pthread_mutex_unlock(&l->lock);
+	take_arrivals(l, arrivals);
 	for (; done; done = next_write) {
 		next_write = done->next;
 		if (done->req && done->req->away) {
@@ -147,14 +221,6 @@ void loop_wake(struct loop *l)
 	pthread_mutex_unlock(&l->lock);
 	if (post)
 		(void)ev_post(l->ev, loop_posted, l);
-}
-
-static void *loop_run(void *arg)
-{
-	struct loop *l = arg;
-
-	(void)ev_run(l->ev); /* ends by ev_stop() only */
-	return NULL;
 }
 
 static int listen_on(struct api *api, struct err *e)
@@ -202,33 +268,77 @@ int server_listen(struct api *api, struct err *e)
 	return listen_on(api, e);
 }
 
+/* Whose thread is latency itself: it is let in soon when it wakes, beside
+ * others that compute (Linux 6.12 and newer; else nothing changes). */
+#define LOOP_SLICE_NS 500000
+
+static void take_short_slices(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = { .size = sizeof(attr) };
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ||
+	    attr.policy != SCHED_OTHER)
+		return;
+	attr.size = sizeof(attr);
+	attr.flags = 0;
+	attr.runtime = LOOP_SLICE_NS;
+	(void)syscall(SYS_sched_setattr, 0, &attr, 0); /* it was a wish */
+}
+
+static void *loop_run(void *arg)
+{
+	struct loop *l = arg;
+
+	take_short_slices();
+	(void)ev_run(l->ev); /* ends by ev_stop() only */
+	return NULL;
+}
+
+static int loop_init(struct api *api, struct loop *l, struct err *e)
+{
+	l->api = api;
+	pthread_mutex_init(&l->lock, NULL);
+	l->metrics = metrics_new();
+	if (!l->metrics)
+		return err_set(e, -ENOMEM, "server: out of memory");
+	return ev_new(&l->ev, e);
+}
+
+static int loop_start(struct loop *l, struct err *e)
+{
+	int r = ev_io_add(l->ev, &l->listener, l->api->listen_fd,
+			  EPOLLIN | EPOLLEXCLUSIVE, on_accept, l, e);
+	int rc;
+
+	if (r < 0)
+		return r;
+	rc = pthread_create(&l->thread, NULL, loop_run, l);
+	if (rc)
+		return err_set(e, -rc, "server: cannot start a thread");
+	l->running = true;
+	return 0;
+}
+
 int server_start(struct api *api, unsigned int threads, struct err *e)
 {
+	int r = 0;
+
 	api->loops = calloc(threads, sizeof(*api->loops));
 	if (!api->loops)
 		return err_set(e, -ENOMEM, "server: out of memory");
-	for (; api->nr_loops < threads; api->nr_loops++) {
-		struct loop *l = &api->loops[api->nr_loops];
-		int r, rc;
-
-		l->api = api;
-		pthread_mutex_init(&l->lock, NULL);
-		l->metrics = metrics_new();
-		if (!l->metrics)
-			return err_set(e, -ENOMEM, "server: out of memory");
-		r = ev_new(&l->ev, e);
-		if (r < 0)
-			return r;
-		r = ev_io_add(l->ev, &l->listener, api->listen_fd,
-			      EPOLLIN | EPOLLEXCLUSIVE, on_accept, l, e);
-		if (r < 0)
-			return r;
-		rc = pthread_create(&l->thread, NULL, loop_run, l);
-		if (rc)
-			return err_set(e, -rc, "server: cannot start a thread");
-		l->running = true;
-	}
-	return 0;
+	/* All are there before one runs: they hand connections to each other.
+	 */
+	while (api->nr_loops < threads && r == 0)
+		r = loop_init(api, &api->loops[api->nr_loops++], e);
+	for (unsigned int i = 0; i < threads && r == 0; i++)
+		r = loop_start(&api->loops[i], e);
+	return r;
 }
 
 static void drain_over(void *arg)

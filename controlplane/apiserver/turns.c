@@ -5,7 +5,13 @@
  * something to do gets the same share of the loop's time, however many users
  * and connections it has, and each of its users the same share of that (deficit
  * round robin over measured nanoseconds, on two levels). A turn ends after
- * SERVE_NS, or soon after: what is left of it waits for the next round.
+ * SERVE_NS, or soon after: what is left of it waits for the next round, and
+ * between two turns the sockets are looked at.
+ *
+ * Who comes with credit left, because it has asked for little of late, is
+ * served before those who have used theirs up: it waits for the turn under way,
+ * not for a round. So that many of those cannot keep the others out, one of the
+ * latter has a turn after each QUIET_NS.
  *
  * Handshakes, which have no tenant yet and cost the most, are a tenant of their
  * own. So are the cluster's own (system:masters) and its nodes, with larger
@@ -18,17 +24,24 @@
 #include "controlplane/apiserver/conn.h"
 #include "lib/str.h"
 
-#define QUANTUM_NS 100000  /* a tenant's share of one round */
-#define SERVE_NS   200000  /* of one connection at once */
-#define SLICE_NS   1000000 /* then the sockets are looked at again */
+#define QUANTUM_NS 100000 /* a tenant's share of one round */
+#define SERVE_NS   100000 /* of one connection at once */
+#define SLICE_NS   50000  /* then the sockets are looked at again */
+#define QUIET_NS   400000 /* of those with credit, then it is another's turn */
+
+/* Those with something to do, in the order they came. */
+struct line {
+	struct turn *head, **tail;
+};
 
 /* A tenant, or one of its users; the loop's root of them all. */
 struct turn {
 	struct turn *parent; /* of a user: the tenant; of a tenant: the root */
 	struct turn *next;   /* of its parent's active ones */
 	struct map kids;
-	struct turn *active, **active_tail; /* kids with something to do */
-	struct conn *head, **tail;          /* of a user */
+	struct line quiet, busy; /* kids: with credit when they came, others */
+	uint64_t quiet_ns;       /* of those, since one of the others */
+	struct conn *head, **tail; /* of a user */
 	char *name;
 	int64_t credit_ns, quantum_ns;
 	uint64_t since_ns; /* nothing to do; what it owes goes with time */
@@ -56,7 +69,8 @@ static struct turn *turn_new(const char *name, struct turn *parent)
 	if (!t)
 		return NULL;
 	t->tail = &t->head;
-	t->active_tail = &t->active;
+	t->quiet.tail = &t->quiet.head;
+	t->busy.tail = &t->busy.head;
 	t->parent = parent;
 	t->quantum_ns = QUANTUM_NS;
 	t->name = strdup(name);
@@ -98,9 +112,14 @@ void turns_free(struct loop *l)
 	turn_free(l->turns);
 }
 
+static bool has_kids(const struct turn *t)
+{
+	return t->quiet.head || t->busy.head;
+}
+
 static bool has_work(const struct turn *t)
 {
-	return t->head || t->active;
+	return t->head || has_kids(t);
 }
 
 static void pay_back(struct turn *t)
@@ -117,26 +136,37 @@ static void pay_back(struct turn *t)
 	t->since_ns = 0;
 }
 
+static void line_up(struct turn *t, bool quiet)
+{
+	struct line *l = quiet ? &t->parent->quiet : &t->parent->busy;
+
+	t->queued = true;
+	t->next = NULL;
+	*l->tail = t;
+	l->tail = &t->next;
+}
+
 /* Up to the root, or to who is waiting for its turn already. */
 static void activate(struct turn *t)
 {
 	for (; t->parent && !t->queued; t = t->parent) {
-		t->queued = true;
-		t->next = NULL;
 		pay_back(t);
-		*t->parent->active_tail = t;
-		t->parent->active_tail = &t->next;
+		line_up(t, t->credit_ns > 0);
 	}
 }
 
 /* Still counts as queued, so that nobody adds it twice. */
-static struct turn *first_active(struct turn *parent)
+static struct turn *first_active(struct turn *parent, bool *ret_quiet)
 {
-	struct turn *t = parent->active;
+	bool quiet = parent->quiet.head &&
+		     (!parent->busy.head || parent->quiet_ns < QUIET_NS);
+	struct line *l = quiet ? &parent->quiet : &parent->busy;
+	struct turn *t = l->head;
 
-	parent->active = t->next;
-	if (!parent->active)
-		parent->active_tail = &parent->active;
+	l->head = t->next;
+	if (!l->head)
+		l->tail = &l->head;
+	*ret_quiet = quiet;
 	return t;
 }
 
@@ -166,7 +196,8 @@ static uint64_t serve_conn(struct loop *l, struct turn *t, uint64_t now)
 /* One step of who is first of @parent's. */
 static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
 {
-	struct turn *t = first_active(parent);
+	bool quiet;
+	struct turn *t = first_active(parent, &quiet);
 	uint64_t end = now;
 
 	/* Held, so that closing its last connection leaves it. */
@@ -175,13 +206,17 @@ static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
 		t->credit_ns += t->quantum_ns;
 	else if (t->head)
 		end = serve_conn(l, t, now);
-	else if (t->active)
+	else if (has_kids(t))
 		end = serve(l, t, now);
 	t->credit_ns -= (int64_t)(end - now);
+	if (quiet)
+		parent->quiet_ns += end - now;
+	else if (end != now)
+		parent->quiet_ns = 0;
 	t->queued = false;
 	/* Who has nothing to do saves nothing up. */
 	if (has_work(t))
-		activate(t);
+		line_up(t, quiet && t->credit_ns > 0);
 	else
 		t->since_ns = end;
 	turn_put(t);
@@ -194,9 +229,11 @@ static void turns_run(void *arg)
 	uint64_t begun = turn_now_ns(), now = begun;
 
 	l->turning = true;
-	while (l->turns->active && now - begun < SLICE_NS)
+	while (has_kids(l->turns) && now - begun < SLICE_NS)
 		now = serve(l, l->turns, now);
-	l->turning = l->turns->active && ev_post(l->ev, turns_run, l) == 0;
+	l->turning = has_kids(l->turns);
+	if (l->turning)
+		ev_defer(l->ev, &l->turns_defer, turns_run, l);
 }
 
 void turn_add(struct conn *c, uint32_t events)

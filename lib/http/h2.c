@@ -151,6 +151,11 @@ bool h2_is_done(const struct h2 *h)
 	       !nghttp2_session_want_write(h->ng);
 }
 
+bool h2_has_begun(const struct h2 *h)
+{
+	return h->begun;
+}
+
 size_t h2_nr_streams(const struct h2 *h)
 {
 	return h->nr_streams;

@@ -121,6 +121,8 @@ ssize_t h2_out(struct h2 *h, const uint8_t **ret);
 bool h2_wants_out(const struct h2 *h);
 /* Nothing will come any more, in either direction. */
 bool h2_is_done(const struct h2 *h);
+/* The peer has sent what every connection begins with. */
+bool h2_has_begun(const struct h2 *h);
 size_t h2_nr_streams(const struct h2 *h);
 
 /* --- a server's streams --------------------------------------------------- */

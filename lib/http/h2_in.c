@@ -194,6 +194,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
 
 	if (!keep_calm(h, price_of(f)))
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (f->hd.type == NGHTTP2_SETTINGS)
+		h->begun = true;
 	if (f->hd.type == NGHTTP2_GOAWAY)
 		h->going = true;
 	if (f->hd.type == NGHTTP2_PING && f->hd.flags & NGHTTP2_FLAG_ACK)

@@ -32,6 +32,7 @@ struct h2 {
 	int64_t calm;     /* points left */
 	uint64_t calm_ms; /* when they were counted */
 	bool going;       /* the peer has said so */
+	bool begun;       /* its first settings are here */
 	bool flooded;
 };
 
