@@ -128,8 +128,7 @@ struct history {
 	uint64_t bytes; /* of the versions that only history holds */
 };
 
-#define WATCH_FEW 2 /* events of one watcher that need no memory of their own \
-		     */
+#define WATCH_FEW 2 /* events of a watcher that need no memory of their own */
 
 struct store_watch {
 	struct store *s;
