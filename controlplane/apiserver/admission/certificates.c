@@ -6,11 +6,15 @@
  * no request asks for more than its tenant (CertificateSubjectRestriction).
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <strings.h>
+#include <sys/socket.h>
 
 #include "controlplane/apiserver/admission/plugins.h"
 #include "controlplane/apiserver/authn/csr.h"
 #include "controlplane/apiserver/authz/access.h"
+#include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/str.h"
 
@@ -155,6 +159,67 @@ static bool node_is_ready(struct api *api, const char *name)
 	return ready;
 }
 
+static bool same_host(const struct sockaddr_storage *x,
+		      const struct sockaddr_storage *y)
+{
+	if (x->ss_family != y->ss_family)
+		return false;
+	if (x->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)x)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)y)->sin_addr.s_addr;
+	return x->ss_family == AF_INET6 &&
+	       memcmp(&((const struct sockaddr_in6 *)x)->sin6_addr,
+		      &((const struct sockaddr_in6 *)y)->sin6_addr,
+		      sizeof(struct in6_addr)) == 0;
+}
+
+/* Was it asked by somebody on the server's own host? */
+static bool is_from_here(const struct req *r)
+{
+	struct sockaddr_storage peer = { 0 }, own = { 0 };
+	socklen_t peer_len = sizeof(peer), own_len = sizeof(own);
+
+	return r && r->conn &&
+	       getpeername(r->conn->fd, (void *)&peer, &peer_len) == 0 &&
+	       getsockname(r->conn->fd, (void *)&own, &own_len) == 0 &&
+	       same_host(&peer, &own);
+}
+
+/*
+ * A node's server with a name of the API server could be taken for it. What is
+ * the API server's alone nobody gets; its address only who has it as well,
+ * being on the same host.
+ */
+static int check_names(struct admission *a, const struct csr *c)
+{
+	static const char *const own[] = {
+		"DNS:kubernetes",
+		"DNS:kubernetes.default",
+		"DNS:kubernetes.default.svc",
+		"DNS:kubernetes.default.svc.cluster.local",
+	};
+	const char *advertise = a->api->advertise;
+	size_t len = (size_t)(strrchr(advertise, ':') - advertise);
+
+	for (size_t i = 0; i < c->nr_alt; i++) {
+		const char *name = strchr(c->alt[i], ':') + 1;
+		bool shared = str_eq(name, "localhost") ||
+			      str_starts(name, "127.") || str_eq(name, "::1") ||
+			      (strlen(name) == len &&
+			       strncasecmp(name, advertise, len) == 0);
+		bool taken = shared && !is_from_here(a->req);
+
+		for (size_t j = 0; j < ARRAY_LEN(own); j++)
+			taken = taken || strcasecmp(c->alt[i], own[j]) == 0;
+		if (taken)
+			return admission_forbid(a,
+						"%s is the API server's own "
+						"name",
+						name);
+	}
+	return 0;
+}
+
 static int check_subject(struct admission *a, const char *signer)
 {
 	const char *node = user_node(a->user);
@@ -184,6 +249,8 @@ static int check_subject(struct admission *a, const char *signer)
 					"(--node-name), or take that node "
 					"away first (kubectl delete node)",
 					c->name + strlen("system:node:"));
+	if (strcmp(signer, SIGNER_SERVING) == 0 && check_names(a, c) < 0)
+		return -EACCES;
 	/* A node asks for itself. */
 	if (node && strcmp(c->name, a->user->name) != 0)
 		return admission_forbid(a,

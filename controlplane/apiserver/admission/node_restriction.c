@@ -10,6 +10,7 @@
 #include "controlplane/apiserver/admission/plugins.h"
 #include "controlplane/apiserver/authz/node.h"
 #include "controlplane/apiserver/internal.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 #define MIRROR "kubernetes.io/config.mirror"
@@ -21,17 +22,49 @@ static yyjson_mut_val *annotation(yyjson_mut_val *obj, const char *name)
 
 static bool same(struct admission *a, const char *path)
 {
-	yyjson_mut_val *x = mut_get(a->obj, path), *y = mut_get(a->old, path);
-
-	return x == y || mut_equal(x, y);
+	return mut_equal(mut_get(a->obj, path), mut_get(a->old, path));
 }
 
 /* --- pods --- */
 
+/* Does anything at or below @v need an object of the API? Wherever it stands:
+ * volumes, their sources, environment, and what is still to be thought of. */
+static bool needs_objects(yyjson_mut_val *v, int depth)
+{
+	static const char *const refs[] = {
+		"secret",         "configMap",       "persistentVolumeClaim",
+		"projected",      "ephemeral",       "serviceAccountToken",
+		"configMapRef",   "configMapKeyRef", "imagePullSecrets",
+		"resourceClaims",
+	};
+	yyjson_mut_val *key, *val;
+	size_t i, max;
+	bool found = depth > JSON_DEPTH_MAX;
+
+	if (yyjson_mut_is_arr(v)) {
+		yyjson_mut_arr_foreach(v, i, max, val) found =
+			found || needs_objects(val, depth + 1);
+		return found;
+	}
+	yyjson_mut_obj_foreach(v, i, max, key, val)
+	{
+		const char *name = yyjson_mut_get_str(key);
+
+		if (!yyjson_mut_is_ctn(val) || !yyjson_mut_get_len(val))
+			continue;
+		for (size_t j = 0; j < ARRAY_LEN(refs); j++)
+			found = found || strcmp(name, refs[j]) == 0;
+		/* secretRef, secretKeyRef, nodePublishSecretRef ... */
+		found = found ||
+			(strcasestr(name, "secret") && str_ends(name, "Ref"));
+		found = found || needs_objects(val, depth + 1);
+	}
+	return found;
+}
+
 static int check_mirror(struct admission *a, const char *node)
 {
-	yyjson_mut_val *refs = mut_get(a->obj, "metadata.ownerReferences");
-	yyjson_mut_val *volumes = mut_get(a->obj, "spec.volumes"), *v;
+	yyjson_mut_val *refs = mut_get(a->obj, "metadata.ownerReferences"), *v;
 	size_t i, max;
 
 	if (!annotation(a->obj, MIRROR))
@@ -67,18 +100,12 @@ static int check_mirror(struct admission *a, const char *node)
 					"node \"%s\" can not create pods that "
 					"reference a service account",
 					node);
-	yyjson_mut_arr_foreach(volumes, i, max, v)
-	{
-		if (mut_get(v, "secret") || mut_get(v, "configMap") ||
-		    mut_get(v, "persistentVolumeClaim") ||
-		    mut_get(v, "projected"))
-			return admission_forbid(
-				a,
-				"node \"%s\" can not create pods that "
-				"reference secrets, configmaps, claims or "
-				"projected volumes",
-				node);
-	}
+	if (needs_objects(mut_get(a->obj, "spec"), 0))
+		return admission_forbid(a,
+					"node \"%s\" can not create pods that "
+					"reference secrets, configmaps, claims "
+					"or projected volumes",
+					node);
 	return 0;
 }
 
@@ -106,6 +133,11 @@ static int check_pod(struct admission *a, const char *node)
 		return admission_forbid(a,
 					"node \"%s\" cannot update labels "
 					"through pod status",
+					node);
+	if (!mut_equal(annotation(a->obj, MIRROR), annotation(a->old, MIRROR)))
+		return admission_forbid(a,
+					"node \"%s\" cannot make a pod a "
+					"mirror, nor a mirror another pod",
 					node);
 	if (!same(a, "metadata.ownerReferences") ||
 	    !same(a, "metadata.finalizers"))

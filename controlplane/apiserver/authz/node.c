@@ -136,12 +136,21 @@ static bool refers(yyjson_val *v, bool secret, const char *name, int depth)
 	return false;
 }
 
+/* The node itself has made it: it gives the node no rights. */
+static bool is_mirror(yyjson_val *pod)
+{
+	return yyjson_obj_get(yyjson_ptr_get(pod, "/metadata/annotations"),
+			      "kubernetes.io/config.mirror");
+}
+
 static bool pod_has_config(yyjson_val *pod, const struct access *a)
 {
 	yyjson_val *spec = yyjson_obj_get(pod, "spec"), *v;
 	bool secret = strcmp(a->resource, "secrets") == 0;
 	size_t i, max;
 
+	if (is_mirror(pod))
+		return false;
 	if (refers(spec, secret, a->name, 0))
 		return true;
 	yyjson_arr_foreach(yyjson_obj_get(spec, "imagePullSecrets"), i, max, v)
@@ -159,6 +168,8 @@ static bool pod_has_claim(yyjson_val *pod, const struct access *a)
 	yyjson_val *v;
 	size_t i, max;
 
+	if (is_mirror(pod))
+		return false;
 	yyjson_arr_foreach(yyjson_obj_get(yyjson_obj_get(pod, "spec"),
 					  "volumes"),
 			   i, max, v)
@@ -180,8 +191,8 @@ static bool pod_has_claim(yyjson_val *pod, const struct access *a)
 
 static bool pod_has_account(yyjson_val *pod, const struct access *a)
 {
-	return str_is(yyjson_obj_get(pod, "spec"), "serviceAccountName",
-		      a->name);
+	return !is_mirror(pod) && str_is(yyjson_obj_get(pod, "spec"),
+					 "serviceAccountName", a->name);
 }
 
 /* A volume whose claim is one of the node's pods'. */
@@ -266,14 +277,17 @@ static bool pods_allowed(struct api *api, const char *node,
 		return true; /* NodeRestriction looks at the pod */
 	if (!(verb & READ))
 		return false;
-	if (a->name && a->namespace) {
-		pod = node_pod(api, node, a->tenant, a->namespace, a->name);
-		return pod;
-	}
-	/* Network policies are about all pods of a tenant: the node may look
-	 * at those of the tenants it serves. */
-	return verb & (VERB_LIST | VERB_WATCH) &&
-	       any_pod(api, node, a->tenant, NULL, NULL, a);
+	if (!a->name || !a->namespace)
+		return false;
+	pod = node_pod(api, node, a->tenant, a->namespace, a->name);
+	return pod;
+}
+
+/* What the pods of a tenant meet: for the nodes that run some of them. */
+static bool tenant_is_served(struct api *api, const char *node,
+			     const struct access *a)
+{
+	return any_pod(api, node, a->tenant, NULL, NULL, a);
 }
 
 /* Those for it; it says what became of them. */
@@ -315,7 +329,7 @@ static bool core_allowed(struct api *api, const char *node,
 		return actions_allowed(api, node, a, verb);
 	if (strcmp(res, "services") == 0 || strcmp(res, "endpoints") == 0 ||
 	    strcmp(res, "namespaces") == 0)
-		return !sub && verb & READ;
+		return !sub && verb & READ && tenant_is_served(api, node, a);
 	if (strcmp(res, "serviceaccounts") == 0)
 		return a->name && a->namespace &&
 		       (str_eq(a->subresource, "token") ? verb & CREATE
@@ -386,7 +400,8 @@ bool node_allowed(struct api *api, const char *node, const struct access *a)
 	for (size_t i = 0; i < ARRAY_LEN(readable); i++)
 		if (strcmp(a->group, readable[i][0]) == 0 &&
 		    strcmp(a->resource, readable[i][1]) == 0)
-			return verb & READ && !a->subresource;
+			return verb & READ && !a->subresource &&
+			       tenant_is_served(api, node, a);
 	if (strcmp(a->group, "events.k8s.io") == 0)
 		return strcmp(a->resource, "events") == 0 &&
 		       verb & (CREATE | CHANGE);

@@ -5,67 +5,7 @@
  * How a node joins, and what it may do then: bootstrap token, certificate
  * requests, the node authorizer, NodeRestriction.
  */
-#include "selftests/controlplane/apiserver/world.h"
-
-#define TOKEN "abcdef.0123456789abcdef"
-
-static int put_token(struct world *w, const char *id, const char *secret,
-		     const char *expiration)
-{
-	return POST(w, w->root, "/api/v1/namespaces/kube-system/secrets",
-		    "{'apiVersion':'v1','kind':'Secret','metadata':{'name':"
-		    "'bootstrap-token-%s'},'type':"
-		    "'bootstrap.kubernetes.io/token','stringData':{"
-		    "'token-id':'%s','token-secret':'%s','expiration':'%s',"
-		    "'usage-bootstrap-authentication':'true',"
-		    "'auth-extra-groups':'system:bootstrappers:fast'}}",
-		    id, id, secret, expiration);
-}
-
-static struct rest *join(struct world *w, struct rest *boot, const char *node)
-{
-	auto_free char *cn = str_printf("system:node:%s", node);
-	auto_free char *name = str_printf("join-%s", node);
-	auto_buf struct buf key = BUF_INIT;
-	auto_free char *request = make_request(cn, "system:nodes", NULL, &key);
-	auto_free char *cert = NULL;
-
-	if (post_request(w, boot, "system", name,
-			 "kubernetes.io/kube-apiserver-client-kubelet",
-			 "client auth", request) != 201) {
-		printf("# %s\n", buf_str(&w->answer));
-		return NULL;
-	}
-	cert = wait_certificate(w, boot, name);
-	return cert && *cert ? world_cert(w, cert, &key) : NULL;
-}
-
-static int make_pod(struct world *w, const char *tenant, const char *name,
-		    const char *node, const char *secret)
-{
-	auto_free char *path =
-		str_printf("/api/v1/tenants/%s/namespaces/default/pods",
-			   tenant);
-
-	return POST(w, w->root, path,
-		    "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'%s'},"
-		    "'spec':{'nodeName':'%s','containers':[{'name':'c','image':"
-		    "'i','env':[{'name':'E','valueFrom':{'secretKeyRef':{"
-		    "'name':'%s','key':'k'}}}]}]}}",
-		    name, node, secret);
-}
-
-static int make_secret(struct world *w, const char *tenant, const char *name)
-{
-	auto_free char *path =
-		str_printf("/api/v1/tenants/%s/namespaces/default/secrets",
-			   tenant);
-
-	return POST(w, w->root, path,
-		    "{'apiVersion':'v1','kind':'Secret','metadata':{'name':"
-		    "'%s'},'stringData':{'k':'v'}}",
-		    name);
-}
+#include "selftests/controlplane/apiserver/node.h"
 
 #define CSRS "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 
@@ -270,7 +210,6 @@ TEST(a_node_reads_what_its_pods_need)
 	n2 = world_user(&w, "system", "system:node:n2", "system:nodes");
 	no_group = world_user(&w, "system", "system:node:n1", NULL);
 	tenants = world_user(&w, "acme", "system:node:n1", "system:nodes");
-#define ACME "/api/v1/tenants/acme/namespaces/default"
 	EXPECT_STATUS(&w, 201, make_secret(&w, "acme", "used"));
 	EXPECT_STATUS(&w, 201, make_secret(&w, "acme", "free"));
 	EXPECT_STATUS(&w, 201, make_secret(&w, "system", "used"));
@@ -331,7 +270,6 @@ TEST(a_node_writes_what_is_its_own)
 	make_tenant(&w, "acme");
 	n1 = world_user(&w, "system", "system:node:n1", "system:nodes");
 	forged = world_user(&w, "system", "mallory", "system:nodes");
-#define NODE "{'apiVersion':'v1','kind':'Node','metadata':{'name':'%s'}}"
 	EXPECT_STATUS(&w, 201, POST(&w, n1, "/api/v1/nodes", NODE, "n1"));
 	EXPECT_STATUS(&w, 403, POST(&w, n1, "/api/v1/nodes", NODE, "n2"));
 	EXPECT_SAYS(&w, "is not allowed to modify node \\\"n2\\\"");
@@ -361,7 +299,6 @@ TEST(a_node_writes_what_is_its_own)
 #define LEASE                                                              \
 	"{'apiVersion':'coordination.k8s.io/v1','kind':'Lease','metadata'" \
 	":{'name':'%s'}}"
-#define LEASES "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 	EXPECT_STATUS(&w, 201, POST(&w, n1, LEASES, LEASE, "n1"));
 	EXPECT_STATUS(&w, 403, POST(&w, n1, LEASES, LEASE, "n2"));
 	/* Pods: mirrors, and the status of its own. */
@@ -388,8 +325,6 @@ TEST(a_node_writes_what_is_its_own)
 	"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'%s',"          \
 	"'annotations':{%s}},'spec':{'nodeName':'%s','containers':[{'name'" \
 	":'c','image':'i'}]}}"
-#define YES  "'kubernetes.io/config.mirror':'x'"
-#define PODS "/api/v1/namespaces/default/pods"
 	EXPECT_STATUS(&w, 201, POST(&w, n1, PODS, MIRROR, "m1", YES, "n1"));
 	EXPECT_STATUS(&w, 403, POST(&w, n1, PODS, MIRROR, "m2", YES, "n2"));
 	EXPECT_STATUS(&w, 403, POST(&w, n1, PODS, MIRROR, "m3", "", "n1"));
