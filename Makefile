@@ -213,24 +213,28 @@ $(O)/selftests/shims/%.so: selftests/shims/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(filter-out -fsanitize=%,$(cflags)) -fPIC \
 	    -shared $< -o $@ -ldl
 
-# Fuzzers are built from instrumented sources, in one go, with clang.
-# In each one's first lines: '// FUZZ: sources it needs'. yyjson, which takes
-# minutes this way, is compiled once.
+# Fuzzers are built with clang from instrumented objects, each compiled once for
+# all of them. In a fuzzer's first lines: '// FUZZ: sources it needs'.
 fuzzflags := -std=gnu11 -O1 -g -D_GNU_SOURCE -I. -I$(DEPS)/usr/include \
 	    -DARKTOS_VERSION='"$(VERSION)"' -fno-sanitize-recover=all
 fuzz_yyjson := $(DEPS)/fuzz/yyjson.o
+fuzz_objs = $(foreach p,$(1) $(shell sed -n '1,12s,^// FUZZ:,,p' $(1)),\
+	    $(if $(findstring /yyjson.c,$(p)),$(fuzz_yyjson),\
+	    $(patsubst %.c,$(O)/fuzzed/%.o,$(wildcard $(p)))))
 $(fuzz_yyjson): | $(yyjson)
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D) && $(CLANG) $(fuzzflags) \
 	    -fsanitize=fuzzer-no-link,address,undefined \
 	    -c $(DEPS)/src/yyjson/src/yyjson.c -o $@.tmp && mv $@.tmp $@
-$(O)/selftests/fuzz/%: selftests/fuzz/%.c $(wildcard lib/*.[ch]) $(fuzz_yyjson)
+$(O)/fuzzed/%.o: %.c | $(yyjson)
 	$(call say,FUZZ)
-	$(Q)mkdir -p $(@D) && $(CLANG) $(fuzzflags) \
-	    -fsanitize=fuzzer,address,undefined $< \
-	    $$(sed -n '1,12s,^// FUZZ:,,p' $< | \
-	       sed 's,[^ ]*/yyjson\.c,$(fuzz_yyjson),') \
-	    -o $@ $(ext_f0)
+	$(Q)mkdir -p $(@D) && $(CLANG) $(fuzzflags) -MMD -MP \
+	    -fsanitize=fuzzer-no-link,address,undefined -c $< -o $@
+.SECONDEXPANSION:
+$(O)/selftests/fuzz/%: $$(call fuzz_objs,selftests/fuzz/$$*.c)
+	$(call say,LINK)
+	$(Q)mkdir -p $(@D) && $(CLANG) -fsanitize=fuzzer,address,undefined \
+	    $^ -o $@ $(ext_f0)
 
 # --- set-up -----------------------------------------------------------------
 $(yyjson):

@@ -24,6 +24,7 @@
 set -u
 cd "$(dirname "$0")/.."
 . selftests/cgroup.sh
+. selftests/sanitizer.sh
 O=${O:-build}
 export O BUILD="${BUILD:-build}"
 native_only= guest_only=
@@ -96,6 +97,9 @@ run_one() # NUMBER NAME SECONDS COMMAND...
 	log=$(log_of "$name").log
 	begin=$(date +%s)
 	echo "# $name"
+	SANITIZER_LOG=$(realpath "$logs")/$(basename "$log" .log).san
+	rm -f "$SANITIZER_LOG".*
+	sanitizers_to "$SANITIZER_LOG"
 	if [ -n "$cgroup" ]; then
 		cgroup_run "$cgroup/test$ran" "$name" "$limit" "$log" "$@"
 	else
@@ -103,6 +107,8 @@ run_one() # NUMBER NAME SECONDS COMMAND...
 	fi
 	rc=$?
 	[ $rc -eq 124 ] && echo "# $name: time limit of $limit s" >>"$log"
+	sanitizers_silent >>"$log" ||
+		echo "not ok - $name: a sanitizer has complained" >>"$log"
 	grep -aE '^(ok|not ok|1\.\.)|^# SKIP' "$log"
 	if [ $rc -ne 0 ] && [ $rc -ne 4 ] || grep -qE '^not ok' "$log"; then
 		grep -avE '^(ok|1\.\.|TAP)' "$log" | tail -40 | sed 's,^,#   ,'
@@ -224,7 +230,9 @@ end_lane() # NAME
 # what works on the datapath gets a guest with one vCPU, and what wants two CPUs,
 # as VMs that are resized do, another one (inside.sh holds it together). Side by
 # side they take the time of the longer one.
-if [ ${#guest[@]} -gt 0 ] && [ -x selftests/guest/lane.sh ]; then
+if [ ${#guest[@]} -gt 0 ] && [ "${GUEST-yes}" = no ]; then
+	echo "# ${#guest[@]} tests of the guest lane are left out (GUEST=no)"
+elif [ ${#guest[@]} -gt 0 ]; then
 	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
 		cat "$logs/mkimage.log"
 	two='^[^ ]*(/agent/(vm|container|image|volume)/|/guest/|/cgroups/|/qmp/'

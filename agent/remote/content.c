@@ -186,6 +186,8 @@ static void put_map(yyjson_val *map, struct buf *out)
 	size_t i, max;
 
 	json_obj_foreach (map, i, max, key, val) {
+		if (!yyjson_is_str(val))
+			continue;
 		buf_printf(out, "%s%s=", i ? "\n" : "", yyjson_get_str(key));
 		json_escape(out, yyjson_get_str(val), yyjson_get_len(val));
 	}
@@ -386,6 +388,7 @@ static int add_volume(struct build *b, yyjson_val *v, struct err *e)
 {
 	static const char *const kinds[] = { "configMap", "secret",
 					     "downwardAPI", "projected" };
+	const char *name = text(v, "name");
 	yyjson_val *src = NULL, *one;
 	yyjson_arr_iter it;
 	int r = 0;
@@ -394,7 +397,9 @@ static int add_volume(struct build *b, yyjson_val *v, struct err *e)
 		src = yyjson_obj_get(v, kinds[i]);
 	if (!src)
 		return 0;
-	b->volume = payload_set_add(b->set, text(v, "name"));
+	if (!name)
+		return err_set(e, -EINVAL, "it has no name");
+	b->volume = payload_set_add(b->set, name);
 	if (!b->volume)
 		return err_set(e, -ENOMEM, "out of memory");
 	b->mode = mode_of(src, "defaultMode", MODE_DEFAULT);
@@ -470,11 +475,15 @@ static int put_key(struct build *b, const char *name, bool secret,
 	auto_buf struct buf value = BUF_INIT;
 	const char *key = text(ref, "key");
 	yyjson_doc *doc = NULL;
-	int r = get_object(b, secret, text(ref, "name"), ref, &doc, e);
+	int r;
 
+	if (!name || !key)
+		return err_set(e, -EINVAL, "env: has no %s",
+			       name ? "key" : "name");
+	r = get_object(b, secret, text(ref, "name"), ref, &doc, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = value_of(yyjson_doc_get_root(doc), secret, key ? key : "", &value);
+	r = value_of(yyjson_doc_get_root(doc), secret, key, &value);
 	yyjson_doc_free(doc);
 	if (r == 1)
 		json_put_str(o, name, buf_str(&value));
@@ -524,11 +533,14 @@ static bool has_env(yyjson_val *ctr)
 static int add_env(struct build *b, yyjson_val *ctr, struct err *e)
 {
 	auto_buf struct buf body = BUF_INIT;
+	const char *name = text(ctr, "name");
 	struct json_out o = JSON_OUT(&body);
 	int r;
 
 	if (!has_env(ctr))
 		return 0;
+	if (!name)
+		return err_set(e, -EINVAL, "a container has no name");
 	if (!b->volume || !str_eq(b->volume->name, ENV_VOLUME))
 		b->volume = payload_set_add(b->set, ENV_VOLUME);
 	if (!b->volume)
@@ -538,8 +550,7 @@ static int add_env(struct build *b, yyjson_val *ctr, struct err *e)
 	if (r == 0)
 		r = put_env(b, ctr, &o, e);
 	json_put_end(&o);
-	return r < 0 ? r
-		     : add(b, text(ctr, "name"), body.data, body.len, 0600, e);
+	return r < 0 ? r : add(b, name, body.data, body.len, 0600, e);
 }
 
 /* --- all of it --- */
@@ -558,7 +569,7 @@ static int add_everything(struct build *b, struct err *e)
 			return err_wrap(
 				e, r,
 				"MountVolume.SetUp failed for volume \"%s\" ",
-				text(v, "name"));
+				text(v, "name") ?: "");
 	}
 	b->volume = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {

@@ -23,6 +23,8 @@ stop_all()
 	rm -rf "$dir"
 }
 trap stop_all EXIT
+. selftests/sanitizer.sh
+sanitizers_to "$dir/sanitizer"
 
 start() # [PORT [OPTIONS...]]
 {
@@ -186,7 +188,21 @@ scorecard()
 
 finish_tap()
 {
+	local out
 	scorecard
+	if is_sanitized "$O/bin/arktos-control"; then
+		[ -z "$hollow" ] || { kill "$hollow" && wait "$hollow"; }
+		[ -z "$server" ] || { kill "$server" && wait "$server"; }
+		hollow= server=
+		n=$((n + 1))
+		if out=$(sanitizers_silent "$dir"); then
+			echo "ok $n no sanitizer has complained"
+		else
+			sed 's,^,# ,' <<<"$out"
+			echo "not ok $n no sanitizer has complained"
+			rc=1
+		fi
+	fi
 	echo "1..$n"
 	exit $rc
 }

@@ -38,6 +38,9 @@ if [ "$(wc -l </proc/self/cgroup)" = 1 ]; then
 	echo $$ >"/sys/fs/cgroup$own/e2e/cgroup.procs"
 	AGENT_ARGS+=(--cgroup-parent "${own:-/}")
 fi
+# With SAN=: agent, supervisor and control plane.
+. selftests/sanitizer.sh
+sanitizers_to "$E2E/sanitizer"
 trap e2e_cleanup EXIT
 trap 'exit 1' INT TERM
 
@@ -230,24 +233,14 @@ e2e_cleanup()
 }
 
 # Take all down, find nothing of it, say the verdict.
-# With SAN=: what the sanitizers of agent and control plane had to say.
-export ASAN_OPTIONS="log_path=$E2E/sanitizer:${ASAN_OPTIONS-}"
-export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS-}"
-export TSAN_OPTIONS="log_path=$E2E/sanitizer:${TSAN_OPTIONS-}"
-sanitizers_silent()
-{
-	! cat "$E2E"/sanitizer.* 2>/dev/null &&
-		! grep -rhE 'runtime error:|: (Address|Leak|Thread)Sanitizer' \
-			"$LOG" --include='*.log'
-}
 e2e_end()
 {
 	note_bpf
 	agent_stop 2>/dev/null
 	ok "down takes everything down" node_down
 	ok "nothing is left behind" wait_for 5 nothing_left
-	! ldd "$NODE" | grep -q 'lib[at]san' ||
-		ok "no sanitizer has complained" sanitizers_silent
+	! is_sanitized "$NODE" ||
+		ok "no sanitizer has complained" sanitizers_silent "$LOG"
 	echo "1..$tests"
 	[ $failures -eq 0 ]
 	exit

@@ -6,11 +6,13 @@
  * What a hostile QEMU sends: after the greeting, any bytes. The first byte
  * chooses the call that is made meanwhile; its id is 2.
  */
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/err.h"
 #include "qmp/block.h"
 #include "qmp/machine.h"
 #include "qmp/memory.h"
@@ -28,10 +30,12 @@ static void call(struct qmp *q, unsigned int which)
 	struct qmp_migration migration;
 	struct qmp_event ev = { 0 };
 	void *list = NULL;
+	struct err e = { 0 };
 	uint64_t n;
 	size_t nr;
+	int r;
 
-	switch (which % 10) {
+	switch (which % 13) {
 	case 0:
 		(void)qmp_query_status(q, MS, NULL, NULL, NULL);
 		break;
@@ -71,6 +75,21 @@ static void call(struct qmp *q, unsigned int which)
 		break;
 	case 9:
 		(void)qmp_snapshot_save(q, "t", "n", nodes, 1, MS, NULL);
+		break;
+	case 10:
+		r = qmp_job_result(q, "j", MS, &e);
+		assert(r == 0 || (r < 0 && *e.msg));
+		break;
+	case 11:
+		for (enum qmp_snapshot_op op = QMP_SNAPSHOT_SAVE;
+		     op <= QMP_SNAPSHOT_DELETE; op++)
+			(void)qmp_snapshot_start(q, op, "j", "t", "n", MS,
+						 NULL);
+		(void)qmp_job_dismiss(q, "j", MS, NULL);
+		break;
+	case 12:
+		(void)qmp_blockdev_snapshot(q, "n", "/f", "o", MS, NULL);
+		(void)qmp_migrate_cancel(q, MS, NULL);
 		break;
 	}
 	free(list);

@@ -11,6 +11,7 @@
 set -u
 cd "$1" || exit 1
 . selftests/cgroup.sh
+. selftests/sanitizer.sh
 list=$2
 export O=$3 BUILD=${3%%/*} ARKTOS_LANE=guest LANE_BOOT=$5
 failed=0 ran=0 skipped=0
@@ -94,11 +95,15 @@ run_one() # NAME SECONDS COMMAND...
 	cgroup_run /sys/fs/cgroup/test$ran "$name (guest)" "$limit" $log "$@"
 	rc=$?
 	[ $rc -eq 124 ] && echo "# $name: time limit of $limit s" >>"$log"
+	sanitizers_silent >>"$log" ||
+		echo "not ok - $name (guest): a sanitizer has complained" >>"$log"
+	rm -f "$SANITIZER_LOG".*
 	judge "$name" $rc "$log" $((SECONDS - begin))
 }
 
 prepare
 hold
+sanitizers_to /run/sanitizer
 # Booted with one CPU (maxcpus=1): nobody ran what was patched until now.
 for cpu in /sys/devices/system/cpu/cpu[0-9]*/online; do
 	[ ! -e "$cpu" ] || echo 1 >"$cpu"
