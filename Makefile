@@ -215,7 +215,7 @@ $(O)/selftests/shims/%.so: selftests/shims/%.c
 
 # Fuzzers are built with clang from instrumented objects, each compiled once for
 # all of them. In a fuzzer's first lines: '// FUZZ: sources it needs'.
-fuzzflags := -std=gnu11 -O1 -g -D_GNU_SOURCE -I. -I$(DEPS)/usr/include \
+fuzzflags = -std=gnu11 -O1 -g -D_GNU_SOURCE -I. -I$(DEPS)/usr/include \
 	    -DARKTOS_VERSION='"$(VERSION)"' -fno-sanitize-recover=all
 fuzz_yyjson := $(DEPS)/fuzz/yyjson.o
 fuzz_objs = $(foreach p,$(1) $(shell sed -n '1,12s,^// FUZZ:,,p' $(1)),\
@@ -234,7 +234,9 @@ $(O)/fuzzed/%.o: %.c | $(yyjson)
 $(O)/selftests/fuzz/%: $$(call fuzz_objs,selftests/fuzz/$$*.c)
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D) && $(CLANG) -fsanitize=fuzzer,address,undefined \
-	    $^ -o $@ $(ext_f0)
+	    $^ -o $@ $(ext_cp)
+$(O)/fuzzed/controlplane/schema/embed.o: fuzzflags += -I$(O)
+$(O)/fuzzed/controlplane/schema/embed.o: $(O)/controlplane/schema/types.all
 
 # --- set-up -----------------------------------------------------------------
 $(yyjson):

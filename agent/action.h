@@ -112,7 +112,7 @@ void actions_make_room(struct action_set *s);
 /* Worker: the next step. 0; <0 try again later, told in @e. */
 int actions_step(struct pod *pod, uint64_t *wake_ms, struct err *e);
 /* One is being done right now: QEMU does not answer, which means nothing. */
-bool actions_busy(const struct pod *pod);
+bool actions_busy(struct pod *pod);
 
 /* checkpoint.c */
 void actions_save(const struct pod *pod, struct json_out *o);

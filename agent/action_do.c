@@ -381,18 +381,21 @@ static int step(struct pod *pod, struct action *a, uint64_t *wake_ms,
 
 int actions_step(struct pod *pod, uint64_t *wake_ms, struct err *e)
 {
+	struct action_set *s;
 	struct action *a;
 	int r = 0;
 
-	if (!pod->actions)
-		return 0;
 	pthread_mutex_lock(&pod->lock);
-	actions_make_room(pod->actions);
+	s = pod->actions;
+	if (s)
+		actions_make_room(s);
 	pthread_mutex_unlock(&pod->lock);
+	if (!s)
+		return 0;
 	/* One after another, in the order they were asked for. */
 	for (int i = 0; i < ACTIONS_MAX && r == 0; i++) {
 		pthread_mutex_lock(&pod->lock);
-		a = next(pod->actions);
+		a = next(s);
 		pthread_mutex_unlock(&pod->lock);
 		if (!a)
 			break;
@@ -403,10 +406,15 @@ int actions_step(struct pod *pod, uint64_t *wake_ms, struct err *e)
 	return r;
 }
 
-bool actions_busy(const struct pod *pod)
+bool actions_busy(struct pod *pod)
 {
-	for (size_t i = 0; pod->actions && i < pod->actions->nr; i++)
-		if (pod->actions->v[i].state == ACTION_BEGUN)
-			return true;
-	return false;
+	const struct action_set *s;
+	bool busy = false;
+
+	pthread_mutex_lock(&pod->lock);
+	s = pod->actions;
+	for (size_t i = 0; s && i < s->nr && !busy; i++)
+		busy = s->v[i].state == ACTION_BEGUN;
+	pthread_mutex_unlock(&pod->lock);
+	return busy;
 }

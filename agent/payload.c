@@ -31,16 +31,43 @@
 /* --- cgroups
  * ------------------------------------------------------------------ */
 
+/* Others read its figures under the pod's lock, which is not held for as long
+ * as it takes to make one. */
+static int cgroup_make(struct pod *pod, const struct cg *parent,
+		       const char *name, unsigned int flags, struct cg **ret,
+		       struct err *e)
+{
+	struct cg *cg = NULL;
+	int r = cg_create(parent, name, flags, &cg, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&pod->lock);
+	*ret = cg;
+	pthread_mutex_unlock(&pod->lock);
+	return 0;
+}
+
+static void cgroup_forget(struct pod *pod, struct cg **at)
+{
+	struct cg *cg;
+
+	pthread_mutex_lock(&pod->lock);
+	cg = take_ptr(*at);
+	pthread_mutex_unlock(&pod->lock);
+	cg_close(cg);
+}
+
 int ctr_cgroup_open(struct pod *pod, struct ctr *c, struct err *e)
 {
 	int r = 0;
 
 	if (!c->cg)
-		r = cg_create(pod->cg, c->spec ? c->name : "vm", CG_HOLD,
-			      &c->cg, e);
+		r = cgroup_make(pod, pod->cg, c->spec ? c->name : "vm", CG_HOLD,
+				&c->cg, e);
 	if (r == 0 && !c->spec && !c->vcpu_cg)
-		r = cg_create(c->cg, VCPU_CG, CG_THREADED | CG_HOLD,
-			      &c->vcpu_cg, e);
+		r = cgroup_make(pod, c->cg, VCPU_CG, CG_THREADED | CG_HOLD,
+				&c->vcpu_cg, e);
 	return r;
 }
 
@@ -59,8 +86,8 @@ int payload_cgroups_up(struct pod *pod, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "uid '%s' is too long", pod->uid);
 	if (!pod->cg) {
-		r = cg_create(pod->agent->qos[pod->qos], name, CG_HOLD,
-			      &pod->cg, e);
+		r = cgroup_make(pod, pod->agent->qos[pod->qos], name, CG_HOLD,
+				&pod->cg, e);
 		if (r < 0)
 			return r;
 	}
@@ -79,13 +106,13 @@ int payload_cgroups_down(struct pod *pod, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "uid '%s' is too long", pod->uid);
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
-		cg_close(take_ptr(pod->ctrs[i].vcpu_cg));
-		cg_close(take_ptr(pod->ctrs[i].cg));
+		cgroup_forget(pod, &pod->ctrs[i].vcpu_cg);
+		cgroup_forget(pod, &pod->ctrs[i].cg);
 	}
 	/* Nothing may be alive in it by now; what is, must not stay. */
 	if (pod->cg && cg_populated(pod->cg, NULL) > 0)
 		(void)cg_kill(pod->cg, NULL); /* remove() names who stays */
-	cg_close(take_ptr(pod->cg));
+	cgroup_forget(pod, &pod->cg);
 	r = cg_remove(pod->agent->qos[pod->qos], name, e);
 	if (r < 0)
 		return r;

@@ -177,7 +177,8 @@ struct api {
 	pthread_t lifecycle;
 	pthread_mutex_t lifecycle_lock;
 	pthread_cond_t lifecycle_cond;
-	bool lifecycle_run, lifecycle_wake, stopping;
+	bool lifecycle_run, lifecycle_wake;
+	atomic_bool stopping; /* set under lifecycle_lock, read anywhere */
 	atomic_uint_fast64_t nr_relays;
 	void (*more_metrics)(void *arg, struct buf *b); /* of other roles */
 	void *more_arg;

@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -25,7 +26,7 @@ struct rest {
 	int fd;
 	struct buf in;
 	pthread_mutex_t lock; /* of fd, against rest_cancel() */
-	bool cancelled;
+	atomic_bool cancelled;
 	/* Of a stream: what was decoded of its chunks, and given out of it. */
 	struct buf text;
 	size_t given;
