@@ -349,6 +349,7 @@ void agent_notify(struct agent *a, struct pod *pod)
 	const char *ns = strchr(pod->key, '/') + 1;
 	const char *name = strchr(ns, '/') + 1;
 	char tenant[POD_KEY_MAX], namespace[POD_KEY_MAX];
+	struct api *api = __atomic_load_n(&a->api, __ATOMIC_ACQUIRE);
 	struct api_pod_id id = { tenant, namespace, name };
 	enum api_change change = pod->gone            ? API_DELETED
 				 : pod->version_shown ? API_MODIFIED
@@ -359,7 +360,7 @@ void agent_notify(struct agent *a, struct pod *pod)
 	pod->version_shown = true;
 	if (agent_remote(a))
 		remote_pod_changed(agent_remote(a), pod->key);
-	if (!a->api || !api_watched(a->api))
+	if (!api || !api_watched(api))
 		return;
 	snprintf(tenant, sizeof(tenant), "%.*s", (int)(ns - 1 - pod->key),
 		 pod->key);
@@ -367,7 +368,7 @@ void agent_notify(struct agent *a, struct pod *pod)
 		 ns);
 	json = pod_published(pod, &len);
 	if (json)
-		api_pod_changed(a->api, change, &id, json, len);
+		api_pod_changed(api, change, &id, json, len);
 	free(json);
 }
 

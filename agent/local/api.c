@@ -440,7 +440,8 @@ int api_start(const struct api_opts *o, struct api **ret, struct err *e)
 		api_stop(api);
 		return err_wrap(e, r, "local API");
 	}
-	*ret = api;
+	/* Pods may be worked on already, and are told of there. */
+	__atomic_store_n(ret, api, __ATOMIC_RELEASE);
 	return 0;
 }
 

@@ -235,7 +235,7 @@ struct api_opts {
 /**
  * api_start() - Listen, and serve on the loop.
  * @o:   Copied; what it points to is borrowed until api_stop().
- * @ret: The API.
+ * @ret: Set to the API, atomically.
  * @e:   Filled on error.
  *
  * A socket left behind by a dead agent is replaced; one that is being served is

@@ -23,6 +23,7 @@
 
 #define CONNECT_S   10
 #define HASH_PREFIX "sha256:"
+#define NO_SERVER   "the API server's address is https://HOST:PORT"
 
 /* --- the CA --- */
 
@@ -170,8 +171,7 @@ static bool is_hex(const char *s, size_t nr)
 static int check(const struct join_opts *o, struct err *e)
 {
 	if (!o->server || !str_starts(o->server, "https://"))
-		return err_set(e, -EINVAL,
-			       "the API server's address is https://HOST:PORT");
+		return err_set(e, -EINVAL, NO_SERVER);
 	if (!o->token || strlen(o->token) != 23 || o->token[6] != '.' ||
 	    strspn(o->token, "abcdefghijklmnopqrstuvwxyz0123456789.") != 23)
 		return err_set(e, -EINVAL,
@@ -211,9 +211,7 @@ static int check_out(const struct join_opts *o, struct err *e)
 int join_run(const struct join_opts *o, struct err *e)
 {
 	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
-	auto_free char *first = NULL, *host = NULL;
-	const char *port = "443";
-	char *colon;
+	auto_free char *first = NULL, *host = NULL, *port = NULL;
 	int ret = check(o, e);
 
 	if (ret == 0)
@@ -221,15 +219,13 @@ int join_run(const struct join_opts *o, struct err *e)
 	if (ret < 0)
 		return ret;
 	first = str_printf("%s.bootstrap", o->out);
-	host = strdup(o->server + strlen("https://"));
-	if (!first || !host)
+	if (!first)
 		return err_set(e, -ENOMEM, "out of memory");
-	host[strcspn(host, "/")] = '\0';
-	colon = strrchr(host, ':');
-	if (colon) {
-		*colon = '\0';
-		port = colon + 1;
-	}
+	ret = target_address(o->server, &host, &port);
+	if (ret == -EBADMSG)
+		return err_set(e, -EINVAL, NO_SERVER);
+	if (ret < 0)
+		return err_set(e, ret, "out of memory");
 	ret = fetch_ca(host, port, o->ca_hash, &ca, e);
 	if (ret == 0)
 		ret = write_config(o, first, &ca, NULL, NULL, e);

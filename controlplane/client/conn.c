@@ -287,9 +287,9 @@ static void put_request(struct conn *n, struct client_call *call)
 	struct buf *b = &n->out;
 
 	buf_printf(b,
-		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: %s\r\n"
+		   "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n"
 		   "User-Agent: %s\r\n",
-		   call->method, call->path, c->to->host, c->to->port,
+		   call->method, call->path, c->to->authority,
 		   call->accept ? call->accept : "application/json", c->agent);
 	if (c->to->token && *c->to->token)
 		buf_printf(b, "Authorization: Bearer %s\r\n", c->to->token);

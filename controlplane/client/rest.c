@@ -393,9 +393,9 @@ static void put_head(struct rest *c, const char *method, const char *path,
 		     struct buf *req)
 {
 	buf_printf(req,
-		   "%s %s HTTP/1.1\r\nHost: %s:%s\r\nAccept: application/json"
+		   "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json"
 		   "\r\nUser-Agent: arktos/" ARKTOS_VERSION "\r\n",
-		   method, path, c->to->host, c->to->port);
+		   method, path, c->to->authority);
 	if (c->to->token && *c->to->token)
 		buf_printf(req, "Authorization: Bearer %s\r\n", c->to->token);
 }

@@ -79,30 +79,68 @@ static int use_cert(SSL_CTX *ctx, const struct buf *cert, const struct buf *key)
 	return ok ? 0 : -EBADMSG;
 }
 
+int target_address(const char *server, char **ret_host, char **ret_port)
+{
+	const char *host = server + strlen("https://"), *end, *rest;
+	auto_free char *h = NULL, *p = NULL;
+
+	if (!str_starts(server, "https://"))
+		return -EBADMSG;
+	end = host + strcspn(host, "/?#");
+	if (*host == '[') {
+		host++;
+		rest = memchr(host, ']', (size_t)(end - host));
+		if (!rest)
+			return -EBADMSG;
+		h = strndup(host, (size_t)(rest++ - host));
+	} else {
+		rest = memrchr(host, ':', (size_t)(end - host));
+		rest = rest ? rest : end;
+		h = strndup(host, (size_t)(rest - host));
+	}
+	if (rest < end && *rest++ != ':')
+		return -EBADMSG;
+	p = rest < end ? strndup(rest, (size_t)(end - rest)) : strdup("443");
+	if (!h || !p)
+		return -ENOMEM;
+	if (!*h || p[strspn(p, "0123456789")] || end[-1] == ':')
+		return -EBADMSG;
+	*ret_host = take_ptr(h);
+	*ret_port = take_ptr(p);
+	return 0;
+}
+
+static int use_address(struct target *c, const char *server, struct err *e)
+{
+	int r = target_address(server ? server : "", &c->host, &c->port);
+
+	if (r == -EBADMSG)
+		return err_set(e, r,
+			       "has no https server: want "
+			       "https://HOST:PORT");
+	c->server = strdup(server);
+	if (r == 0)
+		c->authority =
+			str_printf(strchr(c->host, ':') ? "[%s]:%s" : "%s:%s",
+				   c->host, c->port);
+	return c->server && c->authority ? 0
+					 : err_set(e, -ENOMEM, "out of memory");
+}
+
 static int use_config(struct target *c, yyjson_val *cluster, yyjson_val *user,
 		      struct err *e)
 {
 	auto_buf struct buf ca = BUF_INIT, cert = BUF_INIT, key = BUF_INIT;
-	const char *server = text_at(cluster, "server");
-	const char *host, *colon;
-	int r;
+	int r = use_address(c, text_at(cluster, "server"), e);
 
-	if (!server || !str_starts(server, "https://"))
-		return err_set(e, -EBADMSG, "has no https server");
-	host = server + strlen("https://");
-	colon = strrchr(host, ':');
-	c->server = strdup(server);
-	c->host = strndup(host,
-			  colon ? (size_t)(colon - host) : strcspn(host, "/"));
-	c->port = strndup(colon ? colon + 1 : "443",
-			  colon ? strcspn(colon + 1, "/") : 3);
-	if (!c->server || !c->host || !c->port)
-		return err_set(e, -ENOMEM, "out of memory");
-	r = get_pem(cluster, "certificate-authority", &ca, e);
+	if (r == 0)
+		r = get_pem(cluster, "certificate-authority", &ca, e);
 	if (r == 0)
 		r = str_set(&c->token, text_at(user, "token"));
 	if (r < 0)
 		return r;
+	if (c->token && strpbrk(c->token, "\r\n"))
+		return err_set(e, -EBADMSG, "its token has more than a line");
 	if (use_ca(c->ctx, &ca))
 		return err_set(e, -EBADMSG, "its certificates do not load");
 	c->ca_pem = strdup(buf_str(&ca));
@@ -192,6 +230,7 @@ void target_free(struct target *t)
 	free(t->server);
 	free(t->host);
 	free(t->port);
+	free(t->authority);
 	free(t->ca_pem);
 	free(t->token);
 	free(t);

@@ -16,8 +16,9 @@ struct err;
 struct target {
 	char *server; /* "https://HOST:PORT" */
 	char *host, *port;
-	char *ca_pem; /* whom it believes */
-	char *token;  /* NULL: the certificate alone says who we are */
+	char *authority; /* "HOST:PORT", IPv6 in brackets */
+	char *ca_pem;    /* whom it believes */
+	char *token;     /* NULL: the certificate alone says who we are */
 	SSL_CTX *ctx;
 };
 
@@ -26,6 +27,9 @@ int target_open(const char *kubeconfig, struct target **ret, struct err *e);
 /* The same from the text of a kubeconfig; @name is for messages. */
 int target_parse(const char *text, size_t len, const char *name,
 		 struct target **ret, struct err *e);
+/* Where "https://HOST[:PORT][/...]" is; an IPv6 address comes out of its
+ * brackets. -EBADMSG, -ENOMEM. */
+int target_address(const char *server, char **ret_host, char **ret_port);
 void target_free(struct target *t);
 DEFINE_AUTO_PTR(target, target_free)
 
