@@ -13,6 +13,7 @@
 #include "lib/fs.h"
 #include "lib/http/h2.h"
 #include "lib/http/tls.h"
+#include "lib/str.h"
 #include "selftests/harness.h"
 
 /* --- a client made of bytes ----------------------------------------------- */
@@ -187,6 +188,34 @@ TEST(a_head_without_end_is_cut_off)
 	ssl = dial(&w, w.h1, 0);
 	EXPECT_EQ(talk(ssl, text.data, text.len, "HTTP/1.1 431 ", &got), true);
 	hang_up(ssl);
+	world_stop(&w);
+}
+
+/* With its end or without, the answer says what is too long. */
+TEST(a_url_too_long_is_told)
+{
+	static const size_t sizes[] = { 32768, 33000, 60000, 200000 };
+	struct world w = { 0 };
+
+	ASSERT_EQ(world_start(&w), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		auto_buf struct buf got = BUF_INIT, text = BUF_INIT;
+		SSL *ssl = dial(&w, w.h1, 0);
+
+		buf_puts(&text, "GET /");
+		while (text.len < sizes[i] + strlen("GET "))
+			buf_putc(&text, 'a');
+		buf_puts(&text, " HTTP/1.1\r\n\r\n");
+		if (!talk(ssl, text.data, text.len,
+			  i ? "request URL is too long, the limit is 32 KiB"
+			    : "HTTP/1.1 404 ",
+			  &got))
+			FAIL("%zu bytes: %.200s", sizes[i], buf_str(&got));
+		if (i)
+			EXPECT_EQ(str_starts(buf_str(&got), "HTTP/1.1 414 "),
+				  true);
+		hang_up(ssl);
+	}
 	world_stop(&w);
 }
 
@@ -478,6 +507,45 @@ TEST(streams_of_http2_are_independent)
 	EXPECT_EQ(c.nr_ends, 1);
 	EXPECT_EQ(strstr(buf_str(&c.text), "v1.32.0") != NULL, true);
 	EXPECT_EQ(c.closed, false);
+	h2c_close(&c);
+	world_stop(&w);
+}
+
+TEST(heads_too_large_are_told_over_http2)
+{
+	struct h1_field large = { "x-more", NULL };
+	struct h2_head head = { .method = "GET",
+				.path = "/version",
+				.scheme = "https",
+				.authority = "localhost",
+				.fields = &large,
+				.nr_fields = 1 };
+	auto_buf struct buf text = BUF_INIT;
+	struct world w = { 0 };
+	struct h2c c = { 0 };
+	struct h2_stream *s;
+
+	ASSERT_EQ(world_start(&w), 0);
+	ASSERT_EQ(h2c_open(&w, &c), 0);
+	buf_putc(&text, '/');
+	while (text.len < 40000)
+		buf_putc(&text, 'a');
+	ASSERT_EQ(h2c_ask(&c, buf_str(&text)), 0);
+	h2c_run(&c, &c.nr_ends, 1);
+	EXPECT_EQ(c.status, 414);
+	EXPECT_EQ(strstr(buf_str(&c.text),
+			 "\"reason\":\"RequestURITooLong\"") != NULL,
+		  true);
+	while (text.len < 70000)
+		buf_putc(&text, 'a');
+	large.value = buf_str(&text);
+	ASSERT_EQ(h2_request(c.h, &head, false, NULL, &s, NULL), 0);
+	h2c_run(&c, &c.nr_ends, 2);
+	EXPECT_EQ(c.status, 431);
+	/* The connection is as it was. */
+	ASSERT_EQ(h2c_ask(&c, "/version"), 0);
+	h2c_run(&c, &c.nr_ends, 3);
+	EXPECT_EQ(c.status, 200);
 	h2c_close(&c);
 	world_stop(&w);
 }
