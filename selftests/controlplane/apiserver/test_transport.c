@@ -472,6 +472,16 @@ static int h2c_ask(struct h2c *c, const char *path)
 	return h2_request(c->h, &head, false, NULL, &s, NULL);
 }
 
+static void h2c_send(struct h2c *c, const uint8_t *data, ssize_t len)
+{
+	int n = 1;
+
+	/* A record at a time. */
+	for (; len && n > 0; data += n, len -= n)
+		n = SSL_write(c->ssl, data, (int)len);
+	c->closed |= n <= 0;
+}
+
 /* Until *@until is at least @value, or the server closes. */
 static void h2c_run(struct h2c *c, const int *until, int value)
 {
@@ -481,8 +491,7 @@ static void h2c_run(struct h2c *c, const int *until, int value)
 
 	while (*until < value && !c->closed) {
 		while ((n = h2_out(c->h, &out)) > 0)
-			if (SSL_write(c->ssl, out, (int)n) <= 0)
-				c->closed = true;
+			h2c_send(c, out, n);
 		if (*until >= value || c->closed)
 			break;
 		n = SSL_read(c->ssl, data, sizeof(data));
