@@ -26,7 +26,6 @@
 #include "agent/vm/kvm_probe.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
-#include "cgroups/warm.h"
 #include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -112,8 +111,6 @@ static int open_cgroups(struct agent *a, struct err *e)
 			 e);
 	for (size_t i = 0; i < ARRAY_LEN(names) && r == 0; i++)
 		r = cg_create(a->root, names[i], 0, &a->qos[i], e);
-	if (r == 0)
-		r = cg_warm_new(a->root, &a->warm, e);
 	if (r < 0)
 		return err_wrap(e, r, "cgroups");
 	if (!a->quiet && cg_describe(a->root, &losses) > 0)
@@ -348,7 +345,6 @@ static void close_all(struct agent *a)
 	network_close(a->network);
 	for (size_t i = 0; i < ARRAY_LEN(a->qos); i++)
 		cg_close(a->qos[i]);
-	cg_warm_free(a->warm);
 	cg_close(a->root);
 	for (size_t i = 0; i < a->nr_seccomp; i++)
 		close(a->seccomp[i].fd);
@@ -386,7 +382,6 @@ static void give_up_cgroups(struct agent *a)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(a->qos); i++)
 		cg_close(take_ptr(a->qos[i]));
-	cg_warm_free(take_ptr(a->warm));
 	cg_close(take_ptr(a->root));
 	(void)cg_root_remove(a->opts.cgroup_parent, a->opts.cgroup_name, NULL);
 }

@@ -22,7 +22,6 @@
 #include "agent/volume/payload.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
-#include "cgroups/warm.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/log.h"
@@ -375,7 +374,6 @@ static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 	case STEP_IMAGE:
 		return step_image(pod, s->ctr);
 	case STEP_NETWORK:
-		cg_warm_kick(pod->agent->warm);
 		return pod_network_up(pod, e);
 	case STEP_VOLUMES:
 		return step_volumes(pod, e);

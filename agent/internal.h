@@ -40,7 +40,6 @@ struct agent {
 	pthread_t loop_thread;
 	struct wq *queue;
 	struct cg *root;
-	struct cg_warm *warm; /* NULL: nothing to wait for */
 	struct cg *qos[3];
 	struct network_mgr *network;
 	struct image_store *images;

@@ -285,8 +285,7 @@ static int spawn(struct pod *pod, struct err *e)
 	auto_free char *binary =
 		str_printf("%s/arktos-pod", pod->agent->opts.libexec);
 	auto_close int own_ns = -EBADF;
-	int procs[CG_HIERARCHIES_MAX];
-	size_t nr_procs = 0;
+	int tasks[CG_HIERARCHIES_MAX];
 	struct sandbox *sb = NULL;
 	struct sandbox_opts o = {
 		.binary = binary,
@@ -294,7 +293,7 @@ static int spawn(struct pod *pod, struct err *e)
 		.run_dir = pod->run_dir,
 		.state_dir = pod->state_dir,
 		.hostname = pod->spec->hostname,
-		.cgroup_procs = procs,
+		.cgroup_tasks = tasks,
 		.host_pid = pod->spec->host_pid,
 		.host_ipc = pod->spec->host_ipc,
 		.sysctls = &pod->spec->sysctls,
@@ -314,19 +313,17 @@ static int spawn(struct pod *pod, struct err *e)
 		o.userns_size = pod->spec->vm ? 0 : USERNS_RANGE;
 	}
 	r = cg_create(pod->cg, SUPERVISOR_CG, 0, &cg, e);
-	/* Being born there costs no wait for all CPUs; moving there does. */
-	o.cgroup_dir = r == 0 ? cg_v2_dirfd(cg) : -EBADF;
-	if (r == 0 && o.cgroup_dir < 0)
-		r = cg_procs_fds(cg, procs, &nr_procs, e);
+	if (r == 0)
+		r = cg_tasks_fds(cg, tasks, &o.nr_cgroup_tasks, e);
 	if (r < 0)
 		return r;
-	o.nr_cgroup_procs = nr_procs;
+	o.cgroup_dir = cg_unified_fd(cg);
 	r = sandbox_spawn(&o, &sb, e);
 	if (r == -EEXIST)
 		r = sandbox_open(pod->run_dir, &sb, e);
 	set_sandbox(pod, sb);
-	for (size_t i = 0; i < nr_procs; i++)
-		close(procs[i]);
+	for (size_t i = 0; i < o.nr_cgroup_tasks; i++)
+		close(tasks[i]);
 	return r;
 }
 

@@ -37,8 +37,8 @@ struct start {
 	struct container_mount mounts[PROTO_MOUNTS_MAX];
 	size_t nr_mounts;
 	char **layers; /* topmost first */
-	int procs[CG_HIERARCHIES_MAX];
-	size_t nr_procs;
+	int tasks[CG_HIERARCHIES_MAX];
+	size_t nr_tasks;
 	char ip[INET_ADDRSTRLEN];
 	char *rw_dir, *log_path;
 	struct key_values env_from, env_values; /* of the API server */
@@ -49,8 +49,8 @@ static void start_clear(struct start *s)
 	for (size_t i = 0; i < s->nr_mounts; i++)
 		if (s->mounts[i].fd >= 0)
 			close(s->mounts[i].fd);
-	for (size_t i = 0; i < s->nr_procs; i++)
-		close(s->procs[i]);
+	for (size_t i = 0; i < s->nr_tasks; i++)
+		close(s->tasks[i]);
 	free(s->layers);
 	free(s->rw_dir);
 	free(s->log_path);
@@ -295,9 +295,9 @@ static void fill_input(struct start *s, const struct pod *pod,
 		.log = payload_log_limits(pod),
 		.mounts = s->mounts,
 		.nr_mounts = s->nr_mounts,
-		.cgroup_procs = s->procs,
-		.nr_cgroup_procs = s->nr_procs,
-		.cgroup_dir = c->cg ? cg_v2_dirfd(c->cg) : -1,
+		.cgroup_tasks = s->tasks,
+		.nr_cgroup_tasks = s->nr_tasks,
+		.cgroup_dir = c->cg ? cg_unified_fd(c->cg) : -1,
 		.oom_fd = -1,
 		.seccomp_fd = -1,
 		.userns = pod_has_userns(pod),
@@ -320,7 +320,7 @@ static int start_fill(struct start *s, struct pod *pod, struct ctr *c,
 	if (r == 0)
 		r = ctr_cgroup_open(pod, c, e);
 	if (r == 0)
-		r = cg_procs_fds(c->cg, s->procs, &s->nr_procs, e);
+		r = cg_tasks_fds(c->cg, s->tasks, &s->nr_tasks, e);
 	if (r == 0)
 		r = add_mounts(s, pod, c, e);
 	if (r < 0)

@@ -289,7 +289,7 @@ static int launch(struct pod *pod, struct start *s, struct err *e)
 		{ img->disk, -1, img->disk, true, true, false },
 	};
 	struct container_mount used[ARRAY_LEN(mounts)];
-	int procs[CG_HIERARCHIES_MAX];
+	int tasks[CG_HIERARCHIES_MAX];
 	struct sandbox_failure fail = { .exit_code = 128 };
 	struct sandbox_spec spec = { 0 };
 	struct sandbox_proc proc = { 0 };
@@ -305,8 +305,8 @@ static int launch(struct pod *pod, struct start *s, struct err *e)
 		.devices = { kvm, pod->agent->kvm ? 1 : 0 },
 		.fds = &pod->endpoint.tap_fd,
 		.nr_fds = pod->network_up ? 1 : 0,
-		.cgroup_procs = procs,
-		.cgroup_dir = cg_v2_dirfd(c->cg),
+		.cgroup_tasks = tasks,
+		.cgroup_dir = cg_unified_fd(c->cg),
 		.oom_fd = -1,
 		.log_path = log_path,
 		.log = payload_log_limits(pod),
@@ -319,14 +319,14 @@ static int launch(struct pod *pod, struct start *s, struct err *e)
 			used[in.nr_mounts++] = mounts[i];
 	if (in.cgroup_dir < 0)
 		in.cgroup_dir = -1;
-	r = cg_procs_fds(c->cg, procs, &in.nr_cgroup_procs, e);
+	r = cg_tasks_fds(c->cg, tasks, &in.nr_cgroup_tasks, e);
 	if (r < 0)
 		return r;
 	r = host_build(&in, &spec, e);
 	if (r == 0)
 		r = sandbox_start(pod->sandbox, &spec, &proc, &fail, e);
-	for (size_t i = 0; i < in.nr_cgroup_procs; i++)
-		close(procs[i]);
+	for (size_t i = 0; i < in.nr_cgroup_tasks; i++)
+		close(tasks[i]);
 	sandbox_spec_clear(&spec);
 	if (r == -EREMOTEIO)
 		payload_start_failed(c, fail.reason, fail.exit_code,

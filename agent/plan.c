@@ -239,7 +239,6 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 		add(p, STEP_NETWORK, 0, 0);
 	if (!pod->volumes_up)
 		add(p, STEP_VOLUMES, 0, 0);
-	/* Late: on v1 hosts creating one may wait for cg_warm_kick()'s end. */
 	if (!pod->cgroup_up)
 		add(p, STEP_CGROUP, 0, 0);
 	if (pod->sandbox_state != SANDBOX_UP)

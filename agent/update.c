@@ -8,7 +8,6 @@
 
 #include "agent/events.h"
 #include "agent/internal.h"
-#include "cgroups/warm.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/json.h"
@@ -246,7 +245,6 @@ static int create(struct agent *a, struct pod_spec *spec, bool remote,
 	r = pod_remember_wish(pod) < 0 ? err_set(e, -ENOMEM, "no memory")
 				       : pods_add(a, pod, e);
 	if (r == 0) {
-		cg_warm_kick(a->warm);
 		pod_publish(pod);
 		pod_poke(pod);
 	}

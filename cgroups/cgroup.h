@@ -170,22 +170,23 @@ int cg_attach(const struct cg *cg, pid_t pid, struct err *e);
 int cg_attach_thread(const struct cg *cg, pid_t tid, struct err *e);
 
 /**
- * cg_procs_fds() - Descriptors for somebody else to move itself in with.
+ * cg_tasks_fds() - The v1 half of getting into a cgroup without a wait.
  * @fds: [%CG_HIERARCHIES_MAX] provided by the caller; the first @ret_nr are set
- *       to cgroup.procs files opened for writing, O_CLOEXEC. Owned.
+ *       to the 'tasks' files of the v1 hierarchies, opened for writing,
+ *       O_CLOEXEC. Owned. None on a host with v2 alone.
  *
- * Writing "0" to each moves the writer. Meant for a supervisor in other
- * namespaces, which sees no cgroup file system.
+ * Whoever has one thread and writes "0" to each has moved; with being born in
+ * cg_unified_fd() (CLONE_INTO_CGROUP) that does what cg_attach() does.
+ *
+ * Any write to cgroup.procs, and of any number but 0 to tasks, takes a lock
+ * whose first writer after a pause waits for an RCU grace period, 5 to 18 ms,
+ * even if nobody moves. These two ways do not take it.
  */
-int cg_procs_fds(const struct cg *cg, int *fds, size_t *ret_nr, struct err *e);
+int cg_tasks_fds(const struct cg *cg, int *fds, size_t *ret_nr, struct err *e);
 
-/* Directory in the v2 hierarchy, to attach BPF programs to. Borrowed; -EBADF
- * where there is none (legacy). */
+/* Directory in the v2 hierarchy, to attach BPF programs to and to be born in.
+ * Borrowed; -EBADF where there is none (legacy). */
 int cg_unified_fd(const struct cg *cg);
-
-/* The same, but only if CLONE_INTO_CGROUP into it does all that cg_attach()
- * does: -EBADF on hybrid and legacy hosts. */
-int cg_v2_dirfd(const struct cg *cg);
 
 /* The processes in @cg and in all cgroups below, unsorted, malloc()ed: @ret is
  * owned. Only what this process can see in its pid namespace. */

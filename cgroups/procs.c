@@ -54,21 +54,27 @@ int cg_attach_thread(const struct cg *cg, pid_t tid, struct err *e)
 	return attach(cg, tid, true, e);
 }
 
-int cg_procs_fds(const struct cg *cg, int *fds, size_t *ret_nr, struct err *e)
+int cg_tasks_fds(const struct cg *cg, int *fds, size_t *ret_nr, struct err *e)
 {
+	size_t nr = 0;
+
 	for (int i = 0; i < cg->nr; i++) {
 		int r;
 
-		fds[i] = openat(cg->dir[i], "cgroup.procs",
-				O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fds[i] >= 0)
+		if (i == cg->unified)
 			continue;
-		r = err_sys(e, "cgroup '%s': open 'cgroup.procs'", cg->path);
-		while (i-- > 0)
-			close(fds[i]);
+		fds[nr] = openat(cg->dir[i], "tasks",
+				 O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fds[nr] >= 0) {
+			nr++;
+			continue;
+		}
+		r = err_sys(e, "cgroup '%s': open 'tasks'", cg->path);
+		while (nr-- > 0)
+			close(fds[nr]);
 		return r;
 	}
-	*ret_nr = (size_t)cg->nr;
+	*ret_nr = nr;
 	return 0;
 }
 

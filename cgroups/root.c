@@ -203,11 +203,6 @@ int cg_unified_fd(const struct cg *cg)
 	return cg->unified < 0 ? -EBADF : cg->dir[cg->unified];
 }
 
-int cg_v2_dirfd(const struct cg *cg)
-{
-	return cg->mode == CG_UNIFIED ? cg_unified_fd(cg) : -EBADF;
-}
-
 /* --- what is lost --- */
 
 static bool on_v1(const struct cg *cg, enum cg_controller c)

@@ -415,7 +415,7 @@ int container_build(const struct container_input *in, struct sandbox_spec *ret,
 		yyjson_mut_obj_add_bool(d.j, d.root, "stdin",
 					in->ctr->stdin_open);
 		put_log(&d, in->log_path, &in->log);
-		put_fds(&d, "cgroups", in->cgroup_procs, in->nr_cgroup_procs);
+		put_fds(&d, "cgroups", in->cgroup_tasks, in->nr_cgroup_tasks);
 		put_fd(&d, "cgroupDir", in->cgroup_dir);
 		put_fd(&d, "oom", in->oom_fd);
 		put_oom(&d, in);
@@ -546,7 +546,7 @@ int host_build(const struct host_input *in, struct sandbox_spec *ret,
 		put_log(&d, in->log_path, &in->log);
 		put_host_identity(&d, in);
 		put_fds(&d, "fds", in->fds, in->nr_fds);
-		put_fds(&d, "cgroups", in->cgroup_procs, in->nr_cgroup_procs);
+		put_fds(&d, "cgroups", in->cgroup_tasks, in->nr_cgroup_tasks);
 		put_fd(&d, "cgroupDir", in->cgroup_dir);
 		put_fd(&d, "oom", in->oom_fd);
 	}

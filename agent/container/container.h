@@ -63,8 +63,8 @@ struct container_input {
 	struct log_limits log;
 	const struct container_mount *mounts; /* volumes, /etc/hosts, ... */
 	size_t nr_mounts;
-	const int *cgroup_procs; /* one open cgroup.procs per hierarchy */
-	size_t nr_cgroup_procs;
+	const int *cgroup_tasks; /* cg_tasks_fds() */
+	size_t nr_cgroup_tasks;
 	int cgroup_dir; /* v2 directory for CLONE_INTO_CGROUP; -1: none */
 	int oom_fd;     /* memory.events or memory.oom_control; -1: none */
 	int seccomp_fd; /* seccomp_default_fd(); -1: unconfined */
@@ -108,8 +108,8 @@ struct host_input {
 	struct strv devices; /* "/dev/kvm", "/dev/vhost-net" */
 	const int *fds;      /* become 3, 4, ... */
 	size_t nr_fds;
-	const int *cgroup_procs;
-	size_t nr_cgroup_procs;
+	const int *cgroup_tasks;
+	size_t nr_cgroup_tasks;
 	int cgroup_dir; /* -1: none */
 	int oom_fd;     /* -1: none */
 	int oom_score_adj;

@@ -47,9 +47,9 @@ struct sandbox_opts {
 	const char *state_dir;   /* <state>/pods/<uid>; made when missing */
 	const char *hostname;    /* NULL: the host's */
 	int netns_fd;            /* to live in; -1: the host's network */
-	const int *cgroup_procs; /* of the supervisor's cgroup: one open */
-	size_t nr_cgroup_procs;  /* cgroup.procs per hierarchy */
-	int cgroup_dir;          /* or, > 0: cg_v2_dirfd(), to be born in */
+	const int *cgroup_tasks; /* of its cgroup: cg_tasks_fds() */
+	size_t nr_cgroup_tasks;
+	int cgroup_dir; /* > 0: cg_unified_fd(), to be born in */
 	bool host_pid, host_ipc;
 	uint32_t userns_base;             /* first host id of the pod's range */
 	uint32_t userns_size;             /* 0: no user namespace */

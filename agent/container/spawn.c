@@ -97,8 +97,8 @@ static void launch_fill(struct launch *l, const struct sandbox_opts *o,
 	arg_fd(l, "--ready-fd", ready);
 	if (o->netns_fd >= 0)
 		arg_fd(l, "--netns-fd", o->netns_fd);
-	for (size_t i = 0; i < o->nr_cgroup_procs; i++)
-		arg_fd(l, "--cgroup-fd", o->cgroup_procs[i]);
+	for (size_t i = 0; i < o->nr_cgroup_tasks; i++)
+		arg_fd(l, "--cgroup-fd", o->cgroup_tasks[i]);
 	if (o->cgroup_dir > 0)
 		arg_fd(l, "--cgroup-dir", o->cgroup_dir);
 	if (o->userns_size)

@@ -41,7 +41,7 @@ struct child {
 	const struct rootfs_env *env;
 	const struct spec *spec;
 	const int *fds;     /* that came with the request */
-	const int *cgroups; /* cgroup.procs files to enter */
+	const int *cgroups; /* tasks files to enter */
 	size_t nr_cgroups;
 	int status;           /* end of the report socket */
 	int out[2];           /* stdout and stderr; -1: /dev/null */

@@ -83,6 +83,7 @@ static void proc_free(struct proc *p)
 	close_slot(&p->tty_fd);
 	close_slot(&p->stdin_fd);
 	close_slot(&p->exit_fd);
+	close_slot(&p->cgroup_dir);
 	for (size_t i = 0; i < p->nr_cgroups; i++)
 		close_slot(&p->cgroups[i]);
 	logfile_close(&p->log);
@@ -194,7 +195,8 @@ static void started(struct proc *p)
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)p->host_pid);
 	if (p->kind != KIND_EXEC && stat(path, &st) == 0)
 		p->mntns = st.st_ino;
-	if (p->kind != KIND_EXEC && p->oom_fd < 0 && p->nr_cgroups) {
+	if (p->kind != KIND_EXEC && p->oom_fd < 0 &&
+	    (p->nr_cgroups || p->cgroup_dir >= 0)) {
 		p->oom_fd = oom_open(p->host_pid);
 		p->oom_before = oom_count(p->oom_fd);
 	}
@@ -421,6 +423,8 @@ static int make_ends(struct proc *p, const struct spec *s, const int *fds,
 		r = keep_fd(&p->cgroups[i], fds, s->cgroups.v[i]);
 	}
 	if (r == 0)
+		r = keep_fd(&p->cgroup_dir, fds, s->cgroup_dir);
+	if (r == 0)
 		r = keep_fd(&p->oom_fd, fds, s->oom);
 	if (r == 0)
 		r = keep_fd(&p->exit_fd, fds, s->exit_fd);
@@ -455,12 +459,11 @@ static int fork_child(struct proc *p, const struct proc *target,
 		.own_pidns = target && target->own_pidns,
 	};
 	uint64_t flags = 0;
-	int group = s->cgroup_dir == FD_NONE ? -1 : fds[s->cgroup_dir];
 	pid_t pid;
 
 	if (!target)
 		flags = CLONE_NEWNS | (p->own_pidns ? CLONE_NEWPID : 0);
-	pid = sys_clone(flags, &p->pidfd, group);
+	pid = sys_clone(flags, &p->pidfd, (target ? target : p)->cgroup_dir);
 	if (pid < 0)
 		return err_sys(e, "clone: limits of processes or memory?");
 	if (pid == 0) {
@@ -493,7 +496,8 @@ static struct proc *proc_new(struct sup *sup, const struct request *req)
 	p->attempt = s->attempt;
 	p->own_pidns =
 		s->kind != KIND_EXEC && !s->share_pid && !sup->opts->host_pid;
-	p->pidfd = p->oom_fd = p->tty_fd = p->stdin_fd = p->exit_fd = -1;
+	p->pidfd = p->cgroup_dir = p->oom_fd = -1;
+	p->tty_fd = p->stdin_fd = p->exit_fd = -1;
 	p->status.fd = p->log.fd = -1;
 	for (int i = 0; i < 2; i++)
 		p->out[i].watch.fd = p->out[i].stream.fd = -1;

@@ -84,7 +84,7 @@
  * oomScoreAdj   number
  * tty, stdin    bool; without, stdin is /dev/null
  * rows, cols    of the tty
- * cgroups       [fd]: cgroup.procs of every hierarchy, opened O_RDWR
+ * cgroups       [fd]: tasks of every v1 hierarchy, opened for writing
  * cgroupDir     fd: cgroup v2 directory: started into it (CLONE_INTO_CGROUP)
  * oom           fd: memory.events, or memory.oom_control on v1
  * layers        [path]: overlay lower directories, the topmost first

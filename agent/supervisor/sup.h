@@ -85,7 +85,7 @@ struct proc {
 	uint64_t mntns; /* inode; how its processes are told from others' */
 	int cgroups[OPTS_FDS_MAX];
 	size_t nr_cgroups;
-	int oom_fd, tty_fd, stdin_fd, exit_fd;
+	int cgroup_dir, oom_fd, tty_fd, stdin_fd, exit_fd;
 	uint64_t oom_before;
 	struct logfile log;
 	struct out out[2];

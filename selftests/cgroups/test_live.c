@@ -6,6 +6,7 @@
  */
 #include "selftests/cgroups/live.h"
 
+#include <linux/sched.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -17,6 +18,7 @@
 #include "cgroups/pids.h"
 #include "cgroups/pressure.h"
 #include "lib/buf.h"
+#include "lib/fs.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -54,7 +56,6 @@ TEST(root_is_found_again)
 	EXPECT_EQ(cg_has(a, CG_CPU), true);
 	EXPECT_EQ(cg_has(a, CG_MEMORY), true);
 	EXPECT_EQ(cg_has(a, CG_PIDS), true);
-	EXPECT_EQ(cg_v2_dirfd(a) >= 0, cg_mode(a) == CG_UNIFIED);
 }
 
 TEST(create_is_idempotent_and_open_finds_it)
@@ -114,14 +115,39 @@ TEST(attached_process_is_listed_and_populates)
 	EXPECT_EQ(cg_attach(cg, pid, &e), -ESRCH);
 }
 
-static void move_self(void *arg)
+/* Born in the v2 half of @cg, and moves itself into the rest. */
+static pid_t spawn_into(const struct cg *cg, const int *tasks, size_t nr)
 {
-	const int *fds = arg;
+	struct clone_args a = { .exit_signal = SIGCHLD };
+	pid_t pid;
 
-	for (int i = 1; i <= fds[0]; i++)
-		if (write(fds[i], "0", 1) != 1)
+	if (cg_unified_fd(cg) >= 0) {
+		a.flags = CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)cg_unified_fd(cg);
+	}
+	pid = (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (size_t i = 0; i < nr; i++)
+		if (write(tasks[i], "0", 1) != 1)
 			_exit(1);
 	live_wait_forever(NULL);
+	_exit(0);
+}
+
+static size_t lines_with(pid_t pid, const char *name)
+{
+	auto_buf struct buf b = BUF_INIT;
+	char path[64];
+	size_t nr = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (fs_read(AT_FDCWD, path, 65536, &b, NULL) < 0)
+		return 0;
+	for (const char *s = buf_str(&b); (s = strstr(s, name)); s++)
+		nr++;
+	return nr;
 }
 
 static int wait_populated(const struct cg *cg, int want)
@@ -131,23 +157,28 @@ static int wait_populated(const struct cg *cg, int want)
 	return cg_populated(cg, NULL);
 }
 
-TEST(another_process_moves_itself_by_descriptors)
+TEST(a_process_is_born_in_one_half_and_moves_itself_into_the_other)
 {
-	int fds[CG_HIERARCHIES_MAX + 1];
+	int tasks[CG_HIERARCHIES_MAX];
 	auto_free pid_t *pids = NULL;
-	size_t nr;
+	size_t nr, nr_pids, places;
 	pid_t pid;
 	CGROUP(cg, 0);
 
-	ASSERT_OK(cg_procs_fds(cg, fds + 1, &nr, &e));
-	fds[0] = (int)nr;
-	pid = live_spawn(move_self, fds);
-	EXPECT_EQ(wait_populated(cg, 1), 1);
-	ASSERT_OK(cg_procs(cg, &pids, &nr, &e));
-	ASSERT_EQ(nr, 1);
+	ASSERT_OK(cg_tasks_fds(cg, tasks, &nr, &e));
+	EXPECT_EQ(nr == 0, cg_mode(cg) == CG_UNIFIED);
+	pid = spawn_into(cg, tasks, nr);
+	ASSERT_GE(pid, 1);
+	places = nr + (cg_unified_fd(cg) >= 0);
+	for (int i = 0; i < 1000 && lines_with(pid, __func__) < places; i++)
+		poll(NULL, 0, 10);
+	EXPECT_EQ(lines_with(pid, __func__), places);
+	EXPECT_EQ(cg_populated(cg, NULL), 1);
+	ASSERT_OK(cg_procs(cg, &pids, &nr_pids, &e));
+	ASSERT_EQ(nr_pids, 1);
 	EXPECT_EQ(pids[0], pid);
-	for (int i = 1; i <= fds[0]; i++)
-		close(fds[i]);
+	while (nr > 0)
+		close(tasks[--nr]);
 	live_end(pid);
 }
 
@@ -478,10 +509,8 @@ TEST(inner_cgroups_take_no_processes_on_v2)
 	pid_t pid;
 	CGROUP(cg, 0);
 
-	if (cg_mode(cg) != CG_UNIFIED) {
-		EXPECT_EQ(cg_v2_dirfd(cg), -EBADF);
+	if (cg_mode(cg) != CG_UNIFIED)
 		return;
-	}
 	pid = live_spawn_in(cg, live_wait_forever, NULL, &e);
 	ASSERT_GE(pid, 1);
 	EXPECT_EQ(cg_create(cg, "below", 0, &below, &e), -EBUSY);

@@ -5,15 +5,16 @@
  * LANE: both
  * SECONDS: 120
  */
+#include <sys/inotify.h>
+
 #include "cgroups/cgroup.h"
 #include "cgroups/memory.h"
 #include "selftests/agent/container/fixture.h"
 #include "selftests/cgroups/live.h"
 
 struct groups {
-	struct cg *root, *ctr;
-	int sup[CG_HIERARCHIES_MAX], procs[CG_HIERARCHIES_MAX];
-	int sup_dir; /* > 0: v2, to be born in */
+	struct cg *root, *sup, *ctr;
+	int sup_tasks[CG_HIERARCHIES_MAX], tasks[CG_HIERARCHIES_MAX];
 	size_t nr_sup, nr;
 	struct err e;
 };
@@ -21,39 +22,40 @@ struct groups {
 static int groups_make(struct groups *g, const char *name)
 {
 	char sup[64], ctr[64];
-	struct cg *cg = NULL;
 
 	snprintf(sup, sizeof(sup), "sup-%s", name);
 	snprintf(ctr, sizeof(ctr), "ctr-%s", name);
 	if (live_root(&g->root, &g->e) < 0 ||
-	    cg_create(g->root, sup, 0, &cg, &g->e) < 0 ||
-	    cg_procs_fds(cg, g->sup, &g->nr_sup, &g->e) < 0 ||
+	    cg_create(g->root, sup, 0, &g->sup, &g->e) < 0 ||
+	    cg_tasks_fds(g->sup, g->sup_tasks, &g->nr_sup, &g->e) < 0 ||
 	    cg_create(g->root, ctr, 0, &g->ctr, &g->e) < 0 ||
-	    cg_procs_fds(g->ctr, g->procs, &g->nr, &g->e) < 0) {
+	    cg_tasks_fds(g->ctr, g->tasks, &g->nr, &g->e) < 0) {
 		printf("# %s\n", g->e.msg);
 		return -1;
 	}
-	if (cg_v2_dirfd(cg) >= 0)
-		g->sup_dir = fcntl(cg_v2_dirfd(cg), F_DUPFD_CLOEXEC, 3);
-	cg_close(cg);
 	return 0;
+}
+
+static int up_in(struct pod *p, struct groups *g)
+{
+	struct sandbox_opts o = { .netns_fd = -1 };
+
+	o.cgroup_tasks = g->sup_tasks;
+	o.nr_cgroup_tasks = g->nr_sup;
+	o.cgroup_dir = cg_unified_fd(g->sup);
+	memcpy(p->fds, g->tasks, g->nr * sizeof(int));
+	p->nr_fds = g->nr;
+	if (cg_unified_fd(g->ctr) >= 0)
+		p->fds[p->nr_fds++] = cg_unified_fd(g->ctr);
+	return pod_up(p, &o);
 }
 
 static int up(struct pod *p, struct groups *g, const char *name)
 {
-	struct sandbox_opts o = { .netns_fd = -1 };
-
-	if (groups_make(g, name) < 0)
-		return -1;
-	o.cgroup_procs = g->sup;
-	o.nr_cgroup_procs = g->sup_dir > 0 ? 0 : g->nr_sup;
-	o.cgroup_dir = g->sup_dir;
-	p->nr_fds = g->nr;
-	memcpy(p->fds, g->procs, g->nr * sizeof(int));
-	return pod_up(p, &o);
+	return groups_make(g, name) < 0 ? -1 : up_in(p, g);
 }
 
-/* ,"cgroups":[0,1,...] */
+/* ,"cgroups":[0,1,...],"cgroupDir":N */
 static const char *members(const struct groups *g)
 {
 	static char text[128];
@@ -62,7 +64,10 @@ static const char *members(const struct groups *g)
 	for (size_t i = 0; i < g->nr; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%zu",
 				      i ? "," : "", i);
-	snprintf(text + n, sizeof(text) - n, "]");
+	n += (size_t)snprintf(text + n, sizeof(text) - n, "]");
+	if (cg_unified_fd(g->ctr) >= 0)
+		snprintf(text + n, sizeof(text) - n, ",\"cgroupDir\":%zu",
+			 g->nr);
 	return text;
 }
 
@@ -79,11 +84,37 @@ static bool holds(const struct cg *cg, pid_t pid)
 	return false;
 }
 
+/* In every hierarchy that @cg is in? */
+static bool is_wholly_in(const struct cg *cg, pid_t pid)
+{
+	const char *name = strrchr(cg_path(cg), '/');
+	int fds[CG_HIERARCHIES_MAX];
+	auto_free char *text = NULL;
+	size_t nr = 0, want = cg_unified_fd(cg) >= 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	text = read_text(path);
+	if (!name || cg_tasks_fds(cg, fds, &nr, NULL) < 0)
+		return false;
+	want += nr;
+	while (nr > 0)
+		close(fds[--nr]);
+	for (const char *s = text; s && (s = strstr(s, name));
+	     s += strlen(name))
+		nr += s[strlen(name)] == '\n';
+	/* A hierarchy of several controllers has one line; what we do not use
+	 * has none with our name. */
+	if (nr != want)
+		printf("# %d in '%s' %zu times, not %zu: %s\n", (int)pid, name,
+		       nr, want, text);
+	return nr == want;
+}
+
 TEST(supervisor_and_container_are_where_they_belong)
 {
 	auto_pod struct pod p = POD_INIT;
 	struct groups g = { .root = NULL };
-	struct cg *sup = NULL;
 
 	ASSERT_EQ(up(&p, &g, "place"), 0);
 	ASSERT_EQ(pod_run(&p, "web", "sleep 1000 & sleep 1000", members(&g)),
@@ -91,10 +122,67 @@ TEST(supervisor_and_container_are_where_they_belong)
 	EXPECT_STREQ(p.e.msg, "");
 	EXPECT_EQ(holds(g.ctr, p.proc.pid), true);
 	EXPECT_EQ(holds(g.ctr, sandbox_pid(p.sb)), false);
-	ASSERT_EQ(cg_open(g.root, "sup-place", 0, &sup, &g.e), 0);
-	EXPECT_EQ(holds(sup, sandbox_pid(p.sb)), true);
-	EXPECT_EQ(holds(sup, p.proc.pid), false);
-	cg_close(sup);
+	EXPECT_EQ(holds(g.sup, sandbox_pid(p.sb)), true);
+	EXPECT_EQ(holds(g.sup, p.proc.pid), false);
+	EXPECT_EQ(is_wholly_in(g.ctr, p.proc.pid), true);
+	EXPECT_EQ(is_wholly_in(g.sup, sandbox_pid(p.sb)), true);
+}
+
+static int watch_file(int in, int fd, const char *name)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 32);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	if (str_ends(path, "/tasks"))
+		path[n - (ssize_t)strlen("/tasks")] = '\0';
+	snprintf(path + strlen(path), 32, "/%s", name);
+	return inotify_add_watch(in, path, IN_MODIFY) < 0 ? -errno : 0;
+}
+
+/* What is written to cgroup.procs takes the lock whose first writer waits for
+ * an RCU grace period. */
+TEST(nobody_is_moved_by_way_of_the_lock_that_waits_for_all_cpus)
+{
+	auto_pod struct pod p = POD_INIT;
+	struct groups g = { .root = NULL };
+	auto_close int in = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char json[] = "{\"argv\":[\"sleep\",\"1000\"],\"caps\":\"0\"}";
+	struct sandbox_spec spec = { .json = json, .len = strlen(json) };
+	struct sandbox_exec_opts o = { .container = "web",
+				       .spec = &spec,
+				       .stdio = { -1, -1, -1 } };
+	struct sandbox_exec x;
+	char event[4096];
+	size_t watched = 0;
+
+	ASSERT_EQ(groups_make(&g, "lock"), 0);
+	for (size_t i = 0; i < g.nr; i++, watched++) {
+		ASSERT_EQ(watch_file(in, g.tasks[i], "cgroup.procs"), 0);
+		ASSERT_EQ(watch_file(in, g.sup_tasks[i], "cgroup.procs"), 0);
+	}
+	if (cg_unified_fd(g.ctr) >= 0) {
+		watched++;
+		ASSERT_EQ(watch_file(in, cg_unified_fd(g.ctr), "cgroup.procs"),
+			  0);
+		ASSERT_EQ(watch_file(in, cg_unified_fd(g.sup), "cgroup.procs"),
+			  0);
+	}
+	ASSERT_GE(watched, 1);
+	ASSERT_EQ(up_in(&p, &g), 0);
+	ASSERT_EQ(pod_run(&p, "web", "sleep 1000", members(&g)), 0);
+	EXPECT_EQ(is_wholly_in(g.ctr, p.proc.pid), true);
+	ASSERT_EQ(sandbox_exec(p.sb, &o, &x, NULL, &p.e), 0);
+	EXPECT_EQ(read(in, event, sizeof(event)), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	/* The watches do see such a write. */
+	ASSERT_EQ(cg_attach(g.ctr, p.proc.pid, &g.e), 0);
+	EXPECT_GE(read(in, event, sizeof(event)), 1);
+	close(x.exit_fd);
 }
 
 TEST(exec_joins_the_containers_cgroup)
@@ -116,6 +204,7 @@ TEST(exec_joins_the_containers_cgroup)
 	ASSERT_EQ(sandbox_list(p.sb, &list, &nr, &p.e), 0);
 	ASSERT_EQ(nr, 2);
 	EXPECT_EQ(holds(g.ctr, list[1].pid), true);
+	EXPECT_EQ(is_wholly_in(g.ctr, list[1].pid), true);
 	EXPECT_EQ(ns_inode(list[1].pid, "cgroup"),
 		  ns_inode(list[0].pid, "cgroup"));
 	close(x.exit_fd);
