@@ -66,6 +66,7 @@ struct remote {
 	bool synced;                 /* all pods have been listed once */
 	char node_uid[64];           /* of our Node; "": not known yet */
 	atomic_bool connected;
+	unsigned answers; /* how often it has answered again */
 	struct link *links;
 	unsigned generation; /* of the credentials */
 
@@ -92,7 +93,11 @@ int link_call(struct link *l, const char *method, const char *path,
 
 /* A remote with nothing but connections; remote_stop() ends it. */
 struct remote *remote_bare(const struct remote_opts *o);
-/* Sleep; false when it is time to end. */
+/* The server answers, or does not, and @why: tells all who wait. */
+void remote_set_connected(struct remote *r, bool connected,
+			  const struct err *why);
+/* Sleep, but (from 100 ms on) for no longer than until the server answers
+ * again; false when it is time to end. */
 bool remote_pause(struct remote *r, unsigned ms);
 
 struct entry *entry_get(struct remote *r, const char *key, bool make);

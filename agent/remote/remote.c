@@ -15,6 +15,7 @@
 
 #define BACKOFF_BASE_MS 200
 #define BACKOFF_MAX_MS  30000
+#define PAUSE_LEAST_MS  100
 
 /* --- connections --- */
 
@@ -76,16 +77,20 @@ struct rest *link_rest(struct link *l, struct err *e)
 	return fresh;
 }
 
-static void set_connected(struct remote *r, bool connected,
+void remote_set_connected(struct remote *r, bool connected,
 			  const struct err *why)
 {
 	bool was = atomic_exchange(&r->connected, connected);
 
 	if (was == connected || atomic_load(&r->stopping))
 		return;
-	if (connected)
+	if (connected) {
 		log_info("the API server %s answers", r->server);
-	else
+		pthread_mutex_lock(&r->lock);
+		r->answers++;
+		pthread_cond_broadcast(&r->wake);
+		pthread_mutex_unlock(&r->lock);
+	} else
 		log_warn("the API server does not answer, pods go on: %s",
 			 why->msg);
 }
@@ -105,7 +110,7 @@ int link_call(struct link *l, const char *method, const char *path,
 	 * the same when it is done twice, or refused the second time. */
 	if (status == -EPIPE && !atomic_load(&l->r->stopping))
 		status = rest_call(c, method, path, body, type, answer, &why);
-	set_connected(l->r, status >= 0, &why);
+	remote_set_connected(l->r, status >= 0, &why);
 	if (status < 0)
 		return err_set(e, status, "%s", why.msg);
 	return status;
@@ -123,21 +128,36 @@ int remote_request(struct remote *r, const char *method, const char *path,
 	return status;
 }
 
+static struct timespec in_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
 bool remote_pause(struct remote *r, unsigned ms)
 {
-	struct timespec until;
+	/* Somebody whose own questions alone fail is not to be woken by every
+	 * answer to others. */
+	unsigned least = ms < PAUSE_LEAST_MS ? ms : PAUSE_LEAST_MS;
+	struct timespec first = in_ms(least), last = in_ms(ms);
+	unsigned answers;
 	bool go_on;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&r->lock);
+	answers = r->answers;
 	while (!atomic_load(&r->stopping))
-		if (pthread_cond_timedwait(&r->wake, &r->lock, &until) != 0)
+		if (pthread_cond_timedwait(&r->wake, &r->lock, &first) != 0)
+			break;
+	while (!atomic_load(&r->stopping) && r->answers == answers)
+		if (pthread_cond_timedwait(&r->wake, &r->lock, &last) != 0)
 			break;
 	go_on = !atomic_load(&r->stopping);
 	pthread_mutex_unlock(&r->lock);

@@ -5,17 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "agent/remote/internal.h"
+#include "agent/remote/retry.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
+#include "lib/ev.h"
 #include "lib/http/url.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define PAUSE_MIN_MS 100
-#define PAUSE_MAX_MS 5000
+/* A watch that lasted so long is no part of a row of failures. */
+#define STEADY_MS 1000
 
 /* One kind of objects. */
 struct feed {
@@ -197,10 +200,20 @@ static int follow(struct remote *r, const struct feed *f, struct link *l,
 	return status;
 }
 
+static unsigned pause_ms(struct link *l, int code, struct retry *t)
+{
+	bool near = code == -ECONNREFUSED && l->rest && rest_is_near(l->rest);
+	uint32_t dice = 0;
+
+	(void)!getrandom(&dice, sizeof(dice), GRND_NONBLOCK);
+	return retry_ms(t, near ? RETRY_NEAR : RETRY_FAR, dice);
+}
+
 static void run(struct remote *r, const struct feed *f)
 {
 	struct link *l = link_take(r);
-	unsigned pause = PAUSE_MIN_MS;
+	struct retry failed = { 0 };
+	uint64_t began_ms;
 	uint64_t version = 0;
 	bool told = false;
 
@@ -210,8 +223,10 @@ static void run(struct remote *r, const struct feed *f)
 
 		if (ret == 0) {
 			told = false;
-			pause = PAUSE_MIN_MS;
+			began_ms = ev_clock_ms();
 			ret = follow(r, f, l, &version, &e);
+			if (ev_clock_ms() - began_ms >= STEADY_MS)
+				failed = (struct retry){ 0 };
 		}
 		/* The end of a watch is its time limit; go on from there. */
 		if (ret == 0)
@@ -223,9 +238,8 @@ static void run(struct remote *r, const struct feed *f)
 		if (!told && !atomic_load(&r->stopping))
 			log_warn("watch %s: %s, retrying", f->what, e.msg);
 		told = true;
-		if (!remote_pause(r, pause))
+		if (!remote_pause(r, pause_ms(l, ret, &failed)))
 			break;
-		pause = pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2;
 		/* A server that was away may have lost what we know. */
 		version = 0;
 	}

@@ -31,6 +31,7 @@ struct rest {
 	struct buf text;
 	size_t given;
 	bool chunked, ended;
+	bool near;
 };
 
 static struct rest *rest_new(void)
@@ -167,6 +168,30 @@ void rest_expiry(const struct rest *c, struct rest_expiry *ret)
 
 /* --- one request --- */
 
+/* Only what is ours can be bound to. */
+static bool is_ours(const struct addrinfo *a)
+{
+	struct sockaddr_storage to = { 0 };
+	int fd = socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool ours;
+
+	if (fd < 0)
+		return false;
+	memcpy(&to, a->ai_addr, a->ai_addrlen);
+	if (a->ai_family == AF_INET6)
+		((struct sockaddr_in6 *)&to)->sin6_port = 0;
+	else
+		((struct sockaddr_in *)&to)->sin_port = 0;
+	ours = bind(fd, (struct sockaddr *)&to, a->ai_addrlen) == 0;
+	close(fd);
+	return ours;
+}
+
+bool rest_is_near(const struct rest *c)
+{
+	return c->near;
+}
+
 static int dial(struct rest *c, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
@@ -189,8 +214,10 @@ static int dial(struct rest *c, struct err *e)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		if (rc == 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0)
 			break;
-		if (rc == 0)
+		if (rc == 0) {
 			rc = -errno;
+			c->near = is_ours(a);
+		}
 		if (c->fd >= 0)
 			disconnect(c);
 		else

@@ -11,6 +11,7 @@
 #ifndef CONTROLPLANE_CLIENT_REST_H
 #define CONTROLPLANE_CLIENT_REST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -85,6 +86,9 @@ struct rest_expiry {
 	int64_t server_s, ca_s, client_s;
 };
 void rest_expiry(const struct rest *c, struct rest_expiry *ret);
+
+/* Was what it tried to connect to last an address of this host? */
+bool rest_is_near(const struct rest *c);
 
 /* Where it leads: "https://HOST:PORT". Borrowed. */
 const char *rest_server(const struct rest *c);

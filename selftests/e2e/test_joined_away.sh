@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
 # SECONDS: 120
-# Away for longer than the lease: the control plane, and pods run on; the agent,
+# Away for longer than the lease: the control plane, and pods run on, and it is looked
+# for now and then; the agent,
 # and its Node is NotReady, its pods leave as their tolerations say, and what is
 # still wanted was never restarted.
 . "$(dirname "$0")/lib.sh"
@@ -36,7 +37,14 @@ ok "no taint is left" wait_for 20 untainted
 # --- the control plane away, for longer than the lease -------------------------------
 since_ready=$(ready_since)
 control_kill
+# Refused connections of this network namespace: attempts to find it again.
+refused() { awk '/^Tcp:/ { if (n++) print $8 }' /proc/net/snmp; }
+[ "$(awk '/^Tcp:/ { print $8; exit }' /proc/net/snmp)" = AttemptFails ] || exit 1
+before=$(refused) SECONDS=0
 pause 11
+tried=$(($(refused) - before)) took=$SECONDS
+ok "it is looked for some times a second ($tried in $took s)" [ $tried -ge 45 ]
+ok "but not hammered" [ $tried -le $(((took + 1) * 24)) ]
 ok "without it all run on" [ "$(all)" = "$since" ]
 ok "it comes back" start
 renewed=$(lease renewTime)
