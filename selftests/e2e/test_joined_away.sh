@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
 # SECONDS: 120
-# Away for longer than the lease: the control plane, and pods run on, and it is looked
-# for now and then; the agent,
-# and its Node is NotReady, its pods leave as their tolerations say, and what is
-# still wanted was never restarted.
+# Away for longer than the lease: the control plane, which is looked for now and
+# then, and pods run on; the agent, and its Node is NotReady, its pods leave as their
+# tolerations say, and what is still wanted was never restarted.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 
