@@ -39,10 +39,8 @@ struct route {
 };
 
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
-
 struct loop;
 struct conn;
-
 struct req {
 	struct conn *conn; /* NULL: it is gone, only the commit is awaited */
 	struct loop *loop;
@@ -173,6 +171,7 @@ struct api {
 	unsigned int conns_max;
 	struct origins *origins;
 	struct api_patience patience;
+	atomic_uint_fast64_t scrape_ns; /* the last of /metrics; 0: none yet */
 	char rv_token[40]; /* stands for the revision until it is known */
 	pthread_t lifecycle;
 	pthread_mutex_t lifecycle_lock;

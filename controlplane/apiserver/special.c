@@ -7,7 +7,8 @@
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authn/service_account.h"
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/metrics.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -62,9 +63,67 @@ static void reply_ok(struct req *r)
 	reply_end(r);
 }
 
+/* --- /metrics --- */
+
+#define SCRAPE_NS 1000000 /* others do not wait longer for it */
+
+static void make_metrics(struct api *api, struct buf *b)
+{
+	uint64_t begun = turn_now_ns();
+
+	metrics_text(api, b);
+	atomic_store(&api->scrape_ns, turn_now_ns() - begun);
+}
+
+static void put_metrics(struct req *r, struct buf *b)
+{
+	reply_begin(r, 200, "text/plain; version=0.0.4; charset=utf-8");
+	reply_add(r, b);
+	reply_end(r);
+}
+
+static void scrape(struct aside *a)
+{
+	make_metrics(a->api, a->data);
+}
+
+static void scraped(struct aside *a)
+{
+	put_metrics(a->req, a->data);
+}
+
+static void scrape_free(struct aside *a)
+{
+	buf_clear(a->data);
+	free(a->data);
+}
+
+/* Thousands of series take a while: beside the loop, then, as the first time,
+ * when nobody knows. */
+static void scrape_aside(struct req *r)
+{
+	struct aside *a = calloc(1, sizeof(*a));
+	struct buf *b = calloc(1, sizeof(*b));
+
+	if (!a || !b) {
+		free(a);
+		free(b);
+		reply_error(r, 500, "InternalError", "out of memory");
+		return;
+	}
+	*a = (struct aside){ .req = r,
+			     .kind = ASIDE_READ,
+			     .work = scrape,
+			     .done = scraped,
+			     .free = scrape_free,
+			     .data = b };
+	aside_run(a);
+}
+
 static void reply_metrics(struct req *r)
 {
 	struct access a = { .verb = "get", .path = "/metrics" };
+	uint64_t last = atomic_load(&r->api->scrape_ns);
 	struct buf b = BUF_INIT;
 
 	if (strcmp(r->user->tenant, SYSTEM) ||
@@ -75,10 +134,12 @@ static void reply_metrics(struct req *r)
 			    r->user->name);
 		return;
 	}
-	metrics_text(r->api, &b);
-	reply_begin(r, 200, "text/plain; version=0.0.4; charset=utf-8");
-	reply_add(r, &b);
-	reply_end(r);
+	if (!last || last > SCRAPE_NS) {
+		scrape_aside(r);
+		return;
+	}
+	make_metrics(r->api, &b);
+	put_metrics(r, &b);
 }
 
 /* What the user may know of: with the types of its own tenant, or, for the
