@@ -61,7 +61,7 @@ void json_escape(struct buf *b, const char *s, size_t len)
 		if (n == 0)
 			buf_puts(b, "\xef\xbf\xbd");
 		else if (p[i] == '"' || p[i] == '\\')
-			buf_printf(b, "\\%c", p[i]);
+			buf_add(b, (char[]){ '\\', (char)p[i] }, 2);
 		else
 			escape_control(b, p[i]);
 		start = ++i;

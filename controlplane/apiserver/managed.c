@@ -19,7 +19,7 @@ struct manager {
 struct managers {
 	struct manager v[MANAGERS_MAX + 2];
 	size_t nr;
-	char now[32], version[256];
+	char now[32], version[256], name[512];
 };
 
 static void managers_free(struct managers *m)
@@ -50,6 +50,7 @@ static bool parse(struct managers *m, yyjson_mut_val *list)
 
 		if (m->nr == MANAGERS_MAX)
 			return false;
+		e->changed = false;
 		e->name = text_of(v, "manager");
 		e->operation = text_of(v, "operation");
 		e->version = text_of(v, "apiVersion");
@@ -77,11 +78,12 @@ static void forget(struct managers *m)
 static struct managers *load(struct write *w, yyjson_mut_val *sent,
 			     yyjson_mut_val *stored)
 {
-	struct managers *m = calloc(1, sizeof(*m));
+	struct managers *m = malloc(sizeof(*m)); /* 14 KiB, mostly not used */
 	yyjson_mut_val *list = mut_get(sent, "metadata.managedFields");
 
 	if (!m)
 		return NULL;
+	m->nr = 0;
 	now_text(m->now);
 	type_api_version(w->req->route.type, m->version, sizeof(m->version));
 	if (yyjson_mut_arr_size(list) == 1 &&
@@ -126,33 +128,33 @@ static struct manager *find(struct managers *m, const char *name,
 
 /* --- what nobody manages --- */
 
+const char *const managed_not_meta[] = { "f:name",
+					 "f:namespace",
+					 "f:tenant",
+					 "f:hashKey",
+					 "f:selfLink",
+					 "f:creationTimestamp",
+					 "f:uid",
+					 "f:deletionTimestamp",
+					 "f:generation",
+					 "f:deletionGracePeriodSeconds",
+					 "f:managedFields",
+					 "f:resourceVersion",
+					 NULL };
+
 static void strip(struct write *w, struct fields *s)
 {
-	static const char *const always[] = {
-		"f:apiVersion",
-		"f:kind",
-		"f:metadata.f:name",
-		"f:metadata.f:namespace",
-		"f:metadata.f:tenant",
-		"f:metadata.f:hashKey",
-		"f:metadata.f:creationTimestamp",
-		"f:metadata.f:deletionTimestamp",
-		"f:metadata.f:deletionGracePeriodSeconds",
-		"f:metadata.f:selfLink",
-		"f:metadata.f:uid",
-		"f:metadata.f:generation",
-		"f:metadata.f:managedFields",
-		"f:metadata.f:resourceVersion",
-	};
 	const char *sub = w->req->route.subresource;
 	struct fields *meta;
 
 	if (!s)
 		return;
-	for (size_t i = 0; i < ARRAY_LEN(always); i++)
-		fields_drop(s, always[i]);
+	fields_drop(s, "f:apiVersion");
+	fields_drop(s, "f:kind");
 	meta = fields_below(s, "f:metadata");
 	if (meta) {
+		for (size_t i = 0; managed_not_meta[i]; i++)
+			fields_drop(meta, managed_not_meta[i]);
 		meta->member = false;
 		if (fields_empty(meta))
 			fields_drop(s, "f:metadata");
@@ -225,7 +227,8 @@ static int put_entry(yyjson_mut_doc *doc, yyjson_mut_val *list,
 	return 0;
 }
 
-static int store(struct managers *m, yyjson_mut_doc *doc, yyjson_mut_val *obj)
+static int list_of(struct managers *m, yyjson_mut_doc *doc,
+		   yyjson_mut_val **ret)
 {
 	yyjson_mut_val *list = yyjson_mut_arr(doc);
 	size_t nr = 0;
@@ -248,8 +251,21 @@ static int store(struct managers *m, yyjson_mut_doc *doc, yyjson_mut_val *obj)
 	for (size_t i = 0; i < m->nr; i++)
 		if (put_entry(doc, list, &m->v[i]))
 			return -ENOMEM;
+	*ret = m->nr ? list : NULL;
+	return 0;
+}
+
+int managed_put(yyjson_mut_doc *doc, yyjson_mut_val *obj, yyjson_mut_val *list)
+{
 	mut_remove(obj, "metadata.managedFields");
-	return m->nr ? mut_set(doc, obj, "metadata.managedFields", list) : 0;
+	return list ? mut_set(doc, obj, "metadata.managedFields", list) : 0;
+}
+
+static int store(struct managers *m, yyjson_mut_doc *doc, yyjson_mut_val *obj)
+{
+	yyjson_mut_val *list;
+
+	return list_of(m, doc, &list) ? -ENOMEM : managed_put(doc, obj, list);
 }
 
 /* --- who asks --- */
@@ -293,49 +309,66 @@ static void take_away(struct managers *m, const struct manager *from,
 	}
 }
 
-int managed_update(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
-		   yyjson_mut_val *old)
+static int change(struct write *w, struct managers *m, struct fields_change *c)
 {
 	struct req *r = w->req;
 	const char *sub = r->route.subresource ? r->route.subresource : "";
-	struct managers *m = load(w, obj, old);
-	struct fields_change c = { NULL, NULL, NULL };
 	struct manager *own;
-	char name[512];
 	int res;
 
-	if (!m)
-		return -ENOMEM;
-	if (managed_name(r, name, sizeof(name)))
-		snprintf(name, sizeof(name), "unknown");
-	res = fields_compare(r->route.type->schema, old, obj, &c);
-	strip(w, c.added);
-	strip(w, c.modified);
-	strip(w, c.removed);
-	own = res == 0 ? find(m, name, UPDATE, sub) : NULL;
-	if (res == 0 && own) {
-		own->changed = !fields_empty(c.added) ||
-			       !fields_empty(c.modified) ||
-			       !fields_empty(c.removed);
-		take_away(m, own, &c);
-		/* All of it is new: no need to copy. */
-		if (fields_empty(own->set)) {
-			struct fields *none = own->set;
+	if (managed_name(r, m->name, sizeof(m->name)))
+		snprintf(m->name, sizeof(m->name), "unknown");
+	own = find(m, m->name, UPDATE, sub);
+	if (!own)
+		return 0;
+	own->changed = !fields_empty(c->added) || !fields_empty(c->modified) ||
+		       !fields_empty(c->removed);
+	take_away(m, own, c);
+	/* All of it is new: no need to copy. */
+	if (fields_empty(own->set)) {
+		struct fields *none = own->set;
 
-			own->set = c.added;
-			c.added = none;
-		}
-		res = fields_add(own->set, c.modified);
-		if (res == 0)
-			res = fields_add(own->set, c.added);
-		fields_subtract(own->set, c.removed);
+		own->set = c->added;
+		c->added = none;
 	}
+	res = fields_add(own->set, c->modified);
 	if (res == 0)
-		res = store(m, doc, obj);
+		res = fields_add(own->set, c->added);
+	fields_subtract(own->set, c->removed);
+	return res;
+}
+
+int managed_update(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		   yyjson_mut_val *old, yyjson_mut_val **ret)
+{
+	struct fields_change c = { NULL, NULL, NULL };
+	struct managers *m = NULL;
+	int res = old ? -EAGAIN : managed_born(w, doc, obj, ret);
+
+	if (res != -EAGAIN)
+		return res;
+	res = fields_compare(w->req->route.type->schema, old, obj, &c);
+	if (res == -E2BIG) {
+		/* Too deep for a set (JSON itself is not): as it was. */
+		old = mut_get(old, "metadata.managedFields");
+		*ret = yyjson_mut_val_mut_copy(doc, old);
+		return old && !*ret ? -ENOMEM : 0;
+	}
+	if (res == 0) {
+		strip(w, c.added);
+		strip(w, c.modified);
+		strip(w, c.removed);
+		res = old ? managed_again(w, doc, obj, old, &c, ret) : -EAGAIN;
+	}
+	if (res == -EAGAIN) {
+		m = load(w, obj, old);
+		res = m ? change(w, m, &c) : -ENOMEM;
+		if (res == 0)
+			res = list_of(m, doc, ret);
+	}
 	fields_change_clear(&c);
 	managers_free(m);
-	/* Nested too deeply for a set: prune() has refused what is deeper. */
-	return res == -ENOMEM ? res : 0;
+	return res;
 }
 
 /* --- apply --- */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Between JSON trees and stored bytes. */
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "controlplane/apiserver/internal.h"
 #include "lib/json.h"
+#include "lib/random.h"
 #include "lib/str.h"
 
 yyjson_mut_doc *object_tree(const struct object_bytes *o)
@@ -223,17 +223,20 @@ bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 
 void new_uid(char out[37])
 {
+	static const char digits[] = "0123456789abcdef";
 	unsigned char b[16];
 
-	if (RAND_bytes(b, sizeof(b)) != 1)
+	if (random_bytes(b, sizeof(b)))
 		memset(b, 0, sizeof(b));
 	b[6] = (b[6] & 0x0f) | 0x40;
 	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(out, 37,
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-		 "%02x%02x%02x%02x%02x%02x",
-		 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9],
-		 b[10], b[11], b[12], b[13], b[14], b[15]);
+	for (size_t i = 0; i < sizeof(b); i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*out++ = '-';
+		*out++ = digits[b[i] >> 4];
+		*out++ = digits[b[i] & 15];
+	}
+	*out = '\0';
 }
 
 void now_text(char out[32])

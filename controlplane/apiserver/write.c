@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* create, update, patch: build the new object, submit it on condition, and
  * answer once it is durable. */
-#include <openssl/rand.h>
 #include <stdio.h>
 
 #include "controlplane/apiserver/read.h"
@@ -14,6 +13,7 @@
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
+#include "lib/random.h"
 #include "lib/str.h"
 
 static void attempt(struct write *w);
@@ -315,7 +315,7 @@ static int generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 	size_t n;
 
 	if (!prefix || !*prefix || strlen(prefix) > 248 ||
-	    RAND_bytes(random, sizeof(random)) != 1)
+	    random_bytes(random, sizeof(random)))
 		return -EINVAL;
 	n = snprintf(name, sizeof(name), "%s", prefix);
 	for (size_t i = 0; i < sizeof(random); i++)

@@ -33,10 +33,11 @@ static int prune_object(const struct schema *s, yyjson_mut_val *v,
 	int r = 0;
 
 	while (r == 0 && (key = yyjson_mut_obj_iter_next(&it))) {
-		const char *name = yyjson_mut_get_str(key);
-		const struct schema_field *f = schema_field(s, name);
+		const char *name = unsafe_yyjson_get_str(key);
+		size_t len = unsafe_yyjson_get_len(key);
+		const struct schema_field *f = schema_field_n(s, name, len);
 		const struct schema *sub = f ? f->schema : s->additional;
-		size_t at = path_field(&p->path, name);
+		size_t at = path_field_n(&p->path, name, len);
 
 		if (sub) {
 			r = prune(sub, yyjson_mut_obj_iter_get_val(key), p);
@@ -88,12 +89,55 @@ int schema_prune(const struct schema *s, yyjson_mut_val *v,
 
 /* --- defaults --- */
 
+#define FIELDS_ON_STACK 128
+
+/* What @v has of the fields of @s, by their places there: one look at each
+ * key of the object, instead of one at each field of the schema. */
+struct members {
+	yyjson_mut_val *val[FIELDS_ON_STACK];
+	yyjson_mut_val *obj; /* there are more: look there */
+};
+
+static void members_of(const struct schema *s, yyjson_mut_val *v,
+		       struct members *m)
+{
+	yyjson_mut_val *key, *val;
+	size_t i, max;
+
+	m->obj = s->nr_fields > FIELDS_ON_STACK ? v : NULL;
+	if (m->obj)
+		return;
+	memset(m->val, 0, s->nr_fields * sizeof(*m->val));
+	yyjson_mut_obj_foreach(v, i, max, key, val)
+	{
+		const struct schema_field *f =
+			schema_field_n(s, unsafe_yyjson_get_str(key),
+				       unsafe_yyjson_get_len(key));
+
+		/* The first of a name is the one that counts. */
+		if (f && !m->val[f - s->fields])
+			m->val[f - s->fields] = val;
+	}
+}
+
+static yyjson_mut_val *member(const struct schema *s, const struct members *m,
+			      size_t i)
+{
+	return m->obj ? yyjson_mut_obj_get(m->obj, s->fields[i].name)
+		      : m->val[i];
+}
+
 static int default_fields(const struct schema *s, yyjson_mut_doc *doc,
 			  yyjson_mut_val *v)
 {
+	struct members m;
+
+	if (!s->nr_fields)
+		return 0;
+	members_of(s, v, &m);
 	for (size_t i = 0; i < s->nr_fields; i++) {
 		const struct schema_field *f = &s->fields[i];
-		yyjson_mut_val *val = yyjson_mut_obj_get(v, f->name);
+		yyjson_mut_val *val = member(s, &m, i);
 
 		/* A null that may not be null counts as not given. */
 		if (yyjson_mut_is_null(val) && !f->schema->nullable) {
@@ -483,16 +527,19 @@ static void check_object(const struct schema *s, yyjson_mut_val *v,
 			 struct path *at, struct field_errors *errs)
 {
 	yyjson_mut_val *key, *val;
+	struct members m;
 	size_t i, max;
 
+	if (s->nr_fields)
+		members_of(s, v, &m);
 	for (i = 0; i < s->nr_fields; i++) {
 		const struct schema_field *f = &s->fields[i];
 		size_t cut;
 
-		val = yyjson_mut_obj_get(v, f->name);
+		val = member(s, &m, i);
 		if (!val && !f->required)
 			continue;
-		cut = path_field(at, f->name);
+		cut = path_field_n(at, f->name, f->len);
 		if (!val ||
 		    (f->required && !s->custom && yyjson_mut_is_str(val) &&
 		     yyjson_mut_get_len(val) == 0))

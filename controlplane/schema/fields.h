@@ -82,4 +82,28 @@ yyjson_mut_val *fields_merge(const struct schema *s, yyjson_mut_doc *doc,
 void fields_remove(const struct schema *s, yyjson_mut_val *v,
 		   const struct fields *gone, const struct fields *kept);
 
+/* --- the same without making sets, for writes that are common --- */
+
+/* fieldsV1 of a value that is all new: as if a set had been made of it. @skip,
+ * NULL-terminated, has fields of the root ("f:kind") that are left out,
+ * @skip_meta those of its metadata (which itself is no field). -EEXIST: two
+ * items of a list are the same one, -E2BIG: nested too deeply, -ENOMEM. */
+int fields_text(const struct schema *s, yyjson_mut_val *v,
+		const char *const *skip, const char *const *skip_meta,
+		struct buf *ret);
+/* Whether fieldsV1 @v has each member of @s; whether it has any. */
+bool fields_json_has_all(yyjson_mut_val *v, const struct fields *s);
+bool fields_json_has_any(yyjson_mut_val *v, const struct fields *s);
+
+/* --- what all of these have in common --- */
+
+/* What is declared of the field @name; NULL: nothing. */
+const struct schema *fields_kid_schema(const struct schema *s, const char *name,
+				       bool *ret_declared);
+/* The path element of a list's item; false: it has none, as it lacks a key. */
+bool fields_put_item(const struct schema *s, yyjson_mut_val *item,
+		     struct buf *b);
+/* Whether what is in @v are fields of their own. */
+bool fields_granular(const struct schema *s, yyjson_mut_val *v);
+
 #endif /* CONTROLPLANE_SCHEMA_FIELDS_H */

@@ -10,7 +10,7 @@
 
 #define INDEX_MIN 16 /* smaller objects are searched */
 
-static const struct schema *kid_schema(const struct schema *s, const char *name,
+const struct schema *fields_kid_schema(const struct schema *s, const char *name,
 				       bool *ret_declared)
 {
 	const struct schema_field *f = s ? schema_field(s, name) : NULL;
@@ -19,20 +19,12 @@ static const struct schema *kid_schema(const struct schema *s, const char *name,
 	return f ? f->schema : s ? s->additional : NULL;
 }
 
-static int put_f(struct buf *b, const char *name)
-{
-	buf_reset(b);
-	buf_add(b, "f:", 2);
-	return buf_puts(b, name);
-}
-
 static int by_text(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The path element of a list's item; false: it has none, as it lacks a key. */
-static bool put_item(const struct schema *s, yyjson_mut_val *item,
+bool fields_put_item(const struct schema *s, yyjson_mut_val *item,
 		     struct buf *b)
 {
 	const char *keys[16];
@@ -45,7 +37,8 @@ static bool put_item(const struct schema *s, yyjson_mut_val *item,
 	}
 	for (const char **k = s->keys; k && *k && nr < ARRAY_LEN(keys); k++)
 		keys[nr++] = *k;
-	qsort(keys, nr, sizeof(*keys), by_text);
+	if (nr > 1)
+		qsort(keys, nr, sizeof(*keys), by_text);
 	buf_puts(b, "k:{");
 	for (size_t i = 0; i < nr; i++) {
 		yyjson_mut_val *v = yyjson_mut_obj_get(item, keys[i]);
@@ -84,7 +77,7 @@ static bool is_keyed(const struct schema *s, yyjson_mut_val *v)
 	return true;
 }
 
-static bool is_granular(const struct schema *s, yyjson_mut_val *v)
+bool fields_granular(const struct schema *s, yyjson_mut_val *v)
 {
 	if (yyjson_mut_is_obj(v))
 		return !s || !s->map_atomic;
@@ -103,10 +96,26 @@ enum { ADDED, MODIFIED, REMOVED, NR_SETS };
 
 struct place {
 	struct place *up;
-	const char *key;
+	const char *key;  /* path element of an item, or */
+	const char *name; /* of a field, which is "f:" and this */
 	struct fields *set[NR_SETS];
 	int *error;
 };
+
+static struct fields *make_field(struct fields *up, const char *name)
+{
+	auto_free char *text = NULL;
+	size_t len = strlen(name);
+	char few[128];
+
+	if (len + 3 > sizeof(few)) {
+		text = str_printf("f:%s", name);
+		return text ? fields_make(up, text) : NULL;
+	}
+	memcpy(few, "f:", 2);
+	memcpy(few + 2, name, len + 1);
+	return fields_make(up, few);
+}
 
 static struct fields *set_at(struct place *p, int which)
 {
@@ -115,7 +124,11 @@ static struct fields *set_at(struct place *p, int which)
 	if (p->set[which] || !p->up)
 		return p->set[which];
 	up = set_at(p->up, which);
-	return p->set[which] = up ? fields_make(up, p->key) : NULL;
+	if (!up)
+		return NULL;
+	p->set[which] =
+		p->name ? make_field(up, p->name) : fields_make(up, p->key);
+	return p->set[which];
 }
 
 static void note(struct place *p, int which)
@@ -141,7 +154,7 @@ static void collect(const struct schema *s, yyjson_mut_val *v, struct place *p,
 		*p->error = -E2BIG;
 		return;
 	}
-	if (!is_granular(s, v) || !size_of(v)) {
+	if (!fields_granular(s, v) || !size_of(v)) {
 		note(p, ADDED);
 		return;
 	}
@@ -151,10 +164,10 @@ static void collect(const struct schema *s, yyjson_mut_val *v, struct place *p,
 			struct place kid = { .up = p, .error = p->error };
 			bool declared;
 			const struct schema *sub =
-				kid_schema(s, yyjson_mut_get_str(k), &declared);
+				fields_kid_schema(s, yyjson_mut_get_str(k),
+						  &declared);
 
-			put_f(&key, yyjson_mut_get_str(k));
-			kid.key = buf_str(&key);
+			kid.name = yyjson_mut_get_str(k);
 			collect(sub, val, &kid, depth + 1);
 			if (!declared)
 				note(&kid, ADDED);
@@ -165,7 +178,7 @@ static void collect(const struct schema *s, yyjson_mut_val *v, struct place *p,
 	{
 		struct place kid = { .up = p, .error = p->error };
 
-		if (!put_item(s, val, &key)) {
+		if (!fields_put_item(s, val, &key)) {
 			note(p, ADDED);
 			return;
 		}
@@ -193,7 +206,7 @@ struct fields *fields_of(const struct schema *s, yyjson_mut_val *v)
 
 /* --- how two values differ --- */
 
-/* Members of @v by path element. */
+/* Fields of @v by name, items by path element. */
 static int index_of(const struct schema *s, yyjson_mut_val *v, struct map *m)
 {
 	auto_buf struct buf key = BUF_INIT;
@@ -205,27 +218,26 @@ static int index_of(const struct schema *s, yyjson_mut_val *v, struct map *m)
 			return 0;
 		yyjson_mut_obj_foreach(v, i, max, k, val)
 		{
-			put_f(&key, yyjson_mut_get_str(k));
-			if (map_set(m, buf_str(&key), val, NULL))
+			if (map_set(m, yyjson_mut_get_str(k), val, NULL))
 				return -ENOMEM;
 		}
 		return 0;
 	}
 	yyjson_mut_arr_foreach(v, i, max, val)
 	{
-		if (put_item(s, val, &key) &&
+		if (fields_put_item(s, val, &key) &&
 		    map_set(m, buf_str(&key), val, NULL))
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-static yyjson_mut_val *member_of(yyjson_mut_val *v, const struct map *m,
-				 const char *key)
+static yyjson_mut_val *field_of(yyjson_mut_val *v, const struct map *m,
+				const char *name)
 {
 	if (yyjson_mut_is_obj(v) && !map_len(m))
-		return yyjson_mut_obj_get(v, key + 2);
-	return v ? map_get(m, key) : NULL;
+		return yyjson_mut_obj_get(v, name);
+	return v ? map_get(m, name) : NULL;
 }
 
 static void compare(const struct schema *s, yyjson_mut_val *a,
@@ -249,13 +261,13 @@ static void compare_members(const struct schema *s, yyjson_mut_val *v,
 			const char *name = yyjson_mut_get_str(k);
 			yyjson_mut_val *o;
 
-			put_f(&key, name);
-			kid.key = buf_str(&key);
-			o = member_of(other, others, kid.key);
+			kid.name = name;
+			o = field_of(other, others, name);
 			if (swap && o)
 				continue;
-			compare(kid_schema(s, name, &declared), swap ? val : o,
-				swap ? NULL : val, &kid, depth + 1);
+			compare(fields_kid_schema(s, name, &declared),
+				swap ? val : o, swap ? NULL : val, &kid,
+				depth + 1);
 		}
 		return;
 	}
@@ -264,10 +276,10 @@ static void compare_members(const struct schema *s, yyjson_mut_val *v,
 		struct place kid = { .up = p, .error = p->error };
 		yyjson_mut_val *o;
 
-		if (!put_item(s, val, &key))
+		if (!fields_put_item(s, val, &key))
 			continue;
 		kid.key = buf_str(&key);
-		o = member_of(other, others, kid.key);
+		o = other ? map_get(others, kid.key) : NULL;
 		if (swap && o)
 			continue;
 		compare(s->items, swap ? val : o, swap ? NULL : val, &kid,
@@ -279,7 +291,8 @@ static void compare(const struct schema *s, yyjson_mut_val *a,
 		    yyjson_mut_val *b, struct place *p, int depth)
 {
 	struct map in_a = MAP_INIT, in_b = MAP_INIT;
-	bool deep = (!a || is_granular(s, a)) && (!b || is_granular(s, b)) &&
+	bool deep = (!a || fields_granular(s, a)) &&
+		    (!b || fields_granular(s, b)) &&
 		    (!a || !b || yyjson_mut_is_obj(a) == yyjson_mut_is_obj(b));
 
 	if (depth > SCHEMA_DEPTH_MAX) {
@@ -348,7 +361,8 @@ static yyjson_mut_val *merge_object(const struct schema *s, yyjson_mut_doc *doc,
 	{
 		const char *name = yyjson_mut_get_str(k);
 		yyjson_mut_val *old = yyjson_mut_obj_get(live, name), *made;
-		const struct schema *sub = kid_schema(s, name, &declared);
+		const struct schema *sub =
+			fields_kid_schema(s, name, &declared);
 
 		if (yyjson_mut_is_null(val) && !(sub && sub->nullable)) {
 			yyjson_mut_obj_remove_key(live, name);
@@ -376,7 +390,7 @@ static yyjson_mut_val *merge_list(const struct schema *s, yyjson_mut_doc *doc,
 
 	yyjson_mut_arr_foreach(live, i, max, item)
 	{
-		ok = ok && put_item(s, item, &key);
+		ok = ok && fields_put_item(s, item, &key);
 		if (!ok)
 			break;
 		v[nr] = item;
@@ -386,7 +400,7 @@ static yyjson_mut_val *merge_list(const struct schema *s, yyjson_mut_doc *doc,
 	{
 		yyjson_mut_val **at;
 
-		ok = ok && put_item(s, item, &key);
+		ok = ok && fields_put_item(s, item, &key);
 		if (!ok)
 			break;
 		at = map_get(&places, buf_str(&key));
@@ -411,7 +425,7 @@ static yyjson_mut_val *merge_list(const struct schema *s, yyjson_mut_doc *doc,
 yyjson_mut_val *fields_merge(const struct schema *s, yyjson_mut_doc *doc,
 			     yyjson_mut_val *live, yyjson_mut_val *applied)
 {
-	if (!is_granular(s, applied))
+	if (!fields_granular(s, applied))
 		return yyjson_mut_val_mut_copy(doc, applied);
 	if (yyjson_mut_is_obj(applied)) {
 		if (!yyjson_mut_is_obj(live))
@@ -441,7 +455,7 @@ static void remove_items(const struct schema *s, yyjson_mut_val *v,
 	while ((item = yyjson_mut_arr_iter_next(&it))) {
 		const struct fields *g, *k;
 
-		if (!put_item(s, item, &key))
+		if (!fields_put_item(s, item, &key))
 			continue;
 		g = fields_below(gone, buf_str(&key));
 		k = fields_below(kept, buf_str(&key));
@@ -461,7 +475,7 @@ void fields_remove(const struct schema *s, yyjson_mut_val *v,
 	bool declared;
 	size_t i;
 
-	if (!is_granular(s, v))
+	if (!fields_granular(s, v))
 		return;
 	if (yyjson_mut_is_arr(v)) {
 		remove_items(s, v, gone, kept);
@@ -483,7 +497,7 @@ void fields_remove(const struct schema *s, yyjson_mut_val *v,
 			yyjson_mut_obj_remove_key(v, name);
 			continue;
 		}
-		fields_remove(kid_schema(s, name, &declared), val, g, k);
+		fields_remove(fields_kid_schema(s, name, &declared), val, g, k);
 		/* What has become empty by this was there for its content. */
 		if (before && !size_of(val) && !(k && k->member))
 			yyjson_mut_obj_remove_key(v, name);

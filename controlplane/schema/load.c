@@ -80,14 +80,17 @@ static int compile_fields(struct loader *l, struct schema *s, yyjson_val *v,
 	size_t i, max;
 	yyjson_arr_iter it;
 
-	s->fields =
-		loader_keep(l->set, yyjson_obj_size(props), sizeof(*s->fields));
-	if (!s->fields)
-		return -ENOMEM;
+	if (yyjson_obj_size(props)) {
+		s->fields = loader_keep(l->set, yyjson_obj_size(props),
+					sizeof(*s->fields));
+		if (!s->fields)
+			return -ENOMEM;
+	}
 	json_obj_foreach (props, i, max, key, val) {
 		struct schema_field *f = &s->fields[s->nr_fields];
 
 		f->name = yyjson_get_str(key);
+		f->len = (uint32_t)yyjson_get_len(key);
 		f->schema = loader_compile(l, val, depth + 1);
 		if (!f->schema)
 			return -EINVAL;
@@ -647,11 +650,21 @@ const char *type_api_version(const struct type *t, char *buf, size_t size)
 	return buf;
 }
 
+const struct schema_field *schema_field_n(const struct schema *s,
+					  const char *name, size_t len)
+{
+	const struct schema_field *f = s->fields, *end = f + s->nr_fields;
+
+	/* Most names differ in their length or in how they begin. */
+	for (; f < end; f++)
+		if (f->len == len && f->name[0] == name[0] &&
+		    memcmp(f->name, name, len) == 0)
+			return f;
+	return NULL;
+}
+
 const struct schema_field *schema_field(const struct schema *s,
 					const char *name)
 {
-	for (size_t i = 0; i < s->nr_fields; i++)
-		if (strcmp(s->fields[i].name, name) == 0)
-			return &s->fields[i];
-	return NULL;
+	return schema_field_n(s, name, strlen(name));
 }

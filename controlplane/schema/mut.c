@@ -20,14 +20,19 @@ static void path_put(struct path *p, const char *s, size_t len)
 	p->text[p->len] = '\0';
 }
 
-size_t path_field(struct path *p, const char *name)
+size_t path_field_n(struct path *p, const char *name, size_t len)
 {
 	size_t before = p->len;
 
 	if (before)
 		path_put(p, ".", 1);
-	path_put(p, name, strlen(name));
+	path_put(p, name, len);
 	return before;
+}
+
+size_t path_field(struct path *p, const char *name)
+{
+	return path_field_n(p, name, strlen(name));
 }
 
 size_t path_key(struct path *p, const char *key)
@@ -42,10 +47,16 @@ size_t path_key(struct path *p, const char *key)
 
 size_t path_index(struct path *p, size_t index)
 {
-	char digits[24];
+	char text[24], *at = text + sizeof(text);
+	size_t before = p->len;
 
-	snprintf(digits, sizeof(digits), "%zu", index);
-	return path_key(p, digits);
+	*--at = ']';
+	do
+		*--at = (char)('0' + index % 10);
+	while (index /= 10);
+	*--at = '[';
+	path_put(p, at, (size_t)(text + sizeof(text) - at));
+	return before;
 }
 
 static const char *const heads[] = {
@@ -121,8 +132,11 @@ void field_errors_clear(struct field_errors *errs)
 yyjson_mut_val *mut_get(yyjson_mut_val *v, const char *path)
 {
 	while (v && *path) {
-		size_t n = strcspn(path, ".");
+		size_t n = 0;
 
+		/* They are short: no call is worth it. */
+		while (path[n] && path[n] != '.')
+			n++;
 		v = yyjson_mut_obj_getn(v, path, n);
 		path += n + (path[n] == '.');
 	}

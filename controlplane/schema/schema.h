@@ -48,6 +48,7 @@ struct schema;
 struct schema_field {
 	const char *name;
 	bool required;
+	uint32_t len; /* of @name */
 	struct schema *schema;
 };
 
@@ -87,6 +88,8 @@ struct schema {
 /* The field @name of an object's schema, or NULL. */
 const struct schema_field *schema_field(const struct schema *s,
 					const char *name);
+const struct schema_field *schema_field_n(const struct schema *s,
+					  const char *name, size_t len);
 
 /* --- field errors, in Kubernetes' words --- */
 
@@ -130,6 +133,7 @@ struct path {
 
 /* Each returns the length to go back to with path_cut(). */
 size_t path_field(struct path *p, const char *name);
+size_t path_field_n(struct path *p, const char *name, size_t len);
 size_t path_index(struct path *p, size_t index);
 size_t path_key(struct path *p, const char *key); /* labels[app] */
 static inline void path_cut(struct path *p, size_t len)

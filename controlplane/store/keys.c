@@ -12,6 +12,7 @@
 #include "controlplane/store/keys.h"
 #include "lib/buf.h"
 #include "lib/fs.h"
+#include "lib/random.h"
 
 #define KEY_BYTES   32
 #define ID_BYTES    4
@@ -284,7 +285,7 @@ int store_seal(struct store_keys *k, unsigned char seal[STORE_SEAL_BYTES],
 	key = k->v[0];
 	pthread_rwlock_unlock(&k->lock);
 	memcpy(seal, key.id, ID_BYTES);
-	if (RAND_bytes(nonce, NONCE_BYTES) != 1)
+	if (random_bytes(nonce, NONCE_BYTES))
 		return -EIO;
 	r = gcm(&key, true, nonce, nonce + NONCE_BYTES, data, len, aad,
 		aad_len);

@@ -444,11 +444,16 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		yyjson_mut_val *old)
 {
 	const struct type *t = w->req->route.type;
+	yyjson_mut_val *managers = NULL;
 	struct admission a;
 	int r = shape(w, doc, obj, old);
 
 	if (r < 0)
 		return r;
+	if (!w->apply && managed_update(w, doc, obj, old, &managers)) {
+		reply_error(w->req, 500, "InternalError", "out of memory");
+		return -ENOMEM;
+	}
 	write_admission(w, &a, doc, obj, old);
 	r = admission_mutate(&a);
 	if (r < 0) {
@@ -471,7 +476,7 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (r < 0)
 		return r;
 	set_generation(doc, obj, old, t);
-	if (!w->apply && managed_update(w, doc, obj, old)) {
+	if (!w->apply && managed_put(doc, obj, managers)) {
 		reply_error(w->req, 500, "InternalError", "out of memory");
 		return -ENOMEM;
 	}

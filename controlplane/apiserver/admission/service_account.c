@@ -5,11 +5,11 @@
  * the namespace, where client libraries look for them.
  */
 #include <errno.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 
 #include "controlplane/apiserver/admission/plugins.h"
 #include "controlplane/apiserver/internal.h"
+#include "lib/random.h"
 #include "lib/str.h"
 
 #define MOUNT   "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -102,7 +102,7 @@ static int add_volume(struct admission *a)
 	yyjson_mut_val *v;
 	yyjson_doc *doc;
 
-	if (RAND_bytes(random, sizeof(random)) != 1)
+	if (random_bytes(random, sizeof(random)))
 		return admission_refuse(a, 500, "InternalError",
 					"no random numbers");
 	for (size_t i = 0; i < sizeof(random); i++)

@@ -7,6 +7,7 @@
  */
 #include <pthread.h>
 
+#include "lib/json.h"
 #include "selftests/controlplane/apiserver/world.h"
 
 #define NS "/api/v1/tenants/acme/namespaces/default"
@@ -93,6 +94,85 @@ TEST(pods_get_what_they_do_not_say)
 	EXPECT_STATUS(&w, 403,
 		      make_pod(&w, c, "t", "",
 			       ",'nodeSelector':{'pool':'other'}"));
+	rest_close(c);
+	world_end(&w);
+}
+
+/* Whether entry @i of the answer's managedFields is @manager's and mentions
+ * @field. */
+static bool manages(struct world *w, int i, const char *manager,
+		    const char *field)
+{
+	auto_buf struct buf b = BUF_INIT;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/metadata/managedFields/%d/manager", i);
+	if (strcmp(said(w, path), manager) != 0)
+		return false;
+	*strrchr(path, '/') = '\0';
+	json_write(yyjson_ptr_get(yyjson_doc_get_root(w->doc), path), false,
+		   &b);
+	return strstr(buf_str(&b), field);
+}
+
+static size_t nr_managers(struct world *w)
+{
+	return yyjson_arr_size(yyjson_ptr_get(yyjson_doc_get_root(w->doc),
+					      "/metadata/managedFields"));
+}
+
+/* As in Kubernetes, what admission adds is nobody's; a change is noted with
+ * him who made it, whichever way it is found out (managed_quick.c or not). */
+TEST(managers_are_those_who_said_it)
+{
+	struct world w;
+	struct rest *c = begin(&w);
+
+	ASSERT_EQ(c != NULL, true);
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, c, NS "/pods?fieldManager=one",
+			   "{'metadata':{'name':'a','labels':{'l':'1'}},'spec':"
+			   "{'containers':[{'name':'c','image':'i'}]}}"));
+	EXPECT_EQ(nr_managers(&w), 1);
+	EXPECT_EQ(manages(&w, 0, "one", "\"f:labels\":{\".\":{},\"f:l\":{}}"),
+		  true);
+	EXPECT_EQ(manages(&w, 0, "one", "\"f:restartPolicy\":{}"), true);
+	EXPECT_EQ(manages(&w, 0, "one", "f:tolerations"), false);
+	EXPECT_EQ(manages(&w, 0, "one", "f:serviceAccount"), false);
+	EXPECT_EQ(manages(&w, 0, "one", "kube-api-access"), false);
+	EXPECT_EQ(manages(&w, 0, "one", "f:uid"), false);
+	EXPECT_EQ(manages(&w, 0, "one", "f:status"), false);
+	for (int i = 0; i < 3; i++) {
+		EXPECT_STATUS(&w, 200,
+			      ask(&w, c, "PATCH", NS "/pods/a?fieldManager=two",
+				  "{'metadata':{'labels':{'m':'%d'}}}", i));
+		EXPECT_EQ(nr_managers(&w), 2);
+		EXPECT_EQ(manages(&w, 0, "one", "\"f:l\":{}"), true);
+		EXPECT_EQ(manages(&w, 1, "two", "\"f:m\":{}"), true);
+	}
+	/* Taken from him who had it. */
+	EXPECT_STATUS(&w, 200,
+		      ask(&w, c, "PATCH", NS "/pods/a?fieldManager=two",
+			  "{'metadata':{'labels':{'l':'2'}}}"));
+	EXPECT_EQ(manages(&w, 0, "one", "\"f:l\":{}"), false);
+	EXPECT_EQ(manages(&w, 1, "two", "\"f:l\":{},\"f:m\":{}"), true);
+	/* A status is its own entry, and renewed in place. */
+	for (int i = 0; i < 3; i++) {
+		EXPECT_STATUS(&w, 200,
+			      ask(&w, w.root, "PATCH",
+				  NS "/pods/a/status?fieldManager=two",
+				  "{'status':{'message':'%d'}}", i));
+		EXPECT_EQ(nr_managers(&w), 3);
+		EXPECT_STREQ(said(&w, "/metadata/managedFields/2/subresource"),
+			     "status");
+		EXPECT_EQ(manages(&w, 2, "two", "\"f:message\":{}"), true);
+	}
+	/* What is removed is nobody's any more. */
+	EXPECT_STATUS(&w, 200,
+		      ask(&w, c, "PATCH", NS "/pods/a?fieldManager=three",
+			  "{'metadata':{'labels':{'m':null}}}"));
+	EXPECT_EQ(manages(&w, 1, "two", "\"f:m\":{}"), false);
+	EXPECT_SAYS(&w, "\"f:l\":{}");
 	rest_close(c);
 	world_end(&w);
 }

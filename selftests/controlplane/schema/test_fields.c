@@ -207,4 +207,135 @@ TEST(long_sets_shrink_and_grow)
 	fields_free(both);
 }
 
+/* --- without sets --- */
+
+static const char *const none_of_meta[] = { "f:name", "f:uid", NULL };
+static const char *const none_of_root[] = { "f:apiVersion", "f:kind", NULL };
+
+/* What a set of all that is new says, less what is nobody's. */
+static char *text_by_sets(const struct schema *s, const char *json)
+{
+	struct fields_change c;
+	struct fields *meta;
+	char *out;
+
+	if (fields_compare(s, NULL, value(json), &c))
+		return NULL;
+	fields_drop(c.added, "f:apiVersion");
+	fields_drop(c.added, "f:kind");
+	meta = fields_below(c.added, "f:metadata");
+	if (meta) {
+		fields_drop(meta, "f:name");
+		fields_drop(meta, "f:uid");
+		meta->member = false;
+		if (fields_empty(meta))
+			fields_drop(c.added, "f:metadata");
+	}
+	fields_free(c.modified);
+	fields_free(c.removed);
+	out = strdup(text_of(c.added));
+	return out;
+}
+
+static char *text_at_once(const struct schema *s, const char *json)
+{
+	struct buf b = BUF_INIT;
+
+	if (fields_text(s, value(json), none_of_root, none_of_meta, &b)) {
+		buf_clear(&b);
+		return NULL;
+	}
+	return buf_take(&b);
+}
+
+/* A list with more items, and an object with more fields, than are sorted as
+ * they come. */
+static char *long_one(void)
+{
+	struct buf b = BUF_INIT;
+
+	buf_puts(&b, "{\"metadata\":{\"labels\":{");
+	for (int i = 0; i < 40; i++)
+		buf_printf(&b, "%s\"k%02d\":\"v\"", i ? "," : "", i * 7 % 40);
+	buf_puts(&b, "}},\"spec\":{\"template\":{\"spec\":{\"containers\":[");
+	for (int i = 0; i < 40; i++)
+		buf_printf(&b, "%s{\"name\":\"c%02d\",\"tty\":true}",
+			   i ? "," : "", i * 11 % 40);
+	buf_puts(&b, "]}}}}");
+	return buf_take(&b);
+}
+
+TEST(what_is_new_is_written_as_sets_would)
+{
+	auto_free char *many_of_all = long_one();
+	const char *const cases[] = {
+		"{}",
+		"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":"
+		"{\"name\":\"a\",\"uid\":\"u\"}}",
+		"{\"metadata\":{\"labels\":{\"b\":\"1\",\"a.b/c\":\"2\"},"
+		"\"annotations\":{},\"name\":\"x\",\"finalizers\":[\"z\",\"a\"],"
+		"\"ownerReferences\":[{\"uid\":\"7\",\"kind\":\"A\"}]},"
+		"\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},"
+		"\"replicas\":3,\"template\":{\"metadata\":{\"labels\":{\"x\":"
+		"\"y\"},\"name\":\"kept\"},\"spec\":{\"containers\":[{\"name\":"
+		"\"b\",\"env\":[{\"name\":\"Z\",\"value\":\"\"},{\"name\":\"A\","
+		"\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"spec\"}}}],\"ports\":"
+		"[{\"containerPort\":80},{\"containerPort\":53,\"protocol\":"
+		"\"UDP\"}],\"args\":[\"x\",\"y\"]},{\"name\":\"a\"}],"
+		"\"volumes\":[],\"securityContext\":{}}}}}",
+		"{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{"
+		"\"quote\\\"d\":\"1\",\"back\\\\slash\":\"2\",\"\u00e9\":\"3\"}},"
+		"\"spec\":{\"containers\":[{\"name\":\"q\\\"uote\"},"
+		"{\"image\":\"has no name\"}]}}}}",
+		"{\"spec\":null,\"status\":{\"conditions\":[{\"type\":\"B\"},"
+		"{\"type\":\"A\"}]},\"unknown\":{\"deep\":[{\"x\":1}]}}",
+		many_of_all,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		auto_free char *want = text_by_sets(deployment(), cases[i]);
+		auto_free char *got = text_at_once(deployment(), cases[i]);
+
+		ASSERT_EQ(want && got, true);
+		EXPECT_STREQ(got, want);
+	}
+}
+
+/* A set would have one; text would have two. Whoever asks makes a set then. */
+TEST(the_same_item_twice_is_not_written_at_once)
+{
+	struct buf b = BUF_INIT;
+
+	EXPECT_EQ(fields_text(deployment(),
+			      value("{\"spec\":{\"template\":{\"spec\":{"
+				    "\"containers\":[{\"name\":\"a\"},{"
+				    "\"name\":\"a\"}]}}}}"),
+			      NULL, NULL, &b),
+		  -EEXIST);
+	buf_clear(&b);
+}
+
+TEST(fieldsv1_is_looked_into)
+{
+	yyjson_mut_val *v = value(
+		"{\"f:spec\":{\".\":{},\"f:a\":{},\"f:b\":{\"f:c\":{}}}}");
+	struct fields *s = NULL;
+
+	ASSERT_EQ(fields_from_json(value("{\"f:spec\":{\"f:a\":{}}}"), &s), 0);
+	EXPECT_EQ(fields_json_has_all(v, s), true);
+	EXPECT_EQ(fields_json_has_any(v, s), true);
+	fields_free(s);
+	/* "f:b" is on the way to a member, but none itself. */
+	ASSERT_EQ(fields_from_json(value("{\"f:spec\":{\"f:b\":{}}}"), &s), 0);
+	EXPECT_EQ(fields_json_has_all(v, s), false);
+	EXPECT_EQ(fields_json_has_any(v, s), false);
+	fields_free(s);
+	ASSERT_EQ(fields_from_json(
+			  value("{\"f:spec\":{\"f:a\":{},\"f:x\":{}}}"), &s),
+		  0);
+	EXPECT_EQ(fields_json_has_all(v, s), false);
+	EXPECT_EQ(fields_json_has_any(v, s), true);
+	fields_free(s);
+}
+
 TEST_MAIN()
