@@ -4,10 +4,11 @@
  * the same run. The server is arktos-control in a process of its own, so that
  * its memory and its CPU time are its own; the clients are this process.
  *
- *	bench_api [start|write|read|watch|tenants|etcd ...]	all of them
+ *	bench_api [start|idle|write|read|watch|tenants|etcd ...]	all of
+ *them
  *
  *	BENCH_PODS (150000), BENCH_GETS (300000), BENCH_WATCHERS (10000),
- *	BENCH_TENANTS (10000), BENCH_EVENTS (20)
+ *	BENCH_IDLE (10000), BENCH_TENANTS (10000), BENCH_EVENTS (20)
  *
  * The machine's cores are shared by both sides: X_cpu is what one request
  * costs the server, whatever else runs.
@@ -412,7 +413,8 @@ static int by_value(const void *a, const void *b)
 static void bench_watch(struct bench *b)
 {
 	int nr = (int)setting("BENCH_WATCHERS", 10000), events = 20;
-	double before, begun, cpu, last[EVENTS];
+	double before, begun, cpu, last[EVENTS], came[EVENTS];
+	struct watchers_times t;
 	SSL *ssl = load_dial(b->h1, b->port);
 	struct watchers *w;
 
@@ -438,17 +440,39 @@ static void bench_watch(struct bench *b)
 		begun = now_s();
 		if (SSL_write(ssl, text, n) != n)
 			die("event");
-		last[i] = (watchers_until(w, mark) - begun) * 1e3;
+		watchers_wait(w, &t);
+		last[i] = (t.read_s - begun) * 1e3;
+		came[i] = (t.came_s - begun) * 1e3;
+		watchers_until(w, mark);
 		if (SSL_read(ssl, text, sizeof(text)) <= 0)
 			die("event");
 	}
 	cpu = cpu_s(b) - cpu;
 	qsort(last, (size_t)events, sizeof(*last), by_value);
+	qsort(came, (size_t)events, sizeof(*came), by_value);
 	line("watch_last_p50", last[events / 2], "ms");
 	line("watch_last_p99", last[events * 99 / 100], "ms");
+	line("watch_last_came_p50", came[events / 2], "ms");
+	line("watch_last_came_p99", came[events * 99 / 100], "ms");
 	line("watch_event_cpu", cpu * 1e6 / events / nr, "us");
 	watchers_close(w);
 	SSL_free(ssl);
+}
+
+/* Nobody asks anything: what a connection holds. */
+static void bench_idle(struct bench *b)
+{
+	int nr = (int)setting("BENCH_IDLE", 10000);
+	double before = rss_mib(b), cpu;
+	struct idlers *l = idlers_open(b->h1, b->port, "/version", nr);
+
+	line("idle_connections", nr, "1");
+	line("idle_connection_memory", (rss_mib(b) - before) * 1024 / nr,
+	     "KiB");
+	cpu = cpu_s(b);
+	usleep(3 * 1000 * 1000);
+	line("idle_connections_cpu", (cpu_s(b) - cpu) * 100 / 3, "%");
+	idlers_close(l);
 }
 
 static void bench_tenants(struct bench *b)
@@ -517,6 +541,11 @@ int main(int argc, char **argv)
 	if (wanted(argc, argv, "read"))
 		bench_read(&b);
 	stop(&b);
+	if (wanted(argc, argv, "idle")) {
+		(void)start(&b, "idle", "api");
+		bench_idle(&b);
+		stop(&b);
+	}
 	if (wanted(argc, argv, "tenants")) {
 		(void)start(&b, "tenants", "api");
 		bench_tenants(&b);

@@ -80,8 +80,24 @@ struct watchers;
 /* @nr connections that watch @path, each past its first @mark. */
 struct watchers *watchers_open(SSL_CTX *ctx, uint16_t port, const char *path,
 			       const char *mark, int nr);
-/* Read until @mark has come to all. Returns when it came to the last. */
-double watchers_until(struct watchers *w, const char *mark);
+
+/* When something came to the last one (now_s()): by the kernel's stamps on the
+ * packets, and when it had been read here. */
+struct watchers_times {
+	double came_s, read_s;
+};
+
+/* Until something has come to all. They only take bytes, one recvmsg(2) each,
+ * so that it is not the clients that are measured. */
+void watchers_wait(struct watchers *w, struct watchers_times *ret);
+/* Open what has come, and on until @mark has come to all. */
+void watchers_until(struct watchers *w, const char *mark);
 void watchers_close(struct watchers *w);
+
+/* @nr connections, each after one answered GET of @path, to be left alone. */
+struct idlers;
+struct idlers *idlers_open(SSL_CTX *ctx, uint16_t port, const char *path,
+			   int nr);
+void idlers_close(struct idlers *i);
 
 #endif /* TOOLS_BENCH_LOAD_H */
