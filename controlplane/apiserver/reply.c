@@ -65,16 +65,23 @@ void reply_static(struct req *r, const char *s, size_t len)
 	r->out_bytes += len;
 }
 
-void reply_object(struct req *r, struct object_bytes *o)
+void reply_taken(struct req *r, struct object_bytes *o)
 {
 	struct piece *p = piece_new(r);
 
-	if (!p)
+	if (!p) {
+		object_unref(o);
 		return;
-	p->object = object_ref(o);
+	}
+	p->object = o;
 	p->data = o->data;
 	p->len = o->len;
 	r->out_bytes += p->len;
+}
+
+void reply_object(struct req *r, struct object_bytes *o)
+{
+	reply_taken(r, object_ref(o));
 }
 
 void piece_clear(struct piece *p)

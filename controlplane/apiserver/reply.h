@@ -33,6 +33,7 @@ void reply_add(struct req *r, struct buf *b);                /* takes it */
 void reply_text(struct req *r, const char *s, size_t len);   /* copies */
 void reply_static(struct req *r, const char *s, size_t len); /* borrows */
 void reply_object(struct req *r, struct object_bytes *o);    /* refs */
+void reply_taken(struct req *r, struct object_bytes *o);     /* takes it */
 /* The objects of a list, with commas between them; takes it. */
 void reply_listing(struct req *r, struct listing *l);
 void piece_clear(struct piece *p);

@@ -72,7 +72,7 @@ static struct turn *turn_new(const char *name, struct turn *parent)
 	t->quiet.tail = &t->quiet.head;
 	t->busy.tail = &t->busy.head;
 	t->parent = parent;
-	t->quantum_ns = QUANTUM_NS;
+	t->quantum_ns = t->credit_ns = QUANTUM_NS;
 	t->name = strdup(name);
 	if (!t->name || (parent && map_set(&parent->kids, name, t, NULL) < 0)) {
 		free(t->name);
@@ -136,14 +136,22 @@ static void pay_back(struct turn *t)
 	t->since_ns = 0;
 }
 
-static void line_up(struct turn *t, bool quiet)
+static void line_up(struct turn *t, struct line *l)
 {
-	struct line *l = quiet ? &t->parent->quiet : &t->parent->busy;
-
 	t->queued = true;
 	t->next = NULL;
 	*l->tail = t;
 	l->tail = &t->next;
+}
+
+/* It has not had all of its share. */
+static void stay_first(struct turn *t, struct line *l)
+{
+	t->queued = true;
+	t->next = l->head;
+	l->head = t;
+	if (!t->next)
+		l->tail = &t->next;
 }
 
 /* Up to the root, or to who is waiting for its turn already. */
@@ -151,7 +159,8 @@ static void activate(struct turn *t)
 {
 	for (; t->parent && !t->queued; t = t->parent) {
 		pay_back(t);
-		line_up(t, t->credit_ns > 0);
+		line_up(t, t->credit_ns > 0 ? &t->parent->quiet
+					    : &t->parent->busy);
 	}
 }
 
@@ -204,6 +213,8 @@ static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
 	t->refs++;
 	if (t->credit_ns <= 0)
 		t->credit_ns += t->quantum_ns;
+	if (t->credit_ns <= 0)
+		; /* it has had more than its share: not this time */
 	else if (t->head)
 		end = serve_conn(l, t, now);
 	else if (has_kids(t))
@@ -215,8 +226,12 @@ static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
 		parent->quiet_ns = 0;
 	t->queued = false;
 	/* Who has nothing to do saves nothing up. */
-	if (has_work(t))
-		line_up(t, quiet && t->credit_ns > 0);
+	if (has_work(t) && t->credit_ns <= 0)
+		line_up(t, &parent->busy);
+	else if (has_work(t) && quiet)
+		line_up(t, &parent->quiet);
+	else if (has_work(t))
+		stay_first(t, &parent->busy);
 	else
 		t->since_ns = end;
 	turn_put(t);

@@ -105,7 +105,9 @@ static void put_event(struct req *r, const char *type,
 		reply_static(r, head, sizeof(head) - 1);
 		reply_static(r, type, strlen(type));
 		reply_static(r, then, sizeof(then) - 1);
-		reply_object(r, o);
+		/* All watchers count its references: one less of that. */
+		*slot = NULL;
+		reply_taken(r, o);
 		reply_static(r, "}\n", 2);
 		return;
 	}
