@@ -21,18 +21,27 @@ int node_init(struct agent *a, struct err *e)
 {
 	struct node_resources *n = &a->node;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	char want[QUANTITY_TEXT_SIZE], have[QUANTITY_TEXT_SIZE];
 	struct sysinfo si;
 
 	if (cpus < 1 || sysinfo(&si) < 0)
 		return err_sys(e, "read the host's CPUs and memory");
 	n->cpu_milli = (uint64_t)cpus * 1000;
 	n->mem_bytes = (uint64_t)si.totalram * si.mem_unit;
-	if (a->opts.reserved_cpu_milli >= n->cpu_milli ||
-	    a->opts.reserved_mem_bytes >= n->mem_bytes)
+	if (a->opts.reserved_cpu_milli >= n->cpu_milli)
 		return err_set(e, -ERANGE,
-			       "the reserved CPU or memory leaves nothing of "
-			       "%" PRIu64 "m and %" PRIu64 " bytes",
-			       n->cpu_milli, n->mem_bytes);
+			       "--reserved-cpu %s leaves pods nothing of this "
+			       "host's %s CPUs: reserve less",
+			       quantity_format_cpu(a->opts.reserved_cpu_milli,
+						   want),
+			       quantity_format_cpu(n->cpu_milli, have));
+	if (a->opts.reserved_mem_bytes >= n->mem_bytes)
+		return err_set(e, -ERANGE,
+			       "--reserved-memory %s leaves pods nothing of "
+			       "this host's %s: reserve less",
+			       quantity_format_human(a->opts.reserved_mem_bytes,
+						     want),
+			       quantity_format_human(n->mem_bytes, have));
 	n->cpu_milli -= a->opts.reserved_cpu_milli;
 	n->mem_bytes -= a->opts.reserved_mem_bytes;
 	return 0;

@@ -136,8 +136,13 @@ static void probe_host(struct agent *a)
 	a->userns = sandbox_userns_probe(a->opts.state_dir, &e) == 0;
 	snprintf(a->userns_why, sizeof(a->userns_why), "%.*s", 255,
 		 a->userns ? "" : e.msg);
-	log_info("VMs run %s: %s", a->kvm ? "with KVM" : "in software (TCG)",
-		 a->kvm_why);
+	if (a->kvm && !v.usable)
+		log_warn("VMs run with KVM, as --accel=kvm says, but it does "
+			 "not look usable: %s; --accel=auto falls back",
+			 a->kvm_why);
+	else
+		log_info("VMs run %s: %s",
+			 a->kvm ? "with KVM" : "in software (TCG)", a->kvm_why);
 	if (!a->userns)
 		log_warn("pods of tenants get no user namespace: %s", e.msg);
 }

@@ -203,6 +203,17 @@ static void *vm_exec_thread(void *arg)
 				      "the VM is not running");
 		pthread_rwlock_unlock(&s->pod->handles);
 	}
+	/* The guest agent's own words name a call of GLib's. */
+	if (r == -EREMOTEIO && strstr(s->why.msg, "No such file"))
+		err_set(&s->why, -ENOENT,
+			"exec '%.200s': no such program in the guest: check "
+			"the command and the guest's PATH",
+			s->argv[0]);
+	else if (r == -EREMOTEIO && strstr(s->why.msg, "Permission denied"))
+		err_set(&s->why, -EACCES,
+			"exec '%.200s': the guest may not run it: check its "
+			"mode",
+			s->argv[0]);
 	if (r == 0) {
 		s->code = res.exited ? res.code : 128 + res.signal;
 		write_all(s->out_fd, res.out, res.out_len);

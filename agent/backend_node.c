@@ -174,12 +174,19 @@ int backend_image_import(void *arg, const struct api_image_job *job,
 int backend_image_remove(void *arg, const char *ref, struct err *e)
 {
 	struct agent *a = arg;
+	auto_buf struct buf pods = BUF_INIT;
+	struct image *img = NULL;
 	struct strv used = { 0 };
 	int r = used_images(a, &used);
 
 	r = r < 0 ? err_wrap(e, r, "look who uses it")
 		  : image_remove(a->images, ref, &used, e);
 	used_images_free(&used);
+	if (r == -EBUSY && image_find(a->images, ref, &img, NULL) == 0 &&
+	    image_users(a, img->id, &pods) == 0 && pods.len)
+		err_set(e, r, "image '%s' is used by pod %s: delete that first",
+			ref, buf_str(&pods));
+	image_unref(img);
 	return r;
 }
 
@@ -228,11 +235,15 @@ static void put_runtimes(struct json_out *o, const struct agent *a)
 
 static void put_conditions(struct json_out *o, struct agent *a)
 {
-	auto_buf struct buf losses = BUF_INIT;
+	auto_buf struct buf losses = BUF_INIT, told = BUF_INIT;
 	char why[256] = "the state and log folders have room";
 	bool low = disk_low(a, why, sizeof(why));
 	int nr = cg_describe(a->root, &losses);
 
+	/* One line of it. */
+	for (char *rest = losses.data, *line; (line = strsep(&rest, "\n"));)
+		if (*line)
+			buf_printf(&told, "%s%s", told.len ? "; " : "", line);
 	json_put_array(o, "conditions");
 	put_condition(o, "Ready", true, "AgentReady", "the agent serves");
 	put_runtimes(o, a);
@@ -244,7 +255,7 @@ static void put_conditions(struct json_out *o, struct agent *a)
 	put_condition(o, "UserNamespaces", a->userns,
 		      a->userns ? "Supported" : "Unsupported", a->userns_why);
 	put_condition(o, "CgroupsComplete", nr == 0,
-		      nr == 0 ? "V2" : "LegacyHierarchies", buf_str(&losses));
+		      nr == 0 ? "V2" : "LegacyHierarchies", buf_str(&told));
 	json_put_end(o);
 }
 

@@ -114,16 +114,27 @@ static int claim_netns(int *ret_fd, struct err *e)
 	return r;
 }
 
+static int make_folder(const char *dir, mode_t mode, const char *option,
+		       struct err *e)
+{
+	struct err why = { 0 };
+	int r = fs_mkdirs(dir, mode, &why);
+
+	return r < 0 ? err_set(e, r, "%s: name another folder with %s", why.msg,
+			       option)
+		     : 0;
+}
+
 int claim_take(struct agent *a, struct err *e)
 {
 	const struct agent_opts *o = &a->opts;
 	int r;
 
-	r = fs_mkdirs(o->state_dir, 0711, e);
+	r = make_folder(o->state_dir, 0711, "--state-dir", e);
 	if (r == 0)
-		r = fs_mkdirs(o->run_dir, 0711, e);
+		r = make_folder(o->run_dir, 0711, "--run-dir", e);
 	if (r == 0)
-		r = fs_mkdirs(o->log_dir, 0755, e);
+		r = make_folder(o->log_dir, 0755, "--log-dir", e);
 	if (r == 0)
 		r = claim_folder(o->state_dir, "agent.lock", "--state-dir",
 				 &a->claims[CLAIM_STATE], e);

@@ -9,6 +9,7 @@
 #include "agent/disk.h"
 #include "agent/image/image.h"
 #include "agent/internal.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/log.h"
 #include "lib/quantity.h"
@@ -17,6 +18,7 @@
 #define LOOK_MS     10000
 #define LOW_LOOK_MS 500 /* while there is pressure */
 #define ENOUGH      (1ULL << 30)
+#define USERS_TOLD  3 /* of an image, by name */
 
 static uint64_t missing(uint64_t have, uint64_t enough, bool recover)
 {
@@ -106,6 +108,35 @@ void used_images_free(struct strv *used)
 		free(used->v[i]);
 	free(used->v);
 	*used = (struct strv){ 0 };
+}
+
+int image_users(struct agent *a, const char *id, struct buf *names)
+{
+	struct pod **pods;
+	size_t nr, users = 0;
+	int r = pods_all(a, &pods, &nr);
+
+	for (size_t i = 0; r == 0 && i < nr; i++) {
+		struct strv used = { .v = calloc(pods[i]->nr_ctrs + 1,
+						 sizeof(*used.v)) };
+		bool uses = false;
+
+		pthread_mutex_lock(&pods[i]->lock);
+		if (used.v)
+			add_images(a, pods[i], &used);
+		pthread_mutex_unlock(&pods[i]->lock);
+		for (size_t k = 0; k < used.nr; k++)
+			uses |= str_eq(used.v[k], id);
+		used_images_free(&used);
+		if (uses && users++ < USERS_TOLD)
+			buf_printf(names, "%s'%s'", users > 1 ? ", " : "",
+				   pods[i]->key);
+	}
+	if (r == 0)
+		pod_list_free(pods, nr);
+	if (users > USERS_TOLD)
+		buf_printf(names, " and %zu more", users - USERS_TOLD);
+	return r < 0 ? r : buf_error(names);
 }
 
 static uint64_t stored_bytes(struct agent *a)

@@ -14,6 +14,7 @@
 #include "agent/spec.h"
 
 struct agent;
+struct buf;
 
 #define DISK_KEY "@disk" /* in the queue, where pods' keys are */
 
@@ -39,5 +40,7 @@ bool disk_low(struct agent *a, char *ret, size_t size);
 /* Ids of the images that pods use, or are going to. The strings are copies. */
 int used_images(struct agent *a, struct strv *ret);
 void used_images_free(struct strv *used);
+/* The pods that use the image @id, for people: "'a', 'b' and 3 more". */
+int image_users(struct agent *a, const char *id, struct buf *names);
 
 #endif /* AGENT_DISK_H */

@@ -18,7 +18,7 @@ static const struct cli_command commands[] = {
 	{ "join", "https://HOST:PORT", "become a node of that API server",
 	  "Then: arktos-node run --kubeconfig FILE", join_options, cmd_join,
 	  NULL },
-	ANY(apply, "", "create or change what files say", NULL),
+	ANY(apply, "-f FILE", "create or change what files say", NULL),
 	ANY(ps, "", "list pods", NULL),
 	POD(describe, "POD", "all about one pod", NULL),
 	POD(logs, "POD", "what a container wrote", NULL),

@@ -26,6 +26,14 @@ struct run_args {
 	int64_t log_files, workers, ready_fd;
 };
 
+/* As the help says them. */
+#define RUN_DEFAULTS                                                 \
+	{                                                            \
+		.reserved_mem = 256ULL << 20, .backoff_base = 10000, \
+		.backoff_max = 300000, .log_files = 4, .workers = 4, \
+		.ready_fd = -1,                                      \
+	}
+
 /* clang-format off */
 #define OPT(name, type, member, value, help)                                   \
 	{ name, 0, type, offsetof(struct run_args, member), value, help, NULL }
@@ -149,21 +157,24 @@ static int check(const struct run_args *a, int argc, char **argv, int first,
 		return err_set(e, -EINVAL,
 			       "--accel is auto, kvm or tcg, not '%s'",
 			       a->accel);
-	if (a->workers < 0 || a->workers > 64)
+	if (a->workers < 1 || a->workers > 64)
 		return err_set(e, -EINVAL, "--workers is 1 to 64");
 	if (a->log_max && a->log_max < AGENT_LOG_MIN)
 		return err_set(e, -EINVAL,
 			       "--container-log-max-size is 4Ki at least");
-	if (a->log_files && (a->log_files < 2 ||
-			     a->log_files > AGENT_LOG_FILES_MAX))
+	if (a->log_files < 2 || a->log_files > AGENT_LOG_FILES_MAX)
 		return err_set(e, -EINVAL,
 			       "--container-log-max-files is 2 to %d",
 			       AGENT_LOG_FILES_MAX);
 	if (a->lease && (a->lease < 4000 || a->lease > 3600000))
 		return err_set(e, -EINVAL,
 			       "--node-lease-duration is 4s to 1h");
-	if (a->backoff_base > UINT32_MAX || a->backoff_max > UINT32_MAX)
-		return err_set(e, -EINVAL, "a back-off is too long");
+	if (!a->backoff_base || a->backoff_base > UINT32_MAX ||
+	    !a->backoff_max || a->backoff_max > UINT32_MAX)
+		return err_set(e, -EINVAL, "%s is 1ms to 49d",
+			       !a->backoff_base || a->backoff_base > UINT32_MAX
+				       ? "--restart-backoff"
+				       : "--restart-backoff-max");
 	return 0;
 }
 
@@ -191,8 +202,7 @@ static int parse(const struct cli_command *c, int argc, char **argv,
 
 int cmd_run(const struct cli_command *c, int argc, char **argv)
 {
-	struct run_args args = { .ready_fd = -1,
-				 .reserved_mem = 256ULL << 20 };
+	struct run_args args = RUN_DEFAULTS;
 	struct agent_opts opts;
 	struct err e = { 0 };
 	int code = 0;
@@ -208,7 +218,7 @@ int cmd_run(const struct cli_command *c, int argc, char **argv)
 
 int cmd_down(const struct cli_command *c, int argc, char **argv)
 {
-	struct run_args args = { .ready_fd = -1 };
+	struct run_args args = RUN_DEFAULTS;
 	struct agent_opts opts;
 	struct err e = { 0 };
 	int code = 0;

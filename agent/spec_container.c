@@ -404,7 +404,9 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 		       "spec_mounts() writes both");
 	if (spec_security_copy(&ret->security, pod) < 0)
 		return spec_fail(c, -ENOMEM, "out of memory");
+	c->ports = yyjson_obj_get(v, "ports");
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
+	c->ports = NULL;
 	if (r == 0)
 		r = check_container(c, ret);
 	if (r < 0)

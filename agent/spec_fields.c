@@ -120,7 +120,12 @@ static const char *type_word(yyjson_val *v)
 
 static int wrong_type(struct spec_ctx *c, yyjson_val *v, const char *want)
 {
-	return spec_fail(c, -EINVAL, "must be %s, is %s", want, type_word(v));
+	/* Text that YAML takes for something else: 1.0, on, no. */
+	bool quotes = strcmp(want, "a string") == 0 &&
+		      (yyjson_is_num(v) || yyjson_is_bool(v));
+
+	return spec_fail(c, -EINVAL, "must be %s, is %s%s", want, type_word(v),
+			 quotes ? ": put it in quotes" : "");
 }
 
 static const struct spec_field *find_field(const struct spec_field *fields,
@@ -137,6 +142,10 @@ static int unknown_field(struct spec_ctx *c, const struct spec_field *fields,
 {
 	const char *names[FIELDS_MAX + 1] = { NULL };
 	const char *near;
+
+	if (strchr(name, '/') || strncmp(name, "hugepages-", 10) == 0)
+		return spec_fail(c, -EINVAL,
+				 "this node has no such resource: remove it");
 
 	for (size_t i = 0; i < nr && i < FIELDS_MAX; i++)
 		names[i] = fields[i].name;
@@ -419,10 +428,12 @@ int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
 	if (r < 0)
 		return r;
 	if (lim->has_mem && lim->mem_bytes < 4096)
-		return spec_fail_at(c, "limits",
-				    "memory of %" PRIu64
-				    " bytes is less than one page",
-				    lim->mem_bytes);
+		return spec_fail_at(
+			c, "limits",
+			"memory of %" PRIu64
+			" bytes is less than one page; write %" PRIu64
+			"Mi for mebibytes",
+			lim->mem_bytes, lim->mem_bytes);
 	if (req->has_cpu && lim->has_cpu && req->cpu_milli > lim->cpu_milli)
 		return spec_fail_at(c, "requests",
 				    "cpu of %" PRIu64
@@ -460,7 +471,8 @@ int spec_choice(struct spec_ctx *c, yyjson_val *v, const char *const *words,
 		}
 	for (size_t i = 0; i < nr && len < sizeof(list); i++)
 		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s",
-					i ? ", " : "", words[i]);
+					i ? ", " : "",
+					*words[i] ? words[i] : "''");
 	return spec_fail(c, -EINVAL, "'%.64s' is not one of %s",
 			 yyjson_get_str(v), list);
 }

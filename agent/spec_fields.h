@@ -24,7 +24,8 @@ struct spec_ctx {
 	 */
 	struct buf *told;
 	unsigned int nr_told, nr_untold;
-	bool pending; /* what @e tells is not in @told yet */
+	bool pending;      /* what @e tells is not in @told yet */
+	yyjson_val *ports; /* of the container being read: probes name them */
 };
 
 typedef int spec_read_fn(struct spec_ctx *c, yyjson_val *v, void *out);

@@ -72,6 +72,16 @@ static int alias(struct spec_ctx *c, yyjson_val *v, void *out)
 	return 0;
 }
 
+static int host_name(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	int r = spec_str(c, v, out);
+
+	if (r == 0 && **(char **)out && !str_is_dns_label(*(char **)out))
+		r = spec_fail(c, -EINVAL, "'%.80s' is not a DNS label",
+			      *(char **)out);
+	return r;
+}
+
 static int host_aliases(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	struct key_values *kv = out;
@@ -275,7 +285,7 @@ static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 		F("restartPolicy", restart_policy, restart),
 		F("terminationGracePeriodSeconds", spec_u32, grace_s),
 		F("activeDeadlineSeconds", spec_u64, active_deadline_s),
-		F("hostname", spec_str, hostname),
+		F("hostname", host_name, hostname),
 		F("hostNetwork", spec_bool, host_network),
 		F("hostPID", spec_bool, host_pid),
 		F("hostIPC", spec_bool, host_ipc),
@@ -391,7 +401,7 @@ static int defaults(struct spec_ctx *c, struct pod_spec *pod)
 		pod->host_users = str_eq(pod->tenant, "system") &&
 				  (pod->host_network || pod->host_pid ||
 				   pod->host_ipc || !pod_spec_may_mount(pod));
-	if (!pod->hostname && pod->name) {
+	if ((!pod->hostname || !*pod->hostname) && pod->name) {
 		r |= str_set(&pod->hostname, pod->name);
 		/* A host name is one label of at most 63 characters. */
 		if (r == 0)

@@ -187,16 +187,44 @@ static int scheme(struct spec_ctx *c, yyjson_val *v, void *out)
 	return r;
 }
 
-/* Named ports are resolved by the caller's container; numbers only here. */
+/* The container's port of that name. */
+static int named_port(struct spec_ctx *c, const char *name, uint16_t *ret)
+{
+	size_t i, max;
+	yyjson_val *port;
+
+	yyjson_arr_foreach(c->ports, i, max, port)
+	{
+		yyjson_val *n = yyjson_obj_get(port, "containerPort");
+
+		if (str_eq(yyjson_get_str(yyjson_obj_get(port, "name")),
+			   name) &&
+		    yyjson_get_uint(n) <= UINT16_MAX) {
+			/* What is wrong with it is told where it stands. */
+			*ret = (uint16_t)(yyjson_get_uint(n)
+						  ? yyjson_get_uint(n)
+						  : 1);
+			return 0;
+		}
+	}
+	return spec_fail(c, -EINVAL,
+			 "no port of this container is called '%.64s': name "
+			 "one in its ports, or give the number",
+			 name);
+}
+
 static int probe_port(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	uint64_t n = 0;
 
 	if (yyjson_is_str(v)) {
-		if (str_to_u64(yyjson_get_str(v), &n) < 0 || n < 1 ||
-		    n > UINT16_MAX)
+		if (str_to_u64(yyjson_get_str(v), &n) < 0)
+			return named_port(c, yyjson_get_str(v), out);
+		if (n < 1 || n > UINT16_MAX)
 			return spec_fail(c, -EINVAL,
-					 "give the port as a number");
+					 "must be between 1 and 65535, is "
+					 "%" PRIu64,
+					 n);
 		*(uint16_t *)out = (uint16_t)n;
 		return 0;
 	}

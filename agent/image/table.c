@@ -138,7 +138,10 @@ int table_find(struct image_store *s, const char *ref, struct stored **ret,
 		return r;
 	if (!is_name && !image_name_is_fine(ref))
 		return -EINVAL; /* image_name_parse() has told why */
-	return err_set(e, -ENOENT, "image '%s' is not here", ref);
+	return err_set(e, -ENOENT,
+		       "image '%s' is not here: "
+		       "'arktos-node image ls' lists those that are",
+		       ref);
 }
 
 void table_add(struct image_store *s, struct stored *img)

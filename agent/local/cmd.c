@@ -33,6 +33,25 @@ static int ref_part(const char *what, const char *text, size_t len,
 	return 0;
 }
 
+static int check_label(const char *what, const char *text, struct err *e)
+{
+	if (str_is_dns_label(text))
+		return 0;
+	return err_set(e, -EINVAL,
+		       "'%s' is not a %s: use lower case letters, digits "
+		       "and '-'",
+		       text, what);
+}
+
+int cmd_check_place(const struct cmd_common *c, struct err *e)
+{
+	int r = c->tenant ? check_label("tenant", c->tenant, e) : 0;
+
+	if (r == 0 && c->namespace)
+		r = check_label("namespace", c->namespace, e);
+	return r;
+}
+
 int pod_ref_parse(const struct cmd_common *c, const char *text,
 		  struct pod_ref *ret, struct err *e)
 {
@@ -64,14 +83,15 @@ int pod_ref_parse(const struct cmd_common *c, const char *text,
 			     sizeof(ret->name), e);
 	if (r < 0)
 		return r;
-	if (!str_is_dns_label(ret->tenant) ||
-	    !str_is_dns_label(ret->namespace) ||
-	    !str_is_dns_subdomain(ret->name))
-		return err_set(e, -EINVAL,
-			       "'%s' is not a pod's name: use lower case"
-			       " letters, digits and '-'",
-			       whole);
-	return 0;
+	r = check_label("tenant", ret->tenant, e);
+	if (r == 0)
+		r = check_label("namespace", ret->namespace, e);
+	if (r == 0 && !str_is_dns_subdomain(ret->name))
+		r = err_set(e, -EINVAL,
+			    "'%s' is not a pod's name: use lower case"
+			    " letters, digits and '-'",
+			    whole);
+	return r;
 }
 
 void pod_ref_target(const struct pod_ref *ref, const char *sub, struct buf *b)
@@ -195,8 +215,8 @@ int cmd_status(int status, const struct buf *body, struct err *e)
 	if (message && *message)
 		err_set(e, code, "%s", message);
 	else
-		err_set(e, code, "the agent answered %d: %.200s", status,
-			buf_str(body));
+		err_set(e, code, "the agent answered %d: %.*s", status,
+			(int)strcspn(buf_str(body), "\r\n"), buf_str(body));
 	if (doc)
 		yyjson_doc_free(doc);
 	return code;

@@ -75,6 +75,9 @@ struct pod_ref {
 	char name[254];
 };
 
+/* --namespace and --tenant, where no pod is named. */
+int cmd_check_place(const struct cmd_common *c, struct err *e);
+
 int pod_ref_parse(const struct cmd_common *c, const char *text,
 		  struct pod_ref *ret, struct err *e);
 

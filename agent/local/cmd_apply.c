@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* arktos-node apply -f FILE */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/local/cmd.h"
@@ -22,7 +24,8 @@ struct args {
 
 const struct cli_option apply_options[] = {
 	{ "filename", 'f', CLI_STRS, offsetof(struct args, files), "FILE",
-	  "YAML or JSON, several documents allowed; '-' is standard input",
+	  "YAML or JSON, several documents allowed; '-' is standard input; "
+	  "of a folder all .yaml, .yml and .json files",
 	  NULL },
 	CMD_POD_OPTIONS,
 	CLI_END
@@ -99,7 +102,9 @@ static void apply_one(struct http_client *c, const struct cmd_common *common,
 	int r;
 
 	if (!yyjson_is_obj(o->val))
-		r = err_set(&e, -EINVAL, "is not an object");
+		r = err_set(&e, -EINVAL,
+			    "is no manifest: that begins with 'apiVersion: v1' "
+			    "and 'kind: Pod'");
 	else
 		r = apply_object(c, common, o, &e);
 	if (r == 0)
@@ -147,8 +152,9 @@ static int apply_file(struct http_client *c, const struct cmd_common *common,
 	} else {
 		r = fs_read(AT_FDCWD, file, YAML_LEN_MAX, &text, e);
 	}
-	if (r == 0)
-		r = yaml_to_json(buf_str(&text), text.len, &docs, e);
+	if (r < 0)
+		return r;
+	r = yaml_to_json(buf_str(&text), text.len, &docs, e);
 	if (r < 0)
 		return err_wrap(e, r, "%s", file);
 	if (!docs.nr)
@@ -159,23 +165,71 @@ static int apply_file(struct http_client *c, const struct cmd_common *common,
 	return r;
 }
 
+static int is_manifest(const struct dirent *d)
+{
+	return d->d_name[0] != '.' &&
+	       (str_ends(d->d_name, ".yaml") || str_ends(d->d_name, ".yml") ||
+		str_ends(d->d_name, ".json"));
+}
+
+/* A file, or all manifests of a folder in the order of their names. What is
+ * wrong with one file of a folder does not keep the others back. */
+static int apply_path(struct http_client *c, const struct cmd_common *common,
+		      const char *path, int *failed, struct err *e)
+{
+	struct dirent **names = NULL;
+	struct stat st;
+	int nr;
+
+	if (str_eq(path, "-") || stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+		return apply_file(c, common, path, failed, e);
+	nr = scandir(path, &names, is_manifest, alphasort);
+	if (nr < 0)
+		return err_sys(e, "read the folder '%s'", path);
+	for (int i = 0; i < nr; i++) {
+		auto_free char *file =
+			str_printf("%s/%s", path, names[i]->d_name);
+		struct err why = { 0 };
+
+		if (!file)
+			err_set(&why, -ENOMEM, "out of memory");
+		if (!file || apply_file(c, common, file, failed, &why) < 0) {
+			fflush(stdout);
+			fprintf(stderr, "error: %s\n", why.msg);
+			++*failed;
+		}
+		free(names[i]);
+	}
+	free(names);
+	return nr ? 0
+		  : err_set(e, -ENOENT,
+			    "'%s' holds no .yaml, .yml or .json file", path);
+}
+
 int cmd_apply(const struct cli_command *c, int argc, char **argv)
 {
 	struct http_client *client = NULL;
 	struct args a = { .files = { .nr = 0 } };
 	struct err e = { 0 };
 	int failed = 0;
-	int r = cmd_begin(c, argc, argv, &a, 0, 0);
+	int r = cmd_begin(c, argc, argv, &a, 0, -1);
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	if (!a.files.nr) {
-		err_set(&e, -EINVAL, "say what to apply: -f FILE, or -f -");
+	if (!a.files.nr || r < argc) {
+		if (r < argc)
+			err_set(&e, -EINVAL,
+				"'%s' is too much: files are named with -f: "
+				"apply -f %s",
+				argv[r], argv[r]);
+		else
+			err_set(&e, -EINVAL,
+				"say what to apply: -f FILE, or -f -");
 		return cli_usage(c, -EINVAL, &e);
 	}
 	r = cmd_connect(&a.common, &client, &e);
 	for (size_t i = 0; i < a.files.nr && r == 0; i++)
-		r = apply_file(client, &a.common, a.files.v[i], &failed, &e);
+		r = apply_path(client, &a.common, a.files.v[i], &failed, &e);
 	http_client_close(client);
 	return r < 0 ? cli_fail(&e) : failed ? 1 : 0;
 }

@@ -319,6 +319,9 @@ int cmd_image(const struct cli_command *c, int argc, char **argv)
 			near ? "'?)" : "");
 	else if (!str_eq(verb, "ls") && first == argc)
 		r = err_set(&e, -EINVAL, "say which image to %s", verb);
+	else if (str_eq(verb, "ls") && first < argc)
+		r = err_set(&e, -EINVAL, "'%s' is too much: ls lists all",
+			    argv[first]);
 	else if (a.name && argc - first > 1)
 		r = err_set(&e, -EINVAL, "--name is for one image");
 	if (r < 0)

@@ -213,7 +213,9 @@ int cmd_ps(const struct cli_command *c, int argc, char **argv)
 
 	if (r < 0)
 		return CMD_EXIT(r);
-	r = cmd_connect(&a.common, &client, &e);
+	r = cmd_check_place(&a.common, &e);
+	if (r == 0)
+		r = cmd_connect(&a.common, &client, &e);
 	if (r == 0 && a.watch) {
 		r = watch(client, &a, &e);
 	} else if (r == 0) {

@@ -139,7 +139,11 @@ static int take_frames(struct terminal *t)
 			r = -EBADMSG;
 		buf_consume(t->in, (size_t)n);
 		if (r < 0)
-			return err_wrap(t->e, r, "session");
+			return t->e->msg[0]
+				       ? r
+				       : err_set(t->e, r,
+						 "the session has ended: %s",
+						 strerror(-r));
 	}
 }
 

@@ -189,10 +189,20 @@ int network_mgr_open(const struct network_opts *opts, struct network_mgr **ret,
 {
 	auto_ptr(network_mgr) mgr = mgr_new(opts);
 	auto_ptr(rt) rt = NULL;
+	unsigned int prefix;
+	uint32_t base;
 	int r;
 
 	if (!mgr)
 		return err_set(e, -ENOMEM, "out of memory");
+	/* Else each tenant's first pod would be told, much later. */
+	r = network_spec_check(&(struct
+				 network_spec){ .tenant = "system",
+						.name = "default",
+						.cidr = mgr->default_cidr },
+			       &base, &prefix, e);
+	if (r < 0)
+		return err_wrap(e, r, "--default-cidr");
 	r = fs_mkdirs(mgr->networks_dir, 0700, e);
 	if (r == 0)
 		r = lock_state(mgr, e);

@@ -167,7 +167,9 @@ static uint64_t align_up(uint64_t n, uint64_t to)
 	return n + (to - n % to) % to;
 }
 
-static struct vm_plan refuse_mem(uint64_t want, const struct vm_have *have)
+/* @asked is told, @want what it comes to. */
+static struct vm_plan refuse_mem(uint64_t asked, uint64_t want,
+				 const struct vm_have *have)
 {
 	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
 	uint64_t most = have->mem_base + have->dimm_bytes + have->vmem_max;
@@ -176,18 +178,18 @@ static struct vm_plan refuse_mem(uint64_t want, const struct vm_have *have)
 		return ends(
 			VM_RESIZE_INFEASIBLE,
 			"%s wanted, but the %s this VM was started with cannot be taken away: recreate the pod to shrink it further",
-			quantity_format_human(want, a),
+			quantity_format_human(asked, a),
 			quantity_format_human(have->mem_base, b));
 	if (want > most)
 		return ends(VM_RESIZE_INFEASIBLE,
 			    "%s wanted, this VM was started with room for %s",
-			    quantity_format_human(want, a),
+			    quantity_format_human(asked, a),
 			    quantity_format_human(most, b));
 	if (want / VM_MEM_GROW_MAX > have->mem_base)
 		return ends(
 			VM_RESIZE_INFEASIBLE,
 			"%s wanted, but the %s this VM was started with cannot manage more than %d times their size: recreate the pod to grow it further",
-			quantity_format_human(want, a),
+			quantity_format_human(asked, a),
 			quantity_format_human(have->mem_base, b),
 			VM_MEM_GROW_MAX);
 	return done();
@@ -319,7 +321,7 @@ struct vm_plan vm_plan_mem(uint64_t want_bytes, const struct vm_have *have)
 {
 	uint64_t want = align_up(want_bytes, VM_MEM_ALIGN_BYTES);
 	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
-	struct vm_plan p = refuse_mem(want, have);
+	struct vm_plan p = refuse_mem(want_bytes, want, have);
 	uint64_t fixed = have->mem_base + have->dimm_bytes;
 
 	if (p.state != VM_RESIZE_DONE)

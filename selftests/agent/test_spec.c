@@ -173,7 +173,7 @@ TEST(all_that_is_wrong_is_told_at_once)
 		"spec.hostNetwork: must be a boolean, is a number; "
 		"spec.containers[0].imgae: unknown field (did you mean "
 		"'image'?); spec.containers[1].image: must be a string, is a "
-		"number");
+		"number: put it in quotes");
 	for (int i = 0; i < 40; i++)
 		sprintf(many + strlen(many), ",\"unheardOf%d\":1", i);
 	strcat(many, "}]}");
@@ -190,6 +190,52 @@ TEST(all_that_is_wrong_is_told_at_once)
 	EXPECT_STREQ(strstr(e.msg, " more") ? strstr(e.msg, " more") : "",
 		     " more");
 	free(whole);
+}
+
+#define PROBED(more)                                                    \
+	POD(CTR(",\"ports\":[{\"containerPort\":53,\"name\":\"dns\"},{" \
+		"\"containerPort\":8080,\"name\":\"http\"}]," more))
+
+TEST(a_probe_names_a_port_of_its_container)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(
+		PROBED("\"readinessProbe\":{\"httpGet\":{\"port\":\"http\"}},"
+		       "\"livenessProbe\":{\"tcpSocket\":{\"port\":\"dns\"}},"
+		       "\"startupProbe\":{\"tcpSocket\":{\"port\":\"81\"}}"),
+		&e, &r);
+
+	EXPECT_STREQ(e.msg, "");
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->containers[0].readiness.port, 8080);
+	EXPECT_EQ(s->containers[0].liveness.port, 53);
+	EXPECT_EQ(s->containers[0].startup.port, 81);
+	pod_spec_free(s);
+	REFUSED(PROBED("\"readinessProbe\":{\"httpGet\":{\"port\":\"web\"}}"),
+		-EINVAL,
+		"spec.containers[0].readinessProbe.httpGet.port: no port of "
+		"this container is called 'web': name one in its ports, or "
+		"give the number");
+	REFUSED(PROBED("\"readinessProbe\":{\"httpGet\":{\"port\":\"70000\"}}"),
+		-EINVAL,
+		"spec.containers[0].readinessProbe.httpGet.port: must be "
+		"between 1 and 65535, is 70000");
+}
+
+TEST(what_a_node_has_not_is_told_as_such)
+{
+	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"a.com/gpu\":1}}")),
+		-EINVAL,
+		"spec.containers[0].resources.limits.a.com/gpu: this node has "
+		"no such resource: remove it");
+	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"memory\":64}}")),
+		-EINVAL,
+		"spec.containers[0].resources.limits: memory of 64 bytes is "
+		"less than one page; write 64Mi for mebibytes");
+	REFUSED(POD("{\"hostname\":\"My_Host\",\"containers\":[{\"name\":"
+		    "\"c\",\"image\":\"i\"}]}"),
+		-EINVAL, "spec.hostname: 'My_Host' is not a DNS label");
 }
 
 TEST(what_is_wrong_is_told_with_its_path)

@@ -80,7 +80,8 @@ TEST(an_image_is_found_by_all_its_names)
 	EXPECT_EQ(img->bytes, 9);
 	image_unref(img);
 	EXPECT_EQ(image_find(s, "nobody", &img, &e), -ENOENT);
-	EXPECT_STREQ(e.msg, "image 'nobody' is not here");
+	EXPECT_STREQ(e.msg, "image 'nobody' is not here: 'arktos-node image "
+			    "ls' lists those that are");
 	EXPECT_EQ(image_find(s, "NO SUCH", &img, &e), -EINVAL);
 	image_store_close(s);
 }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "lib/ev.h"
 #include "lib/fs.h"
@@ -148,11 +149,66 @@ TEST(apply_takes_yaml_and_goes_on_after_a_failure)
 		     "\"tenant\":\"t1\",\"namespace\":\"ns\"}}");
 	EXPECT_EQ(RUN("apply"), 2);
 	EXPECT_EQ(RUN("apply", "-f", "nowhere.yaml"), 1);
-	EXPECT_STREQ(ERR, "error: nowhere.yaml: open 'nowhere.yaml': No such"
-			  " file or directory\n");
+	EXPECT_STREQ(ERR, "error: open 'nowhere.yaml': No such file or"
+			  " directory\n");
 	EXPECT_EQ(run_in("a: [", "apply", "-f", "-", NULL), 1);
 	EXPECT_EQ(strncmp(ERR, "error: -: 2:1: ", 15), 0);
+	EXPECT_EQ(run_in("just words", "apply", "-f", "-", NULL), 1);
+	EXPECT_STREQ(ERR, "error: -:1: is no manifest: that begins with"
+			  " 'apiVersion: v1' and 'kind: Pod'\n");
+	EXPECT_EQ(RUN("apply", "pods.yaml"), 2);
+	EXPECT_EQ(strstr(ERR, "files are named with -f: apply -f pods.yaml\n"
+			      "usage: arktos-node apply -f FILE\n") != NULL,
+		  true);
 	stop();
+}
+
+static void put_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	fputs(text, f);
+	fclose(f);
+}
+
+TEST(apply_takes_all_manifests_of_a_folder_in_order)
+{
+	ASSERT_EQ(start(), true);
+	ASSERT_EQ(mkdir("m", 0755), 0);
+	EXPECT_EQ(RUN("apply", "-f", "m"), 1);
+	EXPECT_STREQ(ERR, "error: 'm' holds no .yaml, .yml or .json file\n");
+	put_file("m/2.yml", "kind: Pod\nmetadata: {name: b}\nspec: {}\n");
+	put_file("m/1.json", "{\"kind\":\"Pod\",\"metadata\":{\"name\":"
+			     "\"a\"},\"spec\":{}}");
+	put_file("m/.3.yaml", "not yet");
+	put_file("m/README", "kind: Nothing");
+	EXPECT_EQ(RUN("apply", "-f", "m"), 0);
+	EXPECT_STREQ(OUT, "pod/a created\npod/b created\n");
+	put_file("m/1.json", "{");
+	EXPECT_EQ(RUN("apply", "-f", "m"), 1);
+	EXPECT_STREQ(OUT, "pod/b created\n");
+	EXPECT_EQ(strncmp(ERR, "error: m/1.json: ", 17), 0);
+	stop();
+}
+
+TEST(a_name_that_is_none_is_told_before_the_agent_is_asked)
+{
+	EXPECT_EQ(RUN("ps", "-n", "No Such"), 1);
+	EXPECT_STREQ(ERR, "error: 'No Such' is not a namespace: use lower case"
+			  " letters, digits and '-'\n");
+	EXPECT_EQ(RUN("logs", "--tenant", "A", "web"), 1);
+	EXPECT_STREQ(ERR, "error: 'A' is not a tenant: use lower case"
+			  " letters, digits and '-'\n");
+	EXPECT_EQ(RUN("describe", "we b"), 1);
+	EXPECT_STREQ(ERR, "error: 'we b' is not a pod's name: use lower case"
+			  " letters, digits and '-'\n");
+	EXPECT_EQ(RUN("run", "--workers", "0"), 2);
+	EXPECT_EQ(strncmp(ERR, "error: --workers is 1 to 64\n", 28), 0);
+	EXPECT_EQ(RUN("run", "--restart-backoff", "0s"), 2);
+	EXPECT_EQ(strncmp(ERR, "error: --restart-backoff is 1ms to 49d\n", 39),
+		  0);
+	EXPECT_EQ(RUN("image", "ls", "web"), 2);
+	spawn_result_clear(&res);
 }
 
 TEST(resize_says_what_changed)
