@@ -235,6 +235,14 @@ static int give_up(struct pod *pod, const char *why, struct err *e)
 
 		if (res->actual_known)
 			res->allocated.limits = res->actual.limits;
+		/* What was asked for was granted already, with a smaller
+		 * request, too; an agent started since knows no before. */
+		if (res->before.requests.has_cpu)
+			res->allocated.requests.cpu_milli =
+				res->before.requests.cpu_milli;
+		if (res->before.requests.has_mem)
+			res->allocated.requests.mem_bytes =
+				res->before.requests.mem_bytes;
 		if (res->allocated.requests.has_cpu &&
 		    res->allocated.requests.cpu_milli >
 			    res->allocated.limits.cpu_milli)

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "agent/spec_fields.h"
+#include "agent/vm/vm.h"
 #include "lib/err.h"
+#include "lib/quantity.h"
 #include "lib/str.h"
 
 #define USER_DATA_MAX 65535
@@ -88,6 +90,8 @@ int spec_virtual_machine(struct spec_ctx *c, yyjson_val *v, struct vm_spec *ret)
 		SPEC_UNSUPPORTED("bootVolume"),
 	};
 #undef F
+	const struct quantity_set *lim = &ret->resources.limits;
+	char is[QUANTITY_TEXT_SIZE], least[QUANTITY_TEXT_SIZE];
 	int r;
 
 	_Static_assert(offsetof(struct vm_spec, name) == 0,
@@ -102,6 +106,13 @@ int spec_virtual_machine(struct spec_ctx *c, yyjson_val *v, struct vm_spec *ret)
 				    ret->name);
 	if (!ret->image || !ret->image[0])
 		return spec_fail_at(c, "image", "is required");
+	if (lim->has_mem && lim->mem_bytes < VM_MEM_MIN_BYTES)
+		return spec_fail_at(c, "resources.limits.memory",
+				    "%s is less than a VM boots with: give at "
+				    "least %s",
+				    quantity_format_mem(lim->mem_bytes, is),
+				    quantity_format_mem(VM_MEM_MIN_BYTES,
+							least));
 	if (ret->user_data && ret->cloud_init_script)
 		return spec_fail(c, -EINVAL,
 				 "has both userData and "

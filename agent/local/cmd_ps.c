@@ -13,6 +13,8 @@
 #include "lib/str.h"
 #include "lib/yaml.h"
 
+#define WATCH_ROWS 500 /* kept, for the width of the columns */
+
 struct args {
 	struct cmd_common common;
 	const char *output;
@@ -139,13 +141,14 @@ static int print_list(const struct args *a, const struct buf *list,
 	return r < 0 ? r : cmd_print(&b);
 }
 
-/* One event of the watch. Columns are as wide as they are in this row. */
+/* One event of the watch. Columns are as wide as any row of @t, which keeps
+ * those that were printed. */
 static int print_change(const struct args *a, const char *line, size_t len,
-			bool first, struct err *e)
+			struct cli_table *t, struct err *e)
 {
-	struct cli_table t = CLI_TABLE_INIT;
 	auto_buf struct buf b = BUF_INIT;
 	struct json_ref root, pod;
+	bool first = !t->nr_rows;
 	const char *rows;
 	yyjson_doc *doc;
 	int r;
@@ -155,16 +158,24 @@ static int print_change(const struct args *a, const char *line, size_t len,
 		return r;
 	root = json_root(doc);
 	pod = json_get(&root, "object");
-	add_row(&t, a, NULL);
-	add_row(&t, a, &pod);
-	r = cli_table_print(&t, &b);
-	cli_table_clear(&t);
+	if (first || t->nr_rows > WATCH_ROWS) {
+		cli_table_clear(t);
+		*t = (struct cli_table)CLI_TABLE_INIT;
+		add_row(t, a, NULL);
+	}
+	add_row(t, a, &pod);
+	r = cli_table_print(t, &b);
 	yyjson_doc_free(doc);
 	rows = buf_str(&b);
-	if (!first)
-		rows += strcspn(rows, "\n") + 1;
-	if (r == 0 && (fputs(rows, stdout) < 0 || fflush(stdout) < 0))
+	if (!first && r == 0) {
+		/* The last line of it is new. */
+		b.data[--b.len] = '\0';
+		rows = strrchr(b.data, '\n') + 1;
+		r = puts(rows) < 0 || fflush(stdout) < 0 ? err_sys(e, "write")
+							 : 0;
+	} else if (r == 0 && (fputs(rows, stdout) < 0 || fflush(stdout) < 0)) {
 		r = err_sys(e, "write");
+	}
 	return r;
 }
 
@@ -172,7 +183,7 @@ static int watch(struct http_client *c, const struct args *a, struct err *e)
 {
 	auto_buf struct buf target = BUF_INIT, in = BUF_INIT;
 	struct http_call call = { .method = "GET", .timeout_ms = -1 };
-	bool first = true;
+	struct cli_table t = CLI_TABLE_INIT;
 	char piece[16384];
 	ssize_t n;
 	int r, status;
@@ -185,21 +196,21 @@ static int watch(struct http_client *c, const struct args *a, struct err *e)
 		char *end;
 
 		n = http_read(c, piece, sizeof(piece), e);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
+		if (n <= 0) {
+			r = (int)n;
 			break;
+		}
 		buf_add(&in, piece, (size_t)n);
 		while (status == 200 && r == 0 && in.len &&
 		       (end = memchr(in.data, '\n', in.len))) {
 			r = print_change(a, in.data, (size_t)(end - in.data),
-					 first, e);
+					 &t, e);
 			buf_consume(&in, (size_t)(end - in.data) + 1);
-			first = false;
 		}
 	}
 	if (r == 0 && status != 200)
 		r = cmd_status(status, &in, e);
+	cli_table_clear(&t);
 	return r;
 }
 

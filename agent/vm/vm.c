@@ -458,7 +458,7 @@ static int need_qga(struct vm *vm, struct qga **ret, struct err *e)
 	if (!vm->agent)
 		return err_set(
 			e, -EHOSTUNREACH,
-			"no guest agent runs in this VM: install qemu-guest-agent in its image");
+			"no guest agent answers in this VM: if it is not still booting, install qemu-guest-agent in its image");
 	return 0;
 }
 

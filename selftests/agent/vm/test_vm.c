@@ -236,7 +236,7 @@ TEST(guest_without_an_agent_is_told_apart)
 	EXPECT_EQ(vm_facts(g.vm, 100, &facts, &e), -EHOSTUNREACH);
 	EXPECT_STREQ(
 		e.msg,
-		"no guest agent runs in this VM: install qemu-guest-agent in its image");
+		"no guest agent answers in this VM: if it is not still booting, install qemu-guest-agent in its image");
 	guest_end(&g);
 }
 
