@@ -91,6 +91,7 @@ static int check_begin(struct pod *pod, struct action *a, struct err *e)
 {
 	struct action_set *s = pod->actions;
 	struct pod_snapshot *snap = action_find_snapshot(s, a->name);
+	struct vm_shape like;
 	int r;
 
 	if (a->op == ACTION_REBOOT)
@@ -111,10 +112,23 @@ static int check_begin(struct pod *pod, struct action *a, struct err *e)
 	if (!snap)
 		return err_set(e, -ENOENT, "there is no snapshot '%s'",
 			       a->name);
-	if (a->op == ACTION_RESTORE &&
-	    action_misfit(snap, &a->shape, a->error, sizeof(a->error)))
+	if (a->op != ACTION_RESTORE)
+		return 0;
+	/* CPUs that are missing are plugged in, if all else fits; afterwards
+	 * the VM is resized to what the pod has. */
+	like = a->shape;
+	if (snap->shape.cpus > like.cpus)
+		like.cpus = snap->shape.cpus;
+	if (action_misfit(snap, &like, a->error, sizeof(a->error)))
 		return err_set(e, -ESTALE, "%s", a->error);
-	return 0;
+	if (like.cpus == a->shape.cpus)
+		return 0;
+	r = vm_plug_cpus_for(pod->vm, like.cpus, e);
+	return r < 0 ? err_wrap(e, r,
+				"snapshot '%s' was taken with %u CPUs, which "
+				"the VM does not take",
+				snap->name, like.cpus)
+		     : 0;
 }
 
 static void set_state(struct pod *pod, struct action *a,

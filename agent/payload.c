@@ -412,7 +412,9 @@ static void ended(struct pod *pod, struct ctr *c, const struct ctr_exit *x)
 						 o->backoff_max_ms);
 		c->not_before_ms = now + c->backoff_ms;
 	}
-	if (c->backoff_ms) {
+	/* What ends for good, or is switched off, waits for nothing. */
+	c->reason[0] = c->message[0] = '\0';
+	if (c->backoff_ms && !pod->deleting && ctr_should_restart(pod, c)) {
 		event_add(pod, true, "BackOff",
 			  "Back-off restarting failed container %s", c->name);
 		snprintf(c->reason, sizeof(c->reason), "CrashLoopBackOff");

@@ -179,6 +179,8 @@ static void read_vm(const struct json_ref *pod, struct pod_view *v)
 		snprintf(v->state, sizeof(v->state), "Paused");
 	else if (str_eq(power, "crashed"))
 		snprintf(v->state, sizeof(v->state), "Crashed");
+	else if (str_eq(view_str(pod, "status.phase"), "NoSchedule"))
+		snprintf(v->state, sizeof(v->state), "Stopped");
 	else if (*view_str(&st, "reason"))
 		snprintf(v->state, sizeof(v->state), "%s",
 			 view_str(&st, "reason"));

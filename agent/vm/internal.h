@@ -109,6 +109,10 @@ int vm_place_threads(struct vm *vm, struct err *e);
 /* Go on with asking the guest for what is not fresh. Never waits. @hold: its
  * memory is about to change, so do not ask how much it has. */
 void vm_ask(struct vm *vm, bool hold);
+/* cpus.c: the places of vCPUs, unless they are known; @nr more vCPUs. */
+int vm_read_slots(struct vm *vm, struct err *e);
+int vm_plug_cpus(struct vm *vm, uint64_t nr, struct err *e);
+
 /* What was told is not so any more. */
 void vm_ask_cpus_again(struct vm *vm);
 void vm_ask_memory_again(struct vm *vm);

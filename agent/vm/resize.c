@@ -47,28 +47,10 @@ struct look {
  * Looking
  */
 
-static int read_slots(struct vm *vm, struct err *e)
-{
-	struct qmp_cpu_slot *slots = NULL;
-	size_t nr = 0;
-	int r;
-
-	if (vm->slots_fresh)
-		return 0;
-	r = qmp_query_cpu_slots(vm->qmp, VM_QMP_MS, &slots, &nr, e);
-	if (r < 0)
-		return r;
-	free(vm->slots);
-	vm->slots = slots;
-	vm->nr_slots = nr;
-	vm->slots_fresh = true;
-	return 0;
-}
-
 static int look_at_cpus(struct vm *vm, struct look *l, struct err *e)
 {
 	static const char ours[] = "/machine/peripheral/";
-	int r = read_slots(vm, e);
+	int r = vm_read_slots(vm, e);
 
 	if (r < 0)
 		return r;
@@ -312,28 +294,6 @@ static bool is_refusal(int code)
 	return code == -EREMOTEIO || code == -EOPNOTSUPP || code == -EBUSY;
 }
 
-static int plug_cpus(struct vm *vm, uint64_t nr, struct err *e)
-{
-	vm->slots_fresh = false;
-	/* QEMU lists the last slot first; fill them from the other end. */
-	for (size_t i = vm->nr_slots; i-- > 0 && nr > 0;) {
-		const struct qmp_cpu_slot *slot = &vm->slots[i];
-		char id[QMP_NAME_MAX];
-		int r;
-
-		if (slot->plugged)
-			continue;
-		snprintf(id, sizeof(id), VM_CPU_PREFIX "%zu",
-			 vm->nr_slots - i - 1);
-		r = qmp_cpu_add(vm->qmp, slot, id, VM_QMP_MS, e);
-		if (r < 0)
-			return r;
-		nr--;
-	}
-	vm_ask_cpus_again(vm);
-	return vm_place_threads(vm, e);
-}
-
 static int set_cpus(struct vm *vm, bool online, uint64_t nr, struct err *e)
 {
 	const struct ask *ask = &vm->ask;
@@ -430,7 +390,7 @@ static int take_step(struct vm *vm, const struct look *l,
 	case VM_STEP_NONE:
 		return 0;
 	case VM_STEP_CPU_PLUG:
-		return plug_cpus(vm, p->arg, e);
+		return vm_plug_cpus(vm, p->arg, e);
 	case VM_STEP_CPU_ONLINE:
 		return set_cpus(vm, true, p->arg, e);
 	case VM_STEP_CPU_OFFLINE:

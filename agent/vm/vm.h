@@ -152,6 +152,10 @@ struct vm_shape {
 
 int vm_shape(struct vm *vm, struct vm_shape *ret, struct err *e);
 
+/* Plug vCPUs in until there are @nr: a machine that goes back to a snapshot
+ * must have as many as that had. The guest need not take part. */
+int vm_plug_cpus_for(struct vm *vm, unsigned int nr, struct err *e);
+
 /* Begin. 0; -ETIMEDOUT: begun, as far as can be told; -ENOENT: no snapshot is
  * there; -EREMOTEIO: QEMU's words. May run qemu-img. */
 int vm_snapshot_start(struct vm *vm, enum vm_snapshot_op op, const char *job,
