@@ -120,33 +120,6 @@ static int open_cgroups(struct agent *a, struct err *e)
 	return 0;
 }
 
-static void probe_host(struct agent *a)
-{
-	struct kvm_verdict v = { 0 };
-	struct err e = { 0 };
-
-	if (str_eq(a->opts.accel, "tcg")) {
-		snprintf(a->kvm_why, sizeof(a->kvm_why),
-			 "turned off by --accel=tcg");
-	} else {
-		kvm_probe("/dev/kvm", &v);
-		a->kvm = v.usable || str_eq(a->opts.accel, "kvm");
-		snprintf(a->kvm_why, sizeof(a->kvm_why), "%s", v.why);
-	}
-	a->userns = sandbox_userns_probe(a->opts.state_dir, &e) == 0;
-	snprintf(a->userns_why, sizeof(a->userns_why), "%.*s", 255,
-		 a->userns ? "" : e.msg);
-	if (a->kvm && !v.usable)
-		log_warn("VMs run with KVM, as --accel=kvm says, but it does "
-			 "not look usable: %s; --accel=auto falls back",
-			 a->kvm_why);
-	else
-		log_info("VMs run %s: %s",
-			 a->kvm ? "with KVM" : "in software (TCG)", a->kvm_why);
-	if (!a->userns)
-		log_warn("pods of tenants get no user namespace: %s", e.msg);
-}
-
 static int open_network(struct agent *a, struct err *e)
 {
 	auto_free char *bpf = str_printf("%s/bpf", a->opts.run_dir);
@@ -233,7 +206,7 @@ static int open_all(struct agent *a, struct err *e)
 		r = probes_open(a, e);
 	if (r < 0)
 		return r;
-	probe_host(a);
+	host_probe(a);
 	return wq_new(&wq, &a->queue, e);
 }
 

@@ -223,14 +223,29 @@ static void put_runtimes(struct json_out *o, const struct agent *a)
 	bool container = pod && access(pod, X_OK) == 0;
 	bool vm = container && access(a->opts.qemu, X_OK) == 0;
 
-	put_condition(o, "ContainerRuntimeReady", container,
-		      container ? "RuntimeReady" : "SupervisorMissing",
-		      pod ? pod : "");
+	auto_free char *no_pod = str_printf(
+		"'%s' cannot be run: install it there, or say --libexec",
+		pod ? pod : "");
+	auto_free char *no_qemu =
+		str_printf("'%s' cannot be run: apt-get install "
+			   "qemu-system-x86, or say --qemu",
+			   a->opts.qemu);
+
+	put_condition(o, "ContainerRuntimeReady", container && !a->lacks[0],
+		      !container    ? "SupervisorMissing"
+		      : a->lacks[0] ? "KernelLacksFeature"
+				    : "RuntimeReady",
+		      !container    ? no_pod
+		      : a->lacks[0] ? a->lacks
+				    : pod);
 	put_condition(o, "VmRuntimeReady", vm,
-		      vm ? "RuntimeReady" : "QemuMissing",
-		      !vm      ? a->opts.qemu
-		      : a->kvm ? "QEMU with KVM"
-			       : "QEMU, software emulation");
+		      vm           ? "RuntimeReady"
+		      : !container ? "SupervisorMissing"
+				   : "QemuMissing",
+		      !container ? no_pod
+		      : !vm      ? no_qemu
+		      : a->kvm   ? "QEMU with KVM"
+				 : "QEMU, software emulation");
 }
 
 static void put_conditions(struct json_out *o, struct agent *a)

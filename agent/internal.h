@@ -71,6 +71,7 @@ struct agent {
 	char kvm_why[256];
 	bool userns;
 	char userns_why[256];
+	char lacks[400]; /* what of the kernel containers need; "" */
 	int64_t started_us;
 	bool quiet; /* taking down: no word about the host */
 	atomic_bool stopping, drained;
@@ -222,6 +223,9 @@ int pod_resize_patch(struct pod *pod, const char *container,
 /* A Network manifest: 0 taken; -ENOENT: it is none. */
 int network_manifest(struct agent *a, const char *json, size_t len,
 		     struct err *e);
+
+/* host.c: fills kvm, userns and lacks. */
+void host_probe(struct agent *a);
 
 /* claim.c: -EBUSY when another agent works here. */
 int claim_take(struct agent *a, struct err *e);

@@ -238,8 +238,10 @@ void doctor_put_text(const struct doctor *d, struct buf *b)
 			buf_printf(b, "  %s: %s\n", d->checks[i].name,
 				   d->checks[i].remedy);
 	if (missing)
-		buf_printf(b, "\n%zu of the requirements are missing.\n",
-			   missing);
+		buf_printf(
+			b,
+			"\n%zu requirement%s missing: pods cannot run here.\n",
+			missing, missing > 1 ? "s are" : " is");
 	else
 		buf_printf(b, "\nThis host can run pods%s.\n",
 			   warnings ? ", with the losses above" : "");

@@ -87,11 +87,45 @@ ok "which has been rotated" wait_for 10 at_least 5 log_files
 ok "and not a row is lost" wait_for 20 has_all_rows
 ok "the last of it is found from the end" prints "^row $rows" \
 	node logs vm --tail 3
+# --- snapshots, by whatever accelerates it; with another number of CPUs since
+writes() { node exec vm -- /bin/sh -c "echo $1 >/tmp/kept"; }
+kept() { node exec vm -- cat /tmp/kept; }
+before=$(boot_id)
+ok "what is in its memory, with two CPUs" writes "of two"
+ok "is kept by a snapshot" prints '^pod/vm took snapshot two, [0-9]+ ms$' \
+	node snapshot vm --name two --timeout ${resize_limit}s
+ok "what is written later" writes later
+ok "is gone when it has gone back" eval 'node restore vm --snapshot two \
+	--timeout ${resize_limit}s && wait_for $boot_limit prints "^of two$" kept'
+ok "without a boot" prints "^$before$" boot_id
+ok "the pod has one CPU now" node resize vm --cpu 1 --timeout ${resize_limit}s
+ok "and its console is the same file" has_all_rows
 kill -9 "$(qemu_pid)"
 ok "a VM whose QEMU was killed is started again" wait_for 20 pod_is vm \
 	.status.virtualMachineStatus.restartCount 3
 ok "its console of before is there" has_all_rows --previous
 ok "and it boots" wait_for $boot_limit guest_answers
+ok "with one CPU" prints '^1$' vm_cpus vm
+ok "it goes back to the snapshot of two CPUs, which are plugged in for it" \
+	node restore vm --snapshot two --timeout ${resize_limit}s
+ok "to what was in its memory" wait_for $boot_limit prints '^of two$' kept
+ok "in the boot of then" prints "^$before$" boot_id
+ok "and has the CPU of now" wait_for $resize_limit prints '^1$' vm_cpus vm
+ok "which is told" wait_for 20 pod_is vm \
+	.status.virtualMachineStatus.resources.limits.cpu 1
+# In the guest lane a boot takes a minute.
+if [ "${ARKTOS_LANE-}" != guest ]; then
+	kill -9 "$(qemu_pid)"
+	before=$(boot_id)
+	ok "one more boot" wait_for $boot_limit rebooted
+	ok "a snapshot of one CPU" node snapshot vm --name one
+	ok "of a VM that grows then" node resize vm --cpu 2 \
+		--timeout ${resize_limit}s
+	ok "is not gone back to: what is too much is told, and what to do" \
+		prints "taken with 1 CPUs plugged in, the VM has 2: .*powerSpec" \
+		eval '! node restore vm --snapshot one'
+	ok "and nothing has happened to the VM" prints '^2$' vm_cpus vm
+fi
 ok "a VM is deleted" node delete vm
 ok "and is gone" wait_for 30 pod_gone vm
 e2e_end
