@@ -78,6 +78,29 @@ ok "a VM's disk is no container, and that is the reason" eval '
 	wait_for 10 prints "ImageInspectError" node describe bad'
 ok "a container has no console" prints "^error: console is for VMs" \
 	script -qec "$NODE console good --socket $RUN/node.sock" /dev/null
+ok "an image in use is not removed, and who uses it is told" prints \
+	"image 'web' is used by pod 'system/default/good': delete that first" \
+	node image rm web
+ok "one that is not here: where to look" prints \
+	"image 'nowhere' is not here: 'arktos-node image ls' lists" \
+	node image rm nowhere
+ok "manifests of a folder, of which one is bad" eval '
+	mkdir "$E2E/m"; echo "kind: [" >"$E2E/m/a.yaml"
+	web_manifest good >"$E2E/m/b.yaml"
+	prints "pod/good unchanged" node apply -f "$E2E/m"'
+ok "the same name twice: the first stays, the second is refused by its field" eval '
+	{ web_manifest good; echo ---; web_manifest good | sed "s/8080/8081/"; } >"$E2E/two.yaml"
+	prints "readinessProbe.* cannot be changed while the pod lives; delete the pod" \
+		node apply -f "$E2E/two.yaml"'
+ok "text that is no manifest" refused "begins with 'apiVersion: v1'" <<<"hello"
+ok "no document at all" refused 'holds no object' </dev/null
+ok "bytes" refused 'UTF-8|control' < <(head -c 4096 /dev/urandom)
+ok "far too much" refused 'larger than|too (large|long|many)' < <(yes a: | head -c 9000000)
+ok "names of another script" refused 'is not a DNS name' < <(edited 's/name: bad/name: bäd/')
+ok "a field of another type" refused 'must be a string, is a number: put it in quotes' \
+	< <(edited 's/image: web/image: 7/')
+ok "a probe of a port that is not there" refused "no port of this container is called 'http'" \
+	< <(edited 's/port: 8080/port: http/')
 ok "the other pod is not disturbed" pod_is good \
 	'.status.containerStatuses[0].restartCount' 0
 ok "no such pod" eval '! prints "." node exec nobody -- true >/dev/null ||

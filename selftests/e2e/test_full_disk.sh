@@ -37,6 +37,14 @@ ok "and waits, and says for what" wait_for 20 prints \
 	'disk pressure: .*/state: .* of 24.*Mi are free' condition late
 head -c 64M /dev/zero >"$STATE/rest" 2>/dev/null
 ok "the disk is full" eval '! echo x 2>/dev/null >"$STATE/more"'
+images() { find "$STATE/images" | sort; }
+before=$(images)
+truncate -s 8M "$E2E/large.img"
+head -c 8M /dev/urandom >"$E2E/large.img"
+ok "an image does not come in, for that reason" prints \
+	'No space left on device' eval \
+	'! node image import "$E2E/large.img" --format raw --name large'
+ok "and leaves nothing of it in the store" diff <(echo "$before") <(images)
 ok "another is accepted, but cannot be saved" eval \
 	'web_manifest unsaved | prints "not saved yet.*No space" apply'
 ok "the pod is deleted all the same" node delete good --timeout 20s

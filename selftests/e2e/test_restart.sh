@@ -66,6 +66,9 @@ second() # OPTION...
 ok "no second agent works on the same run folder" prints \
 	"another agent \(pid $AGENT_PID\) works on '$RUN'.*--run-dir" \
 	second --run-dir "$RUN"
+ok "nor on the same state folder" prints \
+	"another agent \(pid $AGENT_PID\) works on '$STATE'.*--state-dir" \
+	second --run-dir "$E2E/r2" --state-dir "$STATE"
 ok "nor in the same network namespace" prints \
 	"another agent \(pid $AGENT_PID\) has its links.*unshare -n" \
 	second --run-dir "$E2E/r2"

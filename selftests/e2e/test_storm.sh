@@ -3,7 +3,8 @@
 # LANE: native
 # SECONDS: 400
 # Agent, supervisors and QEMU are killed with -9, 200 times, at random steps of
-# create, resize and delete: afterwards no pod is lost, doubled or left over.
+# create, resize and delete of containers and of a VM: afterwards no pod is lost,
+# doubled or left over, and one that nobody touched runs as it did.
 # STORM_SEED repeats a run, STORM_KILLS makes it longer.
 . "$(dirname "$0")/lib.sh"
 kills=${STORM_KILLS:-210}
@@ -11,6 +12,7 @@ seed=${STORM_SEED:-$((RANDOM * RANDOM % 100000))}
 RANDOM=$seed
 echo "# seed $seed, $kills kills"
 pods=(s0 s1 s2 s3)
+calm=
 export ARKTOS_NODE_SOCKET=$RUN/node.sock
 backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
 
@@ -23,9 +25,22 @@ of_role() # supervisor|qemu|agent
 	done | sort -un | while read -r p; do
 		comm=$(cat "/proc/$p/comm" 2>/dev/null)
 		case $1:$comm in
-		supervisor:arktos-pod | qemu:qemu-system*) echo "$p" ;;
+		supervisor:arktos-pod) [ "$p" = "$calm" ] || echo "$p" ;;
+		qemu:qemu-system*) echo "$p" ;;
 		esac
 	done
+}
+
+operate_vm()
+{
+	case $((RANDOM % 4)) in
+	0) timeout 5 "$NODE" delete vm --grace-period 0s ;;
+	1) timeout 5 "$NODE" resize vm --timeout 2s \
+		--memory $((128 + RANDOM % 3 * 64))Mi ;;
+	2) timeout 5 "$NODE" resize vm --timeout 2s --cpu $((1 + RANDOM % 2)) ;;
+	esac >/dev/null 2>&1
+	vm_manifest vm 1 128Mi | timeout 5 "$NODE" apply -f /dev/stdin \
+		>/dev/null 2>&1
 }
 
 # One after another, what a user does; what is known of it afterwards is kept:
@@ -37,6 +52,10 @@ operate()
 	while ! [ -e "$E2E/enough" ]; do
 		p=${pods[RANDOM % ${#pods[@]}]}
 		echo unknown >"$E2E/want.$p"
+		if [ $((RANDOM % 12)) = 0 ]; then
+			operate_vm
+			continue
+		fi
 		case $((RANDOM % 4)) in
 		0 | 1) web_manifest "$p" | timeout 5 "$NODE" \
 			apply -f /dev/stdin && echo present >"$E2E/want.$p" ;;
@@ -52,6 +71,27 @@ operate()
 ok "the agent starts" agent_start "${backoff[@]}"
 ok "the images are imported" eval 'image_web && image_vm'
 vm_manifest vm 1 128Mi | apply >/dev/null 2>&1
+# Nobody touches this one, nor kills its supervisor.
+lives() # what any disturbance would change
+{
+	pod calm '[.metadata.uid, .status.podIP, .status.startTime,
+		(.status.containerStatuses[0] | .restartCount, .containerID,
+		.state.running.startedAt)] | tojson'
+	our_cgroups | while read -r c; do
+		find "$c" -path "*pod$(pod calm .metadata.uid)/web/cgroup.procs" \
+			-exec head -1 {} +
+	done | grep '^[0-9]' | sort -un
+}
+ok "a pod is ready that nobody touches" eval \
+	'web_manifest calm | apply && wait_for 30 pod_ready calm'
+uid=$(pod calm .metadata.uid)
+calm=$(our_cgroups | while read -r c; do
+	find "$c" -path "*pod$uid*" -name cgroup.procs -exec cat {} +
+done | sort -un | while read -r p; do
+	grep -q '^arktos-pod' "/proc/$p/comm" && echo "$p"
+done)
+before=$(lives)
+ok "its processes are known" [ -n "$calm" -a "$(wc -l <<<"$before")" = 2 ]
 operate &
 operator=$!
 
@@ -99,6 +139,8 @@ applied() { web_manifest "$1" | apply; }
 for p in "${pods[@]}"; do
 	wait_for 40 applied "$p"
 done
+vm_applied() { vm_manifest vm 1 128Mi | apply; }
+wait_for 40 vm_applied
 all_ready()
 {
 	local p
@@ -107,16 +149,18 @@ all_ready()
 	done
 }
 ok "all pods get ready" wait_for 90 all_ready
-ok "each has one supervisor" [ "$(of_role supervisor | wc -l)" = 5 ]
+ok "the one that nobody touched is as it was" diff <(echo "$before") <(lives)
+calm=
+ok "each has one supervisor" [ "$(of_role supervisor | wc -l)" = 6 ]
 ok "there is one QEMU" [ "$(of_role qemu | wc -l)" = 1 ]
 ok "and one folder per pod" [ "$(find "$RUN/pods" -mindepth 1 -maxdepth 1 |
-	wc -l)" = 5 ]
+	wc -l)" = 6 ]
 for p in "${pods[@]}"; do
 	ok "$p can be resized" node resize "$p" --memory 80Mi --timeout 20s
 	ok "and has it" prints ' 80$' container_size "$p"
 done
 note_bpf
-for p in "${pods[@]}" vm; do
+for p in "${pods[@]}" vm calm; do
 	node delete "$p" >/dev/null 2>&1
 done
 empty() { [ "$(node ps -o json | jq '.items | length')" = 0 ]; }

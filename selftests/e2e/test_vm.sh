@@ -115,8 +115,8 @@ ok "which is told" wait_for 20 pod_is vm \
 	.status.virtualMachineStatus.resources.limits.cpu 1
 # In the guest lane a boot takes a minute.
 if [ "${ARKTOS_LANE-}" != guest ]; then
-	kill -9 "$(qemu_pid)"
 	before=$(boot_id)
+	kill -9 "$(qemu_pid)"
 	ok "one more boot" wait_for $boot_limit rebooted
 	ok "a snapshot of one CPU" node snapshot vm --name one
 	ok "of a VM that grows then" node resize vm --cpu 2 \

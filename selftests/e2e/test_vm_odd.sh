@@ -33,7 +33,7 @@ ok "odd guests are applied" eval '
 	vm_manifest blank 1 128Mi | sed "s/image: vm/image: zero/" | apply'
 
 # --- no agent
-ok "without an agent a VM boots" wait_for 60 console_has mute '# $'
+ok "without an agent a VM boots" wait_for 60 console_has mute "can't access tty"
 ok "it says that nobody answers, and what to do" prints \
 	'^error: no guest agent answers in this VM: .*install qemu-guest-agent' \
 	eval '! node exec mute -- true'
