@@ -13,7 +13,9 @@
 
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/ports.h"
 #include "agent/vm/vm.h"
+#include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/quantity.h"
 
@@ -101,13 +103,14 @@ static void refusal(const struct quantity_set *want, uint64_t cpu, uint64_t mem,
 			quantity_format_human(mem, b), of);
 }
 
-int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
+/* With the node's lock held. */
+static int claim(struct pod *pod, const struct quantity_set *want,
+		 struct err *e)
 {
 	struct node_resources *n = &pod->agent->node;
 	uint64_t free_cpu, free_mem;
 	int r = 0;
 
-	pthread_mutex_lock(&n->lock);
 	/* What this pod has already does not stand in its way. A shrink must
 	 * always be possible, so only what grows has to fit. */
 	free_cpu = n->cpu_milli + pod->claimed.cpu_milli;
@@ -128,6 +131,35 @@ int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
 		n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
 		pod->claimed = *want;
 	}
+	return r;
+}
+
+int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
+{
+	struct node_resources *n = &pod->agent->node;
+	int r;
+
+	pthread_mutex_lock(&n->lock);
+	r = claim(pod, want, e);
+	pthread_mutex_unlock(&n->lock);
+	return r;
+}
+
+int node_admit(struct pod *pod, const struct quantity_set *want, struct err *e)
+{
+	struct node_resources *n = &pod->agent->node;
+	auto_free struct network_port *ports = NULL;
+	size_t nr;
+	int r = ports_of(pod->spec, &ports, &nr);
+
+	if (r < 0)
+		return err_set(e, r, "out of memory");
+	pthread_mutex_lock(&n->lock);
+	r = ports_free(pod, ports, nr, e);
+	if (r == 0)
+		r = claim(pod, want, e);
+	if (r == 0)
+		r = ports_take(pod, ports, nr, e);
 	pthread_mutex_unlock(&n->lock);
 	return r;
 }
@@ -135,11 +167,15 @@ int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
 void node_claim_anyway(struct pod *pod, const struct quantity_set *want)
 {
 	struct node_resources *n = &pod->agent->node;
+	auto_free struct network_port *ports = NULL;
+	size_t nr = 0;
 
+	(void)ports_of(pod->spec, &ports, &nr); /* the network knows, too */
 	pthread_mutex_lock(&n->lock);
 	n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
 	n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
 	pod->claimed = *want;
+	(void)ports_take(pod, ports, nr, NULL);
 	pthread_mutex_unlock(&n->lock);
 }
 
@@ -148,7 +184,10 @@ void node_release(struct pod *pod)
 	static const struct quantity_set none = { .has_cpu = true,
 						  .has_mem = true };
 
-	(void)node_claim(pod, &none, NULL); /* nothing always fits */
+	pthread_mutex_lock(&pod->agent->node.lock);
+	(void)claim(pod, &none, NULL); /* nothing always fits */
+	ports_give(pod);
+	pthread_mutex_unlock(&pod->agent->node.lock);
 	node_freed(pod->agent);
 }
 

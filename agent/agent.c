@@ -436,6 +436,7 @@ static int with_agent(const struct agent_opts *opts,
 	free(d.libexec);
 	free(d.manifests);
 	pthread_mutex_destroy(&a->lock);
+	free(a->node.ports);
 	pthread_mutex_destroy(&a->node.lock);
 	pthread_mutex_destroy(&a->disk.lock);
 	free(a);

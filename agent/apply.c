@@ -74,7 +74,7 @@ static int step_admit(struct pod *pod, struct err *e)
 			    "there is room",
 			    room);
 	else
-		r = node_claim(pod, &claim, &why);
+		r = node_admit(pod, &claim, &why);
 	if (r == -ENOSPC || r == -E2BIG) {
 		snprintf(pod->unschedulable, sizeof(pod->unschedulable), "%.*s",
 			 POD_MESSAGE_MAX - 1, why.msg);

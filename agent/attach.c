@@ -9,6 +9,7 @@
 #include "agent/internal.h"
 #include "agent/network/repair.h"
 #include "agent/payload.h"
+#include "agent/ports.h"
 #include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/log.h"
@@ -38,6 +39,17 @@ static int revive_tap(struct pod *pod, struct err *e)
 	return network_tap_revive(pod->agent->network, pod->uid, fd, e);
 }
 
+static int set_ports(const struct pod *pod, struct err *e)
+{
+	auto_free struct network_port *ports = NULL;
+	size_t nr;
+	int r = ports_of(pod->spec, &ports, &nr);
+
+	if (r < 0)
+		return err_set(e, r, "out of memory");
+	return network_ports(pod->agent->network, pod->uid, ports, nr, e);
+}
+
 int pod_attach_network(struct pod *pod, struct err *e)
 {
 	struct endpoint ep = ENDPOINT_INIT;
@@ -51,8 +63,12 @@ int pod_attach_network(struct pod *pod, struct err *e)
 			   pod->spec->network, pod->uid,
 			   pod->spec->vm ? NETWORK_VM : NETWORK_CONTAINER,
 			   pod->spec->requested_ip, &ep, e);
-	if (r < 0)
+	if (r == 0)
+		r = set_ports(pod, e);
+	if (r < 0) {
+		endpoint_clear(&ep);
 		return r;
+	}
 	pthread_mutex_lock(&pod->lock);
 	endpoint_clear(&pod->endpoint);
 	pod->endpoint = ep;

@@ -32,6 +32,8 @@ struct node_resources {
 	uint64_t cpu_milli, mem_bytes; /* allocatable */
 	uint64_t used_cpu, used_mem;   /* claimed by pods */
 	struct stats_mark cpu_marks[2];
+	struct port_claim *ports; /* of the host */
+	size_t nr_ports;
 };
 
 struct agent {
@@ -142,7 +144,9 @@ struct quantity_set pod_claim(const struct pod *pod);
  * fits this node (Infeasible). @e tells the numbers.
  */
 int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e);
-/* For a pod that has it already. */
+/* The same for a pod that is to begin, with the host's ports it asks for. */
+int node_admit(struct pod *pod, const struct quantity_set *want, struct err *e);
+/* For a pod that has it already, its ports, too. */
 void node_claim_anyway(struct pod *pod, const struct quantity_set *want);
 void node_release(struct pod *pod);
 /* Something has become free: look again at what waits for it, in the order of

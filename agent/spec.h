@@ -10,6 +10,7 @@
 #ifndef AGENT_SPEC_H
 #define AGENT_SPEC_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -74,7 +75,8 @@ struct env_var {
 struct port_spec {
 	char *name;
 	uint16_t container_port;
-	uint16_t host_port; /* 0: none */
+	uint16_t host_port;     /* 0: none */
+	struct in_addr host_ip; /* 0.0.0.0: every one of the host's */
 	enum { PORT_TCP, PORT_UDP, PORT_SCTP } protocol;
 };
 
@@ -132,6 +134,8 @@ struct vm_spec {
 	enum power_spec power;
 	char *kernel_args; /* annotation arktos.futurewei.com/kernel-args */
 	struct probe_spec liveness, readiness, startup;
+	struct port_spec *ports;
+	size_t nr_ports;
 };
 
 enum volume_kind {

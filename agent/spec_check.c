@@ -1,9 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What only the pod as a whole can tell: its containers beside each other. */
 #include <errno.h>
+#include <stdlib.h>
 
+#include "agent/ports.h"
 #include "agent/spec_fields.h"
 #include "lib/err.h"
+
+/* As the API server does: a port once, and as it is where it is the host's. */
+static int check_ports(struct spec_ctx *c, const struct pod_spec *pod)
+{
+	struct network_port *v;
+	char name[LEASE_PORT_TEXT];
+	int r = 0;
+	size_t nr;
+
+	if (ports_of(pod, &v, &nr) < 0)
+		return spec_fail(c, -ENOMEM, "out of memory");
+	if (nr > NETWORK_PORTS_MAX)
+		r = spec_fail(c, -E2BIG, "has %zu hostPorts, at most %d", nr,
+			      NETWORK_PORTS_MAX);
+	for (size_t i = 0; r == 0 && i < nr; i++) {
+		if (pod->host_network && v[i].port != v[i].host_port)
+			r = spec_fail(c, -EINVAL,
+				      "hostPort %s must be the containerPort, "
+				      "%u: the pod is on the host's network",
+				      network_port_format(&v[i], name),
+				      v[i].port);
+		for (size_t k = 0; r == 0 && k < i; k++)
+			if (network_ports_collide(&v[i], &v[k]))
+				r = spec_fail(c, -EINVAL,
+					      "hostPort %s is used twice in "
+					      "the pod",
+					      network_port_format(&v[i], name));
+	}
+	free(v);
+	return r;
+}
 
 int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 {
@@ -49,5 +82,5 @@ int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 			return r;
 		spec_pop(c, mark);
 	}
-	return 0;
+	return check_ports(c, pod);
 }

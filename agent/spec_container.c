@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One container, and what containers share with virtual machines. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -163,14 +164,28 @@ static int protocol(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_choice(c, v, words, ARRAY_LEN(words), out);
 }
 
+static int host_ip(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	const char *text = yyjson_get_str(v);
+
+	if (!text)
+		return spec_fail(c, -EINVAL, "must be a string");
+	if (text[0] && inet_pton(AF_INET, text, out) != 1)
+		return spec_fail(c, -EINVAL,
+				 "'%.60s' is not an IPv4 address of the host",
+				 text);
+	return 0;
+}
+
 static int port(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
 		SPEC_FIELD(struct port_spec, "name", spec_str, name),
 		SPEC_FIELD(struct port_spec, "containerPort", spec_port,
 			   container_port),
-		SPEC_UNSUPPORTED("hostPort"),
-		SPEC_UNSUPPORTED("hostIP"),
+		SPEC_FIELD(struct port_spec, "hostPort", spec_port_or_none,
+			   host_port),
+		SPEC_FIELD(struct port_spec, "hostIP", host_ip, host_ip),
 		SPEC_FIELD(struct port_spec, "protocol", protocol, protocol),
 	};
 	struct port_spec *p = out;
@@ -178,7 +193,24 @@ static int port(struct spec_ctx *c, yyjson_val *v, void *out)
 
 	if (r == 0 && !p->container_port)
 		return spec_fail_at(c, "containerPort", "is required");
+	if (r == 0 && p->host_port && p->protocol == PORT_SCTP)
+		return spec_fail_at(c, "hostPort",
+				    "is for TCP and UDP here, not for SCTP");
 	return r;
+}
+
+int spec_ports(struct spec_ctx *c, yyjson_val *v, struct port_spec **ret,
+	       size_t *ret_nr)
+{
+	return spec_read_array(c, v, sizeof(**ret), PORTS_MAX, port, ret,
+			       ret_nr);
+}
+
+void spec_ports_free(struct port_spec *ports, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		free(ports[i].name);
+	free(ports);
 }
 
 static int mount(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -282,8 +314,7 @@ static int port_list(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	struct container_spec *ctr = out;
 
-	return spec_read_array(c, v, sizeof(*ctr->ports), PORTS_MAX, port,
-			       &ctr->ports, &ctr->nr_ports);
+	return spec_ports(c, v, &ctr->ports, &ctr->nr_ports);
 }
 
 static int termination_policy(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -444,9 +475,7 @@ void spec_container_clear(struct container_spec *c)
 		free(c->mounts[i].sub_path);
 	}
 	free(c->mounts);
-	for (size_t i = 0; i < c->nr_ports; i++)
-		free(c->ports[i].name);
-	free(c->ports);
+	spec_ports_free(c->ports, c->nr_ports);
 	spec_probe_clear(&c->liveness);
 	spec_probe_clear(&c->readiness);
 	spec_probe_clear(&c->startup);

@@ -294,6 +294,13 @@ int spec_port(struct spec_ctx *c, yyjson_val *v, void *out)
 	return 0;
 }
 
+int spec_port_or_none(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	if (yyjson_is_uint(v) && yyjson_get_uint(v) == 0)
+		return 0;
+	return spec_port(c, v, out);
+}
+
 int spec_strv(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	struct strv *s = out;

@@ -82,6 +82,7 @@ spec_read_fn spec_bool;         /* bool */
 spec_read_fn spec_u32;          /* uint32_t */
 spec_read_fn spec_u64;          /* uint64_t */
 spec_read_fn spec_port;         /* uint16_t, 1..65535 */
+spec_read_fn spec_port_or_none; /* the same, or 0 */
 spec_read_fn spec_strv;         /* struct strv */
 spec_read_fn spec_key_values;   /* struct key_values, from an object */
 spec_read_fn spec_quantity_mem; /* uint64_t bytes */
@@ -123,6 +124,9 @@ int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
 
 void spec_container_clear(struct container_spec *c);
 void spec_vm_free(struct vm_spec *vm);
+int spec_ports(struct spec_ctx *c, yyjson_val *v, struct port_spec **ret,
+	       size_t *ret_nr);
+void spec_ports_free(struct port_spec *ports, size_t nr);
 void spec_strv_clear(struct strv *s);
 void spec_key_values_clear(struct key_values *kv);
 void spec_security_clear(struct security_spec *s);

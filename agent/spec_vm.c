@@ -56,6 +56,13 @@ static int user_data(struct spec_ctx *c, yyjson_val *v, void *out)
 	return 0;
 }
 
+static int ports(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	struct vm_spec *vm = out;
+
+	return spec_ports(c, v, &vm->ports, &vm->nr_ports);
+}
+
 static int shutdown_behavior(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const char *const words[] = { "stop" };
@@ -78,6 +85,7 @@ int spec_virtual_machine(struct spec_ctx *c, yyjson_val *v, struct vm_spec *ret)
 		F("keyPairName", spec_str, key_pair_name),
 		F("publicKey", spec_str, public_key),
 		F("userData", user_data, name) /* the whole struct */,
+		F("ports", ports, name) /* the whole struct */,
 		F("cloudInitUserDataScript", spec_str, cloud_init_script),
 		F("powerSpec", power, power),
 		F("livenessProbe", spec_probe, liveness),
@@ -95,7 +103,7 @@ int spec_virtual_machine(struct spec_ctx *c, yyjson_val *v, struct vm_spec *ret)
 	int r;
 
 	_Static_assert(offsetof(struct vm_spec, name) == 0,
-		       "userData is read into the whole struct");
+		       "userData and ports are read into the whole struct");
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
 	if (r < 0)
 		return r;
@@ -133,6 +141,7 @@ void spec_vm_free(struct vm_spec *vm)
 	free(vm->user_data);
 	free(vm->cloud_init_script);
 	free(vm->kernel_args);
+	spec_ports_free(vm->ports, vm->nr_ports);
 	spec_probe_clear(&vm->liveness);
 	spec_probe_clear(&vm->readiness);
 	spec_probe_clear(&vm->startup);

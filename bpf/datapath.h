@@ -47,6 +47,9 @@ enum dp_flags {
 	DP_VETH = 1 << 0,    /* deliver into the peer's namespace */
 	DP_GATEWAY = 1 << 1, /* may send from outside addresses, with egress */
 	DP_EGRESS = 1 << 2,  /* of a network: its gateway leads outside */
+	/* Of a network: its gateway lets in what is for ports of the host. Of
+	 * an endpoint: it has such, and may answer the outside. */
+	DP_INGRESS = 1 << 3,
 };
 
 /* ark_endpoints: who has an address of a network? */

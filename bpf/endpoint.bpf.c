@@ -185,7 +185,8 @@ static __always_inline int route_outside(const struct packet *p,
 		return -DP_DROP_MULTICAST;
 	if (is_inside(net, p->dst))
 		return -DP_DROP_NO_ENDPOINT;
-	if (!(net->flags & DP_EGRESS) || (p->from->flags & DP_GATEWAY))
+	if (!((net->flags & DP_EGRESS) || (p->from->flags & DP_INGRESS)) ||
+	    (p->from->flags & DP_GATEWAY))
 		return -DP_DROP_NO_EGRESS;
 	to->ifindex = net->gateway_ifindex;
 	to->slot = net->gateway_slot;
@@ -225,7 +226,7 @@ static __always_inline bool may_send_from(const struct packet *p)
 	if (!(p->from->flags & DP_GATEWAY))
 		return false;
 	net = network_of(p);
-	return net && (net->flags & DP_EGRESS) && !is_inside(net, p->src);
+	return net && net->flags && !is_inside(net, p->src);
 }
 
 static __always_inline int handle_ipv4(struct packet *p)

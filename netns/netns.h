@@ -147,6 +147,23 @@ int rt_route_add(struct rt *rt, int ifindex, const struct rt_route *route,
 int rt_neigh_add(struct rt *rt, int ifindex, struct in_addr addr,
 		 const uint8_t mac[6], struct err *e);
 
+/* --- connections the kernel tracks ---------------------------------------- */
+
+/* Of IPv4, with ports: as it was asked for, and as its answers come, which
+ * differ where addresses are translated. Ports in host byte order. */
+struct ns_flow {
+	uint8_t protocol; /* IPPROTO_TCP, ... */
+	struct ns_flow_end {
+		struct in_addr src, dst;
+		uint16_t src_port, dst_port;
+	} asked, answered;
+};
+
+/* Have @nsfd forget those for which @fn says so: what comes next on them is
+ * looked at as new. Walks all of them. */
+int ns_flows_forget(int nsfd, bool (*fn)(const struct ns_flow *flow, void *arg),
+		    void *arg, struct err *e);
+
 /* --- taps ----------------------------------------------------------------- */
 
 /**

@@ -19,6 +19,7 @@ static void net_free(struct net *net)
 	pthread_mutex_destroy(&net->up_lock);
 	free(net->tenant);
 	free(net->name);
+	free(net->ports_rules);
 	free(net);
 }
 

@@ -6,6 +6,9 @@
  * the same CIDR do not meet on the host. Nothing comes in but answers, nothing
  * goes from one network's way out into another's, and nothing reaches
  * link-local addresses (a cloud's metadata, with the host's credentials).
+ *
+ * The same pair is the way in for ports of the host (ports.c). What comes in by
+ * them was translated on the host, which no pod and nobody outside can do.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,6 +37,7 @@ static const char host_rules[] =
 	"table ip arktos {\n"
 	"  chain forward {\n"
 	"    type filter hook forward priority filter; policy accept;\n"
+	"    oifname \"" EGRESS_PREFIX "*\" ct status dnat accept\n"
 	"    iifname \"" EGRESS_PREFIX "*\" oifname \"" EGRESS_PREFIX
 	"*\" drop\n"
 	"    oifname \"" EGRESS_PREFIX
@@ -41,6 +45,10 @@ static const char host_rules[] =
 	"    oifname \"" EGRESS_PREFIX "*\" drop\n"
 	"    iifname \"" EGRESS_PREFIX "*\" accept\n"
 	"    %s\n"
+	"  }\n"
+	"  chain raw {\n" /* the links route it, for ports of the host */
+	"    type filter hook prerouting priority raw; policy accept;\n"
+	"    iifname \"" EGRESS_PREFIX "*\" ip daddr 127.0.0.0/8 drop\n"
 	"  }\n"
 	"  chain postrouting {\n"
 	"    type nat hook postrouting priority srcnat; policy accept;\n"
@@ -56,15 +64,20 @@ static const char gateway_rules[] =
 	"  chain forward {\n"
 	"    type filter hook forward priority filter; policy drop;\n"
 	"    ct state established,related accept\n"
+	"    iifname \"" EGRESS_IN_POD "\" oifname \"" NETWORK_IFNAME_POD
+	"\" ct status dnat accept\n"
 	"    ip daddr 169.254.0.0/16 drop\n"
-	"    iifname \"" NETWORK_IFNAME_POD "\" oifname \"" EGRESS_IN_POD
-	"\" accept\n"
+	"    %s\n"
 	"  }\n"
 	"  chain postrouting {\n"
 	"    type nat hook postrouting priority srcnat; policy accept;\n"
 	"    oifname \"" EGRESS_IN_POD "\" masquerade\n"
 	"  }\n"
 	"}\n";
+
+/* Of the gateway's, where pods may begin connections. */
+static const char gateway_out[] = "iifname \"" NETWORK_IFNAME_POD
+				  "\" oifname \"" EGRESS_IN_POD "\" accept";
 
 /* --- nftables ------------------------------------------------------------- */
 
@@ -89,7 +102,7 @@ static int run_nft(void *arg, struct err *e)
 }
 
 /* The child has the namespace of the thread that starts it. */
-static int nft(int nsfd, const char *rules, struct err *e)
+int egress_nft(int nsfd, const char *rules, struct err *e)
 {
 	auto_free char *copy = strdup(rules);
 	int r;
@@ -98,7 +111,7 @@ static int nft(int nsfd, const char *rules, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	r = ns_call(nsfd, run_nft, copy, e);
 	if (r < 0)
-		return err_wrap(e, r, "set nftables rules for egress");
+		return err_wrap(e, r, "set nftables rules");
 	return 0;
 }
 
@@ -146,7 +159,7 @@ static int host_up(struct network_mgr *mgr, struct err *e)
 	rules = str_printf(host_rules, was_off ? "drop" : "");
 	if (!rules)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = nft(NS_OWN, rules, e);
+	r = egress_nft(NS_OWN, rules, e);
 	return r < 0 ? r : ns_sysctls(NS_OWN, &on, 1, e);
 }
 
@@ -179,7 +192,11 @@ int egress_host_undo(struct network_mgr *mgr, struct err *e)
 			return err_sys(e, "remove '%s'", note);
 	}
 	mgr->host_ready = false;
-	return nft(NS_OWN, "table ip arktos {}\ndelete table ip arktos\n", e);
+	r = ports_host_undo(mgr, e);
+	if (r < 0)
+		return r;
+	return egress_nft(NS_OWN,
+			  "table ip arktos {}\ndelete table ip arktos\n", e);
 }
 
 /* --- one network ---------------------------------------------------------- */
@@ -227,20 +244,45 @@ static int end_up(struct rt *rt, const char *ifname, uint32_t ip,
 	return r;
 }
 
-static int quiet(const char *ifname, struct err *e)
+/* What the host's own programs send to a port of its loopback goes out of this
+ * link, and the answers come in by it. */
+static int quiet(const char *ifname, bool in, struct err *e)
 {
-	char name[64];
-	const struct ns_sysctl no_ipv6 = { name, "1" };
+	char name[64], loopback[64];
+	const struct ns_sysctl sysctls[] = { { name, "1" },
+					     { loopback, in ? "1" : "0" } };
 
 	snprintf(name, sizeof(name), "-ipv6/conf/%s/disable_ipv6", ifname);
-	return ns_sysctls(NS_OWN, &no_ipv6, 1, e);
+	snprintf(loopback, sizeof(loopback), "ipv4/conf/%s/route_localnet",
+		 ifname);
+	return ns_sysctls(NS_OWN, sysctls, ARRAY_LEN(sysctls), e);
+}
+
+uint32_t egress_host_ip(const struct net *net)
+{
+	return EGRESS_BASE + 2 * net->egress_slot;
+}
+
+uint32_t egress_gateway_ip(const struct net *net)
+{
+	return egress_host_ip(net) + 1;
+}
+
+static int set_gateway_rules(int gateway_ns, bool out, struct err *e)
+{
+	auto_free char *rules =
+		str_printf(gateway_rules, out ? gateway_out : "");
+
+	if (!rules)
+		return err_set(e, -ENOMEM, "out of memory");
+	return egress_nft(gateway_ns, rules, e);
 }
 
 int egress_up(struct network_mgr *mgr, const struct net *net, int gateway_ns,
-	      struct err *e)
+	      const struct egress_ways *ways, struct err *e)
 {
 	static const struct ns_sysctl forward = { "ipv4/ip_forward", "1" };
-	const uint32_t ip = EGRESS_BASE + 2 * net->egress_slot;
+	const uint32_t ip = egress_host_ip(net);
 	const struct rt_route out = { .via.s_addr = htonl(ip) };
 	auto_ptr(rt) host = NULL;
 	auto_ptr(rt) inside = NULL;
@@ -255,15 +297,16 @@ int egress_up(struct network_mgr *mgr, const struct net *net, int gateway_ns,
 	if (r == 0)
 		r = rt_open(gateway_ns, &inside, e);
 	if (r == 0) /* the gateway's rules are there before it forwards */
-		r = nft(gateway_ns, gateway_rules, e);
+		r = set_gateway_rules(gateway_ns, ways->out, e);
 	if (r == 0)
 		r = pair_up(host, inside, ifname, gateway_ns, net->mtu, e);
 	if (r == 0)
-		r = quiet(ifname, e);
+		r = quiet(ifname, ways->in, e);
 	if (r == 0)
 		r = end_up(host, ifname, ip, &end, e);
 	if (r == 0)
-		r = end_up(inside, EGRESS_IN_POD, ip + 1, &end, e);
+		r = end_up(inside, EGRESS_IN_POD, egress_gateway_ip(net), &end,
+			   e);
 	if (r == 0)
 		r = ns_link_settle(NS_OWN, ifname, e);
 	if (r == 0)

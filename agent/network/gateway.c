@@ -10,8 +10,8 @@
 #include "netns/netns.h"
 
 static int datapath_put(struct network_mgr *mgr, const struct net *net,
-			const struct wiring *w, int ifindex, bool egress,
-			struct err *e)
+			const struct wiring *w, int ifindex,
+			const struct egress_ways *ways, struct err *e)
 {
 	struct dp_network v = {
 		.base = htonl(net->ipam.base),
@@ -19,17 +19,30 @@ static int datapath_put(struct network_mgr *mgr, const struct net *net,
 		.gateway = w->key.ip,
 		.gateway_ifindex = (uint32_t)ifindex,
 		.mtu = net->mtu,
-		.flags = egress ? DP_EGRESS : 0,
+		.flags = (uint16_t)((ways->out ? DP_EGRESS : 0) |
+				    (ways->in ? DP_INGRESS : 0)),
 	};
 
 	memcpy(v.gateway_mac, w->mac, sizeof(v.gateway_mac));
 	return dp_network_put(mgr->dp, net->net_id, &v, e);
 }
 
+static struct egress_ways ways_of(struct network_mgr *mgr,
+				  const struct net *net)
+{
+	struct egress_ways ways;
+
+	pthread_mutex_lock(&mgr->lock);
+	ways.out = net->egress == NETWORK_EGRESS_SNAT;
+	ways.in = net->nr_ingress > 0;
+	pthread_mutex_unlock(&mgr->lock);
+	return ways;
+}
+
 int gateway_publish(struct network_mgr *mgr, const struct net *net,
 		    struct err *e)
 {
-	bool egress = net->egress == NETWORK_EGRESS_SNAT;
+	const struct egress_ways ways = ways_of(mgr, net);
 	struct wiring w;
 	int ifindex, r;
 
@@ -37,44 +50,48 @@ int gateway_publish(struct network_mgr *mgr, const struct net *net,
 	if (r == 0)
 		r = wiring_publish(mgr, &w, &ifindex, e);
 	if (r == 0)
-		r = datapath_put(mgr, net, &w, ifindex, egress, e);
+		r = datapath_put(mgr, net, &w, ifindex, &ways, e);
 	wiring_clear(&w);
 	return r;
 }
 
-static int set_egress(struct network_mgr *mgr, const struct net *net,
-		      const struct wiring *w, bool egress, struct err *e)
+static int set_egress(struct network_mgr *mgr, struct net *net,
+		      const struct wiring *w, const struct egress_ways *ways,
+		      struct err *e)
 {
 	auto_close int ns = -EBADF;
 	int r = ns_open(w->ns_path, &ns, e);
 
 	if (r < 0)
 		return r;
-	if (egress)
-		return egress_up(mgr, net, ns, e);
-	return egress_down(net->net_id, ns, e);
+	if (ways->out || ways->in)
+		r = egress_up(mgr, net, ns, ways, e);
+	else
+		r = egress_down(net->net_id, ns, e);
+	if (r < 0 || !(ways->in || net->ports_rules))
+		return r;
+	free(take_ptr(net->ports_rules)); /* it may be a new namespace */
+	return ports_gateway(mgr, net, ns, e);
 }
 
 /* Nothing is sent outside before the way there is set up, and nothing any more
  * before it is torn down. */
-static int bring_up(struct network_mgr *mgr, const struct net *net,
+static int bring_up(struct network_mgr *mgr, struct net *net,
 		    const struct wiring *w, struct err *e)
 {
-	bool egress;
+	const struct egress_ways ways = ways_of(mgr, net);
+	bool any = ways.out || ways.in;
 	int ifindex, r;
 
-	pthread_mutex_lock(&mgr->lock);
-	egress = net->egress == NETWORK_EGRESS_SNAT;
-	pthread_mutex_unlock(&mgr->lock);
 	r = wiring_apply(mgr, w, true, &ifindex, NULL, e);
-	if (r == 0 && !egress)
-		r = datapath_put(mgr, net, w, ifindex, false, e);
+	if (r == 0 && !any)
+		r = datapath_put(mgr, net, w, ifindex, &ways, e);
 	if (r == 0)
 		r = mgr_step(mgr, "egress", e);
 	if (r == 0)
-		r = set_egress(mgr, net, w, egress, e);
-	if (r == 0 && egress)
-		r = datapath_put(mgr, net, w, ifindex, true, e);
+		r = set_egress(mgr, net, w, &ways, e);
+	if (r == 0 && any)
+		r = datapath_put(mgr, net, w, ifindex, &ways, e);
 	return r;
 }
 
@@ -100,13 +117,14 @@ int gateway_up(struct network_mgr *mgr, struct net *net, struct err *e)
 	return 0;
 }
 
-static int bring_down(struct network_mgr *mgr, const struct net *net,
+static int bring_down(struct network_mgr *mgr, struct net *net,
 		      const struct wiring *w, struct err *e)
 {
+	static const struct egress_ways none;
 	int r = dp_network_del(mgr->dp, net->net_id, e);
 
 	if (r == 0)
-		r = set_egress(mgr, net, w, false, e);
+		r = set_egress(mgr, net, w, &none, e);
 	if (r < 0 && r != -ENOENT && r != -EINVAL)
 		return r;
 	return wiring_apply(mgr, w, false, NULL, NULL, e);

@@ -13,6 +13,7 @@
 #include "agent/network/ipam.h"
 #include "agent/network/manifest.h"
 #include "agent/network/network.h"
+#include "agent/network/ports.h"
 #include "bpf/dp.h"
 #include "lib/map.h"
 
@@ -28,6 +29,8 @@ struct net {
 	enum network_egress egress; /* mgr->lock */
 	uint32_t egress_slot;       /* of egress addresses; mgr->lock */
 	struct ipam ipam;           /* mgr->lock; ipam.base is the CIDR's */
+	unsigned int nr_ingress;    /* mgr->lock; leases with ports */
+	char *ports_rules;          /* up_lock; its gateway's, as last set */
 	unsigned int refs;          /* mgr->lock; the map's and the callers' */
 	bool removed;               /* mgr->lock; no longer in the map */
 	pthread_mutex_t up_lock;    /* held while its gateway changes */
@@ -35,13 +38,16 @@ struct net {
 	atomic_bool lost;           /* a link of its gateway has vanished */
 };
 
-/* One pod's address. Immutable but for @net's fields. */
+/* One pod's address. Immutable but for @net's fields and the ports. */
 struct lease {
 	char uid[NETWORK_UID_MAX + 1];
 	struct net *net;
 	uint32_t net_id;
 	enum network_kind kind;
-	uint32_t ip; /* host byte order */
+	uint32_t ip;              /* host byte order */
+	struct lease_port *ports; /* mgr->lock; owned */
+	size_t nr_ports;
+	bool ports_off; /* mgr->lock; kept, but nothing leads here any more */
 };
 
 struct network_mgr {
@@ -60,6 +66,7 @@ struct network_mgr {
 	pthread_mutex_t define_lock; /* held while networks are (un)defined */
 	pthread_mutex_t host_lock;   /* held while egress changes the host */
 	bool host_ready;             /* host_lock */
+	char *ports_rules;           /* host_lock; the host's, as last set */
 };
 
 /* --- state.c: what is kept on disk ---------------------------------------- */
@@ -74,6 +81,10 @@ int state_lease_write(struct network_mgr *mgr, const struct lease *lease,
 /* Remove the lease and note since when its address rests. */
 int state_lease_release(struct network_mgr *mgr, const struct lease *lease,
 			struct err *e);
+
+/* Write down its ports, or that it has none. */
+int state_ports_write(struct network_mgr *mgr, const struct lease *lease,
+		      struct err *e);
 
 /* --- define.c: networks, known by name ------------------------------------ */
 
@@ -104,6 +115,7 @@ int lease_copy(struct network_mgr *mgr, const char *uid, struct lease *ret,
 	       struct err *e);
 /* Forget it, durably; frees @lease. */
 int lease_release(struct network_mgr *mgr, struct lease *lease, struct err *e);
+void lease_free(void *lease);
 
 /* --- wiring.c: one link into the datapath --------------------------------- */
 
@@ -160,11 +172,35 @@ int gateway_down(struct network_mgr *mgr, struct net *net, struct err *e);
 /* --- egress.c ------------------------------------------------------------- */
 
 void egress_ifname(uint32_t net_id, char ret[IF_NAMESIZE]);
+/* What the pair is for. */
+struct egress_ways {
+	bool out; /* pods may begin connections */
+	bool in;  /* ports of the host lead to pods */
+};
 int egress_up(struct network_mgr *mgr, const struct net *net, int gateway_ns,
-	      struct err *e);
+	      const struct egress_ways *ways, struct err *e);
+/* Its ends, in host byte order. */
+uint32_t egress_host_ip(const struct net *net);
+uint32_t egress_gateway_ip(const struct net *net);
+/* Run nft on @rules in @nsfd. */
+int egress_nft(int nsfd, const char *rules, struct err *e);
 int egress_down(uint32_t net_id, int gateway_ns, struct err *e);
 /* What egress has changed on the host as such. */
 int egress_host_undo(struct network_mgr *mgr, struct err *e);
+
+/* --- ports.c: ports of the host ------------------------------------------- */
+
+/* Set the gateway's rules; with net->up_lock held. */
+int ports_gateway(struct network_mgr *mgr, struct net *net, int gateway_ns,
+		  struct err *e);
+/* Nothing leads to @lease any more; it keeps its ports until it is released. */
+int ports_withdraw(struct network_mgr *mgr, struct lease *lease, struct err *e);
+/* Make the host's rules what the leases say, if they ever were others. */
+int ports_host_settle(struct network_mgr *mgr, struct err *e);
+/* Remove the host's rules. */
+int ports_host_undo(struct network_mgr *mgr, struct err *e);
+/* Take over what was written down: @lease is of a network that is known. */
+int ports_load(struct network_mgr *mgr, struct lease *lease, const char *text);
 
 /* --- sweep.c -------------------------------------------------------------- */
 

@@ -10,6 +10,14 @@
 #include "lib/err.h"
 #include "lib/str.h"
 
+void lease_free(void *arg)
+{
+	struct lease *lease = arg;
+
+	free(lease->ports);
+	free(lease);
+}
+
 uint64_t wall_clock_ms(void)
 {
 	struct timespec t;
@@ -191,8 +199,10 @@ static void lease_forget(struct network_mgr *mgr, struct lease *lease)
 	pthread_mutex_lock(&mgr->lock);
 	map_del(&mgr->leases, lease->uid);
 	ipam_release(&lease->net->ipam, lease->ip, wall_clock_ms());
+	if (lease->nr_ports && !lease->ports_off)
+		lease->net->nr_ingress--;
 	pthread_mutex_unlock(&mgr->lock);
-	free(lease);
+	lease_free(lease);
 }
 
 int lease_get(struct network_mgr *mgr, struct net *net, const char *uid,

@@ -71,7 +71,7 @@ void network_close(struct network_mgr *mgr)
 		return;
 	dp_close(mgr->dp);
 	auto_close_(&mgr->lock_fd);
-	map_clear(&mgr->leases, free);
+	map_clear(&mgr->leases, lease_free);
 	while (map_next(&mgr->nets, &it))
 		net_unref(mgr, it.value);
 	map_clear(&mgr->nets, NULL);
@@ -82,6 +82,7 @@ void network_close(struct network_mgr *mgr)
 	free(mgr->bpf_dir);
 	free(mgr->networks_dir);
 	free(mgr->default_cidr);
+	free(mgr->ports_rules);
 	free(mgr);
 }
 
@@ -315,7 +316,9 @@ int network_detach(struct network_mgr *mgr, const char *uid, struct err *e)
 
 	if (!lease)
 		return 0;
-	r = unwire(mgr, lease, e);
+	r = ports_withdraw(mgr, lease, e);
+	if (r == 0)
+		r = unwire(mgr, lease, e);
 	if (r == 0)
 		r = mgr_step(mgr, "release", e);
 	return r < 0 ? r : lease_release(mgr, lease, e);
@@ -354,6 +357,8 @@ int network_gc(struct network_mgr *mgr, const char *const *uids, size_t nr,
 		r = network_detach(mgr, it.key, e);
 	if (r == 0)
 		r = sweep(mgr, false, e);
+	if (r == 0)
+		r = ports_host_settle(mgr, e);
 	map_clear(&live, NULL);
 	map_clear(&dead, NULL);
 	return r;

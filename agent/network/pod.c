@@ -103,9 +103,11 @@ int wiring_for_pod(const struct network_mgr *mgr, const struct lease *lease,
 	pod_ifname(lease->uid, ret->ifname);
 	snprintf(ret->alias, sizeof(ret->alias), "arktos pod %.50s",
 		 lease->uid);
+	if (lease->nr_ports)
+		ret->flags |= DP_INGRESS;
 	if (lease->kind == NETWORK_VM)
 		return 0;
-	ret->flags = DP_VETH;
+	ret->flags |= DP_VETH;
 	ret->ns_path = pod_ns_path(mgr, lease->uid);
 	return ret->ns_path ? 0 : err_set(e, -ENOMEM, "out of memory");
 }

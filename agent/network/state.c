@@ -4,6 +4,7 @@
  *
  *	<net_id>/network.json	the network's manifest
  *	<net_id>/pods/<uid>	a symbolic link to "10.88.0.2,container"
+ *	<net_id>/ports/<uid>	the same to its ports of the host, if any
  *	<net_id>/resting/<ip>	the same, renamed: released at its mtime
  *
  * A lease is one symlink(2): there whole or not at all, at once, and without an
@@ -26,6 +27,8 @@
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/str.h"
+
+#define PORTS_TEXT_SIZE 4096 /* a link's */
 
 DEFINE_AUTO_PTR(yyjson_doc, yyjson_doc_free)
 
@@ -122,14 +125,50 @@ int state_lease_write(struct network_mgr *mgr, const struct lease *lease,
 	return 0;
 }
 
+static char *ports_path(const struct network_mgr *mgr,
+			const struct lease *lease, const char *suffix)
+{
+	return str_printf("%s/%u/ports/%s%s", mgr->networks_dir,
+			  lease->net->net_id, lease->uid, suffix);
+}
+
+int state_ports_write(struct network_mgr *mgr, const struct lease *lease,
+		      struct err *e)
+{
+	auto_free char *path = ports_path(mgr, lease, "");
+	auto_free char *tmp = ports_path(mgr, lease, ".tmp");
+	auto_free char *dir = net_path(mgr, lease->net->net_id, "ports");
+	auto_buf struct buf text = BUF_INIT;
+	int r;
+
+	if (!path || !tmp || !dir ||
+	    lease_ports_format(lease->ports, lease->nr_ports, &text) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (!lease->nr_ports) {
+		if (unlink(path) < 0 && errno != ENOENT)
+			return err_sys(e, "remove '%s'", path);
+		return 0;
+	}
+	r = fs_mkdirs(dir, 0700, e);
+	if (r < 0)
+		return r;
+	(void)unlink(tmp); /* a crash may have left it */
+	if (symlink(buf_str(&text), tmp) < 0 || rename(tmp, path) < 0)
+		return err_sys(e, "write '%s'", path);
+	return 0;
+}
+
 int state_lease_release(struct network_mgr *mgr, const struct lease *lease,
 			struct err *e)
 {
 	auto_free char *path = lease_path(mgr, lease);
 	auto_free char *resting = resting_path(mgr, lease);
+	auto_free char *ports = ports_path(mgr, lease, "");
 
-	if (!path || !resting)
+	if (!path || !resting || !ports)
 		return err_set(e, -ENOMEM, "out of memory");
+	if (lease->nr_ports && unlink(ports) < 0 && errno != ENOENT)
+		return err_sys(e, "remove '%s'", ports);
 	if (rename(path, resting) < 0) {
 		if (errno == ENOENT)
 			return 0;
@@ -221,6 +260,29 @@ static int load_lease(struct load *l, int dirfd, const char *name)
 	return 0;
 }
 
+/* Those of no lease are a leftover of a crash. */
+static int load_ports(struct load *l, int dirfd, const char *name)
+{
+	auto_free char *target = malloc(PORTS_TEXT_SIZE);
+	struct lease *lease = map_get(&l->mgr->leases, name);
+	ssize_t len;
+
+	if (!target)
+		return err_set(l->e, -ENOMEM, "out of memory");
+	if (!lease || lease->net != l->net) {
+		(void)unlinkat(dirfd, name, 0);
+		return 0;
+	}
+	len = readlinkat(dirfd, name, target, PORTS_TEXT_SIZE - 1);
+	target[len > 0 ? len : 0] = '\0';
+	if (len > 0 && ports_load(l->mgr, lease, target) == 0)
+		return 0;
+	return err_set(l->e, -EBADMSG,
+		       "%s/%u/ports/%s: is not a link like 'tcp 0.0.0.0:8080 "
+		       "80 8080' (remove it: its pod's ports are set anew)",
+		       l->mgr->networks_dir, l->net->net_id, name);
+}
+
 /* A leftover here may only shorten a rest, so nothing in it is an error. */
 static int load_resting(struct load *l, int dirfd, const char *name)
 {
@@ -268,7 +330,7 @@ static int load_net_file(struct load *l, int dirfd, const char *path,
 static int load_net(struct load *l, int dirfd, const char *name)
 {
 	auto_free char *file = str_printf("%s/network.json", name);
-	auto_free char *pods = NULL, *resting = NULL;
+	auto_free char *pods = NULL, *resting = NULL, *ports = NULL;
 	uint64_t net_id;
 	int r;
 
@@ -276,7 +338,8 @@ static int load_net(struct load *l, int dirfd, const char *name)
 		return 0; /* the lock, or not ours */
 	pods = net_path(l->mgr, (uint32_t)net_id, "pods");
 	resting = net_path(l->mgr, (uint32_t)net_id, "resting");
-	if (!file || !pods || !resting)
+	ports = net_path(l->mgr, (uint32_t)net_id, "ports");
+	if (!file || !pods || !resting || !ports)
 		return err_set(l->e, -ENOMEM, "out of memory");
 	r = load_net_file(l, dirfd, file, (uint32_t)net_id);
 	if (r == -ENOENT)
@@ -290,6 +353,8 @@ static int load_net(struct load *l, int dirfd, const char *name)
 		return r;
 	}
 	r = for_each_file(pods, load_lease, l);
+	if (r == 0)
+		r = for_each_file(ports, load_ports, l);
 	return r < 0 ? r : for_each_file(resting, load_resting, l);
 }
 

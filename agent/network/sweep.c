@@ -55,7 +55,7 @@ static void keep_net(struct sweep *s, const struct net *net)
 	keep(s, &s->keep_ns, path ? path : "");
 	gateway_ifname(net->net_id, name);
 	keep(s, &s->keep_links, name);
-	if (net->egress != NETWORK_EGRESS_SNAT)
+	if (net->egress != NETWORK_EGRESS_SNAT && !net->nr_ingress)
 		return;
 	egress_ifname(net->net_id, name);
 	keep(s, &s->keep_links, name);

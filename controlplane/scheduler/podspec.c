@@ -149,8 +149,10 @@ void ask_read(yyjson_val *pod, struct ask *ret)
 	size_t i, n;
 
 	memset(ret, 0, sizeof(*ret));
-	if (vm)
+	if (vm) {
 		add_most(ret, vm, obj_at(pod, "status.virtualMachineStatus"));
+		add_ports(ret, vm);
+	}
 	yyjson_arr_foreach(yyjson_obj_get(spec, "containers"), i, n, c)
 	{
 		add_most(ret, c,

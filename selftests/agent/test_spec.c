@@ -2,6 +2,7 @@
 // LANE: native
 #include "selftests/harness.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 
 #include "agent/spec.h"
@@ -307,6 +308,58 @@ TEST(what_is_wrong_is_told_with_its_path)
 	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"name\":\"d\","
 		    "\"image\":\"i\"}]}"),
 		-EINVAL, "spec.containers[0].name: given twice");
+}
+
+#define PORTS(list) CTR(",\"ports\":[" list "]")
+
+TEST(ports_of_the_host_are_read_and_checked)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse(POD(PORTS(
+			      "{\"containerPort\":80,\"hostPort\":8080,"
+			      "\"hostIP\":\"127.0.0.1\",\"protocol\":\"UDP\"},"
+			      "{\"containerPort\":81,\"hostPort\":0,"
+			      "\"hostIP\":\"\"}")),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->containers[0].ports[0].host_port, 8080);
+	EXPECT_EQ(s->containers[0].ports[0].host_ip.s_addr,
+		  htonl(INADDR_LOOPBACK));
+	EXPECT_EQ(s->containers[0].ports[0].protocol, PORT_UDP);
+	EXPECT_EQ(s->containers[0].ports[1].host_port, 0);
+	pod_spec_free(s);
+	s = parse(POD("{\"virtualMachine\":{\"name\":\"vm\",\"image\":\"i\","
+		      "\"ports\":[{\"containerPort\":80,\"hostPort\":8080}]}}"),
+		  &e, &r);
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->vm->nr_ports, 1);
+	EXPECT_EQ(s->vm->ports[0].host_port, 8080);
+	pod_spec_free(s);
+	REFUSED(POD(PORTS("{\"containerPort\":1,\"hostPort\":65536}")), -EINVAL,
+		"spec.containers[0].ports[0].hostPort: must be between 1 and "
+		"65535, is 65536");
+	REFUSED(POD(PORTS("{\"containerPort\":1,\"hostPort\":1,"
+			  "\"protocol\":\"SCTP\"}")),
+		-EINVAL,
+		"spec.containers[0].ports[0].hostPort: is for TCP and UDP "
+		"here, not for SCTP");
+	REFUSED(POD(PORTS("{\"containerPort\":1,\"hostPort\":1,"
+			  "\"hostIP\":\"::1\"}")),
+		-EINVAL,
+		"spec.containers[0].ports[0].hostIP: '::1' is not an IPv4 "
+		"address of the host");
+	REFUSED(POD(PORTS("{\"containerPort\":1,\"hostPort\":1},"
+			  "{\"containerPort\":2,\"hostPort\":1}")),
+		-EINVAL, "spec: hostPort 1/TCP is used twice in the pod");
+	REFUSED(POD("{\"hostNetwork\":true,\"containers\":[{\"name\":\"c\","
+		    "\"image\":\"i\",\"ports\":[{\"containerPort\":80,"
+		    "\"hostPort\":8080}]}]}"),
+		-EINVAL,
+		"spec: hostPort 8080/TCP must be the containerPort, 80: the "
+		"pod is on the host's network");
 }
 
 TEST(deep_and_long_manifests_are_refused)

@@ -40,7 +40,8 @@ qemu_pid()
 ok "the agent starts" agent_start --restart-backoff 100ms \
 	--container-log-max-size $log_size --container-log-max-files 17
 ok "the image is imported" image_vm
-ok "a VM is applied" eval 'vm_manifest vm | apply'
+ok "a VM is applied" eval 'vm_manifest vm | sed \
+	"/imagePullPolicy/a\\    ports: [{containerPort: 80, hostPort: 8070}]" | apply'
 ok "it runs" wait_for $boot_limit pod_is vm .status.phase Running
 ok "its guest answers" wait_for $boot_limit guest_answers
 ok "and the pod is ready" wait_for 20 pod_ready vm
@@ -50,6 +51,8 @@ ok "it says how it is accelerated" prints '^(kvm|tcg)$' \
 	ok "which is KVM in this lane" pod_is vm \
 		.status.virtualMachineStatus.accelerator kvm
 ok "it is reached at its address" wait_for 10 prints '^host vm' reach
+ok "and by its port of the host" prints '^host vm' \
+	curl -sS -m 10 http://127.0.0.1:8070/cgi-bin/info
 ok "one CPU is online" prints '^1$' vm_cpus vm
 ARKTOS_NODE_SOCKET=$RUN/node.sock timeout 2 "$NODE" exec vm -- \
 	sh -c 'sleep 4321; true'

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: agent/network/manifest.c lib/json.c lib/json_out.c lib/buf.c lib/err.c
-// FUZZ: lib/str.c build/deps/src/yyjson/src/yyjson.c
+// FUZZ: agent/network/manifest.c agent/network/ports_text.c lib/json.c
+// lib/json_out.c lib/buf.c lib/err.c FUZZ: lib/str.c
+// build/deps/src/yyjson/src/yyjson.c
 /* Networks from manifests and options, leases from state files: the first byte
  * chooses. What is accepted must survive being written and read again. */
 #include <assert.h>
@@ -9,8 +10,26 @@
 #include <string.h>
 
 #include "agent/network/manifest.h"
+#include "agent/network/ports.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+
+static void ports(const char *text)
+{
+	struct lease_port p[NETWORK_PORTS_MAX], back[NETWORK_PORTS_MAX];
+	auto_buf struct buf b = BUF_INIT;
+	int nr = lease_ports_parse(text, p);
+
+	if (nr < 0)
+		return;
+	assert(nr <= NETWORK_PORTS_MAX);
+	assert(lease_ports_format(p, (size_t)nr, &b) == 0);
+	assert(lease_ports_parse(buf_str(&b), back) == nr);
+	for (int i = 0; i < nr; i++)
+		assert(p[i].via == back[i].via &&
+		       p[i].p.port == back[i].p.port &&
+		       network_ports_collide(&p[i].p, &back[i].p));
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -76,10 +95,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len == 0 || !(text = strndup((const char *)data + 1, len - 1)))
 		return 0;
-	if (data[0] % 3 == 0)
+	if (data[0] % 4 == 0)
 		manifest((const char *)data + 1, len - 1);
-	else if (data[0] % 3 == 1)
+	else if (data[0] % 4 == 1)
 		option(text);
+	else if (data[0] % 4 == 2)
+		ports(text);
 	else
 		lease(text);
 	free(text);

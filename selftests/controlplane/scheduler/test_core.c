@@ -170,6 +170,15 @@ TEST(host_ports_are_taken_once_a_node)
 			      "free ports for the requested pod ports.");
 	core_pod_gone(c, "t/n/a");
 	EXPECT_STREQ(next(c), "n1");
+	node(c, "n1",
+	     "\"status\":{\"allocatable\":{\"cpu\":\"8\",\"memory\":\"4Gi\","
+	     "\"pods\":\"10\"},\"conditions\":[{\"type\":\"VmRuntimeReady\","
+	     "\"status\":\"True\"}]}");
+	pod(c, "vm",
+	    "\"virtualMachine\":{\"name\":\"vm\",\"ports\":[{"
+	    "\"hostPort\":80}]}");
+	EXPECT_STREQ(next(c), "0/1 nodes are available: 1 node(s) didn't have "
+			      "free ports for the requested pod ports.");
 	core_free(c);
 }
 
