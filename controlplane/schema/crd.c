@@ -211,6 +211,7 @@ static int load_version(struct loader *l, struct type *t, yyjson_val *spec,
 	t->schema->type = SCHEMA_OBJECT;
 	t->schema->name = definition_name(l->set, t);
 	if (!t->schema->name || set_envelope(l->set, t->schema) ||
+	    loader_rules(l->set, t->schema) ||
 	    map_set(&l->set->definitions, t->schema->name, t->schema, NULL) ||
 	    set_warning(l->set, t, v))
 		return -ENOMEM;

@@ -605,6 +605,31 @@ static void check_names(yyjson_mut_val *obj, struct field_errors *errs)
 	check_words(obj, "spec.names.categories", errs);
 }
 
+/* The rules are compiled as they will be for objects. */
+static void check_rules(yyjson_mut_val *obj, struct field_errors *errs)
+{
+	yyjson_mut_val *v, *versions = mut_get(obj, "spec.versions");
+	auto_ptr(type_set) set = NULL;
+	auto_buf struct buf b = BUF_INIT;
+	size_t i, max;
+
+	if (json_write_mut(obj, false, &b) ||
+	    type_set_of_crd(b.data, b.len, true, &set, NULL))
+		return;
+	yyjson_mut_arr_foreach(versions, i, max, v)
+	{
+		struct path at = { .len = 0 };
+
+		path_field(&at, "spec.versions");
+		path_index(&at, i);
+		path_field(&at, "schema.openAPIV3Schema");
+		for (size_t j = 0; j < set->nr; j++)
+			if (str_eq(set->types[j].version, mut_str(v, "name")))
+				schema_rules_check(set->types[j].schema, &at,
+						   errs);
+	}
+}
+
 void crd_validate(yyjson_mut_val *obj, struct field_errors *errs)
 {
 	const char *scope = mut_str(obj, "spec.scope");
@@ -629,6 +654,8 @@ void crd_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				mut_get(obj, "spec.conversion.strategy"),
 				"supported values: \"None\"");
 	check_versions(obj, errs);
+	if (!errs->nr)
+		check_rules(obj, errs);
 }
 
 void crd_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,

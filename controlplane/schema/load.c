@@ -5,6 +5,7 @@
 
 #include "controlplane/schema/load.h"
 #include "lib/auto.h"
+#include "lib/cel/cel.h"
 #include "lib/json.h"
 #include "lib/re.h"
 #include "lib/str.h"
@@ -266,6 +267,9 @@ struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 	compile_limits(s, v);
 	compile_merging(l, s, v);
 	s->custom = l->custom;
+	s->rules_text = l->custom
+				? yyjson_obj_get(v, "x-kubernetes-validations")
+				: NULL;
 	if (compile_pattern(l, s))
 		return NULL;
 	if (s->ref) {
@@ -601,6 +605,9 @@ void type_set_clear(struct type_set *set)
 		yyjson_doc_free(set->docs[i]);
 	for (size_t i = 0; i < set->nr_owned; i++)
 		free(set->owned[i]);
+	for (size_t i = 0; i < set->nr_exprs; i++)
+		cel_free(set->exprs[i]);
+	free(set->exprs);
 	free(set->docs);
 	free(set->owned);
 	free(set->types);

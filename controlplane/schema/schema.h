@@ -83,6 +83,10 @@ struct schema {
 	const char **required;        /* undeclared fields; NULL: none */
 	struct schema **all_of, **any_of, **one_of, *not_of; /* NULL-ended */
 	bool custom; /* messages are those of custom resources */
+	yyjson_val *rules_text; /* x-kubernetes-validations; NULL: none */
+	struct schema_rule *rules;
+	size_t nr_rules;
+	bool rules_below; /* here or in what it holds */
 };
 
 /* The field @name of an object's schema, or NULL. */
@@ -164,6 +168,12 @@ int schema_default(const struct schema *s, yyjson_mut_doc *doc,
 /* Note everything that is wrong with @v. */
 void schema_validate(const struct schema *s, yyjson_mut_val *v, struct path *at,
 		     struct field_errors *errs);
+
+/* Note which of the rules (x-kubernetes-validations) @v breaks, once all else is
+ * right with it. @old is what was there before; NULL: it is new. */
+void schema_validate_rules(const struct schema *s, yyjson_mut_val *v,
+			   yyjson_mut_val *old, struct path *at,
+			   struct field_errors *errs);
 
 /* Whether @text is what a custom resource's string format says. */
 bool format_holds(const char *format, const char *text);

@@ -119,6 +119,8 @@ struct type_set {
 	size_t nr_docs;
 	void **owned; /* everything allocated */
 	size_t nr_owned;
+	struct cel **exprs; /* of rules */
+	size_t nr_exprs, expr_bytes;
 	/* Of a CustomResourceDefinition's types, which come and go: requests
 	 * hold references. The built-in ones are never freed. */
 	atomic_uint refs;

@@ -6,9 +6,9 @@ DEFINE_AUTO_PTR(cel, cel_free)
 /* The caller's array may be on its stack. */
 static const struct cel_env *copy_env(struct cel *c, const struct cel_env *env)
 {
-	struct cel_env *copy = pool_get(&c->pool, sizeof(*copy));
+	struct cel_env *copy = cel_pool_get(&c->pool, sizeof(*copy));
 	struct cel_var *vars =
-		pool_get(&c->pool, env->nr_vars * sizeof(*vars) + 1);
+		cel_pool_get(&c->pool, env->nr_vars * sizeof(*vars) + 1);
 
 	if (!copy || !vars)
 		return NULL;
@@ -34,7 +34,7 @@ int cel_compile(const char *text, const struct cel_env *env, enum cel_kind want,
 		return err_set(e, -ENOMEM, "no memory for the expression");
 	c->pool.max = 4 * CEL_MEM_MAX;
 	c->want = want;
-	c->text = pool_text(&c->pool, text, len);
+	c->text = cel_pool_text(&c->pool, text, len);
 	c->env = copy_env(c, env);
 	if (!c->text || !c->env)
 		return err_set(e, -ENOMEM, "no memory for the expression");
@@ -53,7 +53,7 @@ void cel_free(struct cel *c)
 		return;
 	for (struct node *n = c->all; n; n = n->next)
 		free(n->re);
-	pool_clear(&c->pool);
+	cel_pool_clear(&c->pool);
 	free(c);
 }
 

@@ -41,7 +41,7 @@ static const char *const names[] = {
 	[CEL_CIDR] = "net.CIDR",
 };
 
-const char *kind_name(enum cel_kind kind)
+const char *cel_kind_name(enum cel_kind kind)
 {
 	return names[kind];
 }
@@ -99,7 +99,7 @@ static const char *unescape(struct cel *c, const char *name)
 
 	if (!strstr(name, "__"))
 		return name;
-	out = pool_get(&c->pool, len + 2);
+	out = cel_pool_get(&c->pool, len + 2);
 	if (!out)
 		return NULL;
 	if (len > 4 && str_starts(name, "__") &&
@@ -438,7 +438,7 @@ static int check_call(struct checker *k, struct node *n)
 				    n->name);
 	if (!nr)
 		return no_overload(k, n, n->name);
-	n->fns = pool_get(&k->c->pool, (nr + 1) * sizeof(*n->fns));
+	n->fns = cel_pool_get(&k->c->pool, (nr + 1) * sizeof(*n->fns));
 	if (!n->fns)
 		return -ENOMEM;
 	memcpy(n->fns, found, nr * sizeof(*n->fns));

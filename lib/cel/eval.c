@@ -44,7 +44,7 @@ int run_spend(struct run *r, uint64_t steps)
 
 void *run_get(struct run *r, size_t size)
 {
-	return pool_get(&r->pool, size ? size : 1);
+	return cel_pool_get(&r->pool, size ? size : 1);
 }
 
 /* --- optional values --- */
@@ -255,7 +255,7 @@ static int add_entry(struct run *r, struct cel_value *map,
 	if (key->kind != CEL_STRING && key->kind != CEL_INT &&
 	    key->kind != CEL_UINT && key->kind != CEL_BOOL)
 		return run_fail(r, "unsupported key type: %s",
-				kind_name(key->kind));
+				cel_kind_name(key->kind));
 	e = value_find(r, map, key, &had);
 	if (e)
 		return e < 0 ? e : run_fail(r, "Failed with repeated key");
@@ -301,12 +301,12 @@ struct fold_state {
 /* A yes or no about one item. 1: the loop is over. */
 static int fold_ask(struct run *r, struct fold_state *s)
 {
-	struct pool_mark mark = pool_mark(&r->pool);
+	struct pool_mark mark = cel_pool_mark(&r->pool);
 	const struct node *n = s->n;
 	bool v = false;
 	int e = eval_bool(r, n->kids[1], &v);
 
-	pool_release(&r->pool, mark); /* a yes or no holds nothing */
+	cel_pool_release(&r->pool, mark); /* a yes or no holds nothing */
 	if (e == -EINVAL && n->op != FOLD_ONE) {
 		if (!s->failed)
 			memcpy(s->msg, r->msg, sizeof(s->msg));
@@ -561,7 +561,7 @@ static int evaluate(struct run *r, const struct cel *c,
 
 static int finish(struct run *r, int code, struct err *e)
 {
-	pool_clear(&r->pool);
+	cel_pool_clear(&r->pool);
 	return code < 0 ? err_set(e, code, "%s", r->msg) : code;
 }
 

@@ -6,7 +6,7 @@
 
 #include "lib/cel/fn.h"
 
-size_t utf8_next(const char *s, size_t len)
+size_t cel_utf8_next(const char *s, size_t len)
 {
 	size_t n = 1;
 
@@ -15,7 +15,7 @@ size_t utf8_next(const char *s, size_t len)
 	return n;
 }
 
-size_t utf8_length(const char *s, size_t len)
+size_t cel_utf8_length(const char *s, size_t len)
 {
 	size_t n = 0;
 
@@ -27,7 +27,7 @@ size_t utf8_length(const char *s, size_t len)
 FN(size_of)
 {
 	*ret = value_int(a->kind == CEL_STRING
-				 ? utf8_length(a->text.s, a->text.len)
+				 ? cel_utf8_length(a->text.s, a->text.len)
 			 : a->kind == CEL_BYTES ? a->text.len
 						: value_size(a));
 	return a->kind == CEL_STRING ? run_spend(r, a->text.len / 64) : 0;
@@ -156,7 +156,7 @@ FN(bool_of)
 
 /* --- text --- */
 
-void double_format(double d, struct buf *b)
+void cel_double_format(double d, struct buf *b)
 {
 	char text[40];
 
@@ -178,7 +178,7 @@ static bool is_utf8(const char *s, size_t len)
 	for (size_t i = 0, n; i < len; i += n) {
 		unsigned char c = (unsigned char)s[i];
 
-		n = utf8_next(s + i, len - i);
+		n = cel_utf8_next(s + i, len - i);
 		if (n != (c < 0x80   ? 1U
 			  : c < 0xc2 ? 0U
 			  : c < 0xe0 ? 2U
@@ -205,7 +205,7 @@ FN(string_of)
 		buf_printf(&b, "%llu", (unsigned long long)a->u);
 		break;
 	case CEL_DOUBLE:
-		double_format(a->d, &b);
+		cel_double_format(a->d, &b);
 		break;
 	case CEL_BYTES:
 		if (!is_utf8(a->text.s, a->text.len))
@@ -214,13 +214,13 @@ FN(string_of)
 		buf_add(&b, a->text.s, a->text.len);
 		break;
 	case CEL_TIMESTAMP:
-		time_format(a->time.s, a->time.ns, &b);
+		cel_time_format(a->time.s, a->time.ns, &b);
 		break;
 	case CEL_DURATION:
-		duration_format(a->i, &b);
+		cel_duration_format(a->i, &b);
 		break;
 	default:
-		ip_format(a->ip, a->kind == CEL_CIDR, &b);
+		cel_ip_format(a->ip, a->kind == CEL_CIDR, &b);
 	}
 	return value_copy_text(r, buf_str(&b), b.len, ret);
 }

@@ -238,7 +238,7 @@ static bool cidr_parse(const char *s, size_t len, struct cel_ip *ip)
 	return bits <= max;
 }
 
-void ip_format(const struct cel_ip *ip, bool prefix, struct buf *b)
+void cel_ip_format(const struct cel_ip *ip, bool prefix, struct buf *b)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -310,7 +310,7 @@ FN(is_canonical)
 	if (!ip_parse(a->text.s, a->text.len, &ip))
 		return run_fail(r, "IP Address parse error during conversion "
 				   "from string");
-	ip_format(&ip, false, &b);
+	cel_ip_format(&ip, false, &b);
 	*ret = value_bool(b.len == a->text.len &&
 			  memcmp(b.data, a->text.s, b.len) == 0);
 	return 0;

@@ -46,7 +46,7 @@ FN(matches)
 	if (!re) {
 		/* A pattern that is only known now. */
 		const char *text =
-			pool_text(&r->pool, a[1].text.s, a[1].text.len);
+			cel_pool_text(&r->pool, a[1].text.s, a[1].text.len);
 
 		if (!text)
 			return run_full(r);
@@ -71,7 +71,7 @@ static ssize_t offset_of(const struct cel_value *v, int64_t i)
 	while (i-- > 0) {
 		if (at >= v->text.len)
 			return -1;
-		at += utf8_next(v->text.s + at, v->text.len - at);
+		at += cel_utf8_next(v->text.s + at, v->text.len - at);
 	}
 	return (ssize_t)at;
 }
@@ -90,7 +90,7 @@ FN(char_at)
 		return out_of_range(r, a[1].i);
 	left = a[0].text.len - at;
 	*ret = value_text(a[0].text.s + at,
-			  left ? utf8_next(a[0].text.s + at, left) : 0);
+			  left ? cel_utf8_next(a[0].text.s + at, left) : 0);
 	return run_spend(r, at / 16);
 }
 
@@ -119,9 +119,9 @@ FN(index_of)
 		return out_of_range(r, a[2].i);
 	found = memmem(a[0].text.s + at, a[0].text.len - at, a[1].text.s,
 		       a[1].text.len);
-	*ret = value_int(
-		found ? (int64_t)utf8_length(a[0].text.s, found - a[0].text.s)
-		      : -1);
+	*ret = value_int(found ? (int64_t)cel_utf8_length(a[0].text.s,
+							  found - a[0].text.s)
+			       : -1);
 	return run_spend(r, a[0].text.len / 16);
 }
 
@@ -133,7 +133,8 @@ FN(last_index_of)
 		return out_of_range(r, a[2].i);
 	while (at >= 0 && !same_at(&a[0], at, &a[1]))
 		at--;
-	*ret = value_int(at < 0 ? -1 : (int64_t)utf8_length(a[0].text.s, at));
+	*ret = value_int(at < 0 ? -1
+				: (int64_t)cel_utf8_length(a[0].text.s, at));
 	return run_spend(r, a[0].text.len);
 }
 
@@ -184,7 +185,7 @@ FN(reverse)
 	if (!out)
 		return run_full(r);
 	for (size_t i = 0; i < len; i += n) {
-		n = utf8_next(a->text.s + i, len - i);
+		n = cel_utf8_next(a->text.s + i, len - i);
 		memcpy(out + len - i - n, a->text.s + i, n);
 	}
 	*ret = value_text(out, len);
@@ -200,7 +201,7 @@ static size_t count(const struct cel_value *v, const struct cel_value *what,
 	size_t n = 0;
 
 	if (!what->text.len)
-		n = utf8_length(p, v->text.len) + 1;
+		n = cel_utf8_length(p, v->text.len) + 1;
 	else
 		while ((p = memmem(p, end - p, what->text.s, what->text.len)))
 			n++, p += what->text.len;
@@ -226,7 +227,7 @@ FN(replace)
 		o += a[2].text.len;
 		p = at + a[1].text.len;
 		if (!a[1].text.len && p < end) {
-			size_t c = utf8_next(p, end - p);
+			size_t c = cel_utf8_next(p, end - p);
 
 			memcpy(o, p, c);
 			o += c;
@@ -255,7 +256,7 @@ FN(split)
 	for (i = 0; i < n; i++) {
 		const char *at = a[1].text.len ? memmem(p, end - p, a[1].text.s,
 							a[1].text.len)
-					       : p + utf8_next(p, end - p);
+					       : p + cel_utf8_next(p, end - p);
 
 		ret->seq.v[i] = value_text(p, at - p);
 		p = at + a[1].text.len;

@@ -53,7 +53,7 @@ static bool zone_parse(const char **p, const char *end, int *ret_s)
 }
 
 /* A date alone, too, which is midnight of it. */
-bool time_parse(const char *s, size_t len, int64_t *ret_s, int32_t *ret_ns)
+bool cel_time_parse(const char *s, size_t len, int64_t *ret_s, int32_t *ret_ns)
 {
 	const char *p = s, *end = s + len;
 	struct tm tm = { 0 };
@@ -93,7 +93,7 @@ bool time_parse(const char *s, size_t len, int64_t *ret_s, int32_t *ret_ns)
 	return true;
 }
 
-void time_format(int64_t s, int32_t ns, struct buf *b)
+void cel_time_format(int64_t s, int32_t ns, struct buf *b)
 {
 	char text[40], part[16];
 	time_t t = s;
@@ -158,7 +158,7 @@ static bool duration_part(const char **p, const char *end, __int128 *sum)
 	return false;
 }
 
-bool duration_parse(const char *s, size_t len, int64_t *ret_ns)
+bool cel_duration_parse(const char *s, size_t len, int64_t *ret_ns)
 {
 	const char *p = s, *end = s + len;
 	bool minus = len && *s == '-';
@@ -178,7 +178,7 @@ bool duration_parse(const char *s, size_t len, int64_t *ret_ns)
 	return true;
 }
 
-void duration_format(int64_t ns, struct buf *b)
+void cel_duration_format(int64_t ns, struct buf *b)
 {
 	char text[40];
 	uint64_t u = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
@@ -199,7 +199,7 @@ FN(timestamp_of_text)
 {
 	ret->kind = CEL_TIMESTAMP;
 	ret->json = false;
-	if (time_parse(a->text.s, a->text.len, &ret->time.s, &ret->time.ns))
+	if (cel_time_parse(a->text.s, a->text.len, &ret->time.s, &ret->time.ns))
 		return 0;
 	return run_fail(r, "invalid timestamp '%.*s'",
 			(int)(a->text.len < 60 ? a->text.len : 60), a->text.s);
@@ -220,7 +220,7 @@ FN(duration_of_text)
 {
 	int64_t ns;
 
-	if (!duration_parse(a->text.s, a->text.len, &ns))
+	if (!cel_duration_parse(a->text.s, a->text.len, &ns))
 		return run_fail(r, "invalid duration '%.*s'",
 				(int)(a->text.len < 60 ? a->text.len : 60),
 				a->text.s);

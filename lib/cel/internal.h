@@ -19,17 +19,17 @@ struct pool {
 	size_t used, max;
 };
 
-void *pool_get(struct pool *p, size_t size); /* zeroed; NULL: no more */
-char *pool_text(struct pool *p, const char *s, size_t len); /* with a NUL */
-void pool_clear(struct pool *p);
+void *cel_pool_get(struct pool *p, size_t size); /* zeroed; NULL: no more */
+char *cel_pool_text(struct pool *p, const char *s, size_t len); /* with a NUL */
+void cel_pool_clear(struct pool *p);
 
 /* What was taken since the mark goes away. */
 struct pool_mark {
 	struct pool_block *block;
 	size_t used;
 };
-struct pool_mark pool_mark(const struct pool *p);
-void pool_release(struct pool *p, struct pool_mark m);
+struct pool_mark cel_pool_mark(const struct pool *p);
+void cel_pool_release(struct pool *p, struct pool_mark m);
 
 /* --- values --- */
 
@@ -159,7 +159,7 @@ int cel_check(struct cel *c, struct err *e);
 struct node *node_new(struct cel *c, enum node_type type, size_t at,
 		      size_t nr_kids);
 
-const char *kind_name(enum cel_kind kind); /* as type() shows it */
+const char *cel_kind_name(enum cel_kind kind); /* as type() shows it */
 
 /* --- evaluation --- */
 
@@ -266,14 +266,14 @@ bool fn_takes(char letter, enum cel_kind kind);
 enum cel_kind fn_kind(char letter);
 
 /* Read and written by conversions and by JSON alike. */
-bool time_parse(const char *s, size_t len, int64_t *ret_s, int32_t *ret_ns);
-bool duration_parse(const char *s, size_t len, int64_t *ret_ns);
-void time_format(int64_t s, int32_t ns, struct buf *b);
-void duration_format(int64_t ns, struct buf *b);
-void double_format(double d, struct buf *b);
-void ip_format(const struct cel_ip *ip, bool prefix, struct buf *b);
+bool cel_time_parse(const char *s, size_t len, int64_t *ret_s, int32_t *ret_ns);
+bool cel_duration_parse(const char *s, size_t len, int64_t *ret_ns);
+void cel_time_format(int64_t s, int32_t ns, struct buf *b);
+void cel_duration_format(int64_t ns, struct buf *b);
+void cel_double_format(double d, struct buf *b);
+void cel_ip_format(const struct cel_ip *ip, bool prefix, struct buf *b);
 /* UTF-8: length of the character at @s, at most @len, never 0. */
-size_t utf8_next(const char *s, size_t len);
-size_t utf8_length(const char *s, size_t len); /* in characters */
+size_t cel_utf8_next(const char *s, size_t len);
+size_t cel_utf8_length(const char *s, size_t len); /* in characters */
 
 #endif /* LIB_CEL_INTERNAL_H */

@@ -179,7 +179,7 @@ static int lex_text(struct lexer *l)
 	l->token = T_LITERAL;
 	l->value.kind = bytes ? CEL_BYTES : CEL_STRING;
 	l->value.text.len = b.len;
-	l->value.text.s = pool_text(&l->c->pool, b.data, b.len);
+	l->value.text.s = cel_pool_text(&l->c->pool, b.data, b.len);
 	return buf_error(&b) || !l->value.text.s ? -ENOMEM : 0;
 }
 
@@ -214,7 +214,7 @@ static int lex_word(struct lexer *l)
 		memcpy(l->op, "in", 3);
 	} else {
 		l->token = T_IDENT;
-		l->ident = pool_text(&l->c->pool, l->p, n);
+		l->ident = cel_pool_text(&l->c->pool, l->p, n);
 		if (!l->ident)
 			return -ENOMEM;
 	}

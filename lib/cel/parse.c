@@ -54,7 +54,8 @@ struct node *node_new(struct cel *c, enum node_type type, size_t at,
 	struct node *n = NULL;
 
 	if (c->nr_nodes++ < CEL_NODES_MAX)
-		n = pool_get(&c->pool, sizeof(*n) + nr_kids * sizeof(void *));
+		n = cel_pool_get(&c->pool,
+				 sizeof(*n) + nr_kids * sizeof(void *));
 	if (!n)
 		return NULL;
 	n->type = type;
@@ -155,7 +156,7 @@ static struct node *node_of_kids(struct parser *p, enum node_type type,
 		return NULL;
 	memcpy(n->kids, k->v, k->nr * sizeof(k->v[0]));
 	if (k->any_opt) {
-		n->opts = pool_get(&p->l.c->pool, k->nr);
+		n->opts = cel_pool_get(&p->l.c->pool, k->nr);
 		if (!n->opts)
 			return NULL;
 		memcpy(n->opts, k->opts, k->nr);
@@ -265,7 +266,8 @@ static struct node *call(struct parser *p, size_t at, struct node *of,
 			char full[128];
 
 			snprintf(full, sizeof(full), "%s.%s", of->name, name);
-			n->name = pool_text(&p->l.c->pool, full, strlen(full));
+			n->name = cel_pool_text(&p->l.c->pool, full,
+						strlen(full));
 		}
 		return n && n->name ? n : NULL;
 	}
@@ -364,9 +366,7 @@ static struct node *parse_primary(struct parser *p)
 		return parse_seq(p, N_MAP, at, "}", ":");
 	if (p->l.token == T_END)
 		return complain(p, at, "mismatched input '<EOF>'");
-	if (!p->l.op[0])
-		return NULL;
-	return complain(p, at, "an expression expected");
+	return complain(p, p->l.at, "an expression expected");
 }
 
 static struct node *parse_select(struct parser *p, struct node *of, size_t at)

@@ -12,7 +12,7 @@ struct pool_block {
 	alignas(16) char data[];
 };
 
-void *pool_get(struct pool *p, size_t size)
+void *cel_pool_get(struct pool *p, size_t size)
 {
 	struct pool_block *b = p->blocks;
 	void *got;
@@ -38,21 +38,21 @@ void *pool_get(struct pool *p, size_t size)
 	return got;
 }
 
-char *pool_text(struct pool *p, const char *s, size_t len)
+char *cel_pool_text(struct pool *p, const char *s, size_t len)
 {
-	char *got = pool_get(p, len + 1);
+	char *got = cel_pool_get(p, len + 1);
 
 	if (got && len)
 		memcpy(got, s, len);
 	return got;
 }
 
-struct pool_mark pool_mark(const struct pool *p)
+struct pool_mark cel_pool_mark(const struct pool *p)
 {
 	return (struct pool_mark){ p->blocks, p->blocks ? p->blocks->used : 0 };
 }
 
-void pool_release(struct pool *p, struct pool_mark m)
+void cel_pool_release(struct pool *p, struct pool_mark m)
 {
 	while (p->blocks != m.block) {
 		struct pool_block *b = p->blocks;
@@ -67,7 +67,7 @@ void pool_release(struct pool *p, struct pool_mark m)
 	}
 }
 
-void pool_clear(struct pool *p)
+void cel_pool_clear(struct pool *p)
 {
-	pool_release(p, (struct pool_mark){ 0 });
+	cel_pool_release(p, (struct pool_mark){ 0 });
 }

@@ -17,12 +17,12 @@ static int of_text(struct run *r, yyjson_mut_val *v, enum cel_kind kind,
 
 	*ret = value_text(s, len);
 	if (kind == CEL_TIMESTAMP &&
-	    time_parse(s, len, &ret->time.s, &ret->time.ns)) {
+	    cel_time_parse(s, len, &ret->time.s, &ret->time.ns)) {
 		ret->kind = CEL_TIMESTAMP;
 	} else if (kind == CEL_DURATION) {
 		int64_t ns;
 
-		if (!duration_parse(s, len, &ns))
+		if (!cel_duration_parse(s, len, &ns))
 			return run_fail(r, "invalid duration '%.40s'", s);
 		ret->kind = CEL_DURATION;
 		ret->i = ns;
@@ -143,10 +143,10 @@ yyjson_mut_val *value_to_json(struct run *r, const struct cel_value *v,
 			return yyjson_mut_val_mut_copy(doc, v->in.v);
 		return seq_to_json(r, v, doc, depth);
 	case CEL_TIMESTAMP:
-		time_format(v->time.s, v->time.ns, &b);
+		cel_time_format(v->time.s, v->time.ns, &b);
 		return buf_to_json(doc, &b);
 	case CEL_DURATION:
-		duration_format(v->i, &b);
+		cel_duration_format(v->i, &b);
 		return buf_to_json(doc, &b);
 	case CEL_OPTIONAL:
 		return v->opt ? value_to_json(r, v->opt, doc, depth + 1)
@@ -155,7 +155,7 @@ yyjson_mut_val *value_to_json(struct run *r, const struct cel_value *v,
 		break;
 	}
 	run_fail(r, "a value of type %s cannot be written as JSON",
-		 kind_name(v->kind));
+		 cel_kind_name(v->kind));
 	return NULL;
 }
 

@@ -423,6 +423,7 @@ static int validate(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	if (strcmp(sub, "resize") == 0 || strcmp(sub, "scale") == 0)
 		sub = "";
 	schema_validate(t->schema, obj, &at, &errs);
+	schema_validate_rules(t->schema, obj, old, &at, &errs);
 	if (!errs.nr) {
 		if (t->hooks->prepare)
 			t->hooks->prepare(doc, obj, old, sub);

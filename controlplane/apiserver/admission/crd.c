@@ -11,28 +11,6 @@ static bool is_system_crd(struct admission *a, const char *name)
 	       crds_is_forced(a->api, name);
 }
 
-static bool says_cel(yyjson_mut_val *v, int depth)
-{
-	yyjson_mut_val *key, *val;
-	size_t i, max;
-
-	if (depth > SCHEMA_DEPTH_MAX)
-		return false;
-	yyjson_mut_obj_foreach(v, i, max, key, val)
-	{
-		if (str_eq(yyjson_mut_get_str(key),
-			   "x-kubernetes-validations") ||
-		    says_cel(val, depth + 1))
-			return true;
-	}
-	yyjson_mut_arr_foreach(v, i, max, val)
-	{
-		if (says_cel(val, depth + 1))
-			return true;
-	}
-	return false;
-}
-
 static int crd_mutate(struct admission *a)
 {
 	const char *name = a->obj ? mut_str(a->obj, "metadata.name") : a->name;
@@ -65,10 +43,6 @@ static int crd_mutate(struct admission *a)
 				    : "",
 			    mut_get(a->obj, "spec.names"), &word);
 	crd_set_status(a->doc, a->obj, why, word);
-	if (a->req && says_cel(mut_get(a->obj, "spec.versions"), 0))
-		reply_warning(a->req,
-			      "x-kubernetes-validations are stored and shown, "
-			      "but not evaluated");
 	return 0;
 }
 
