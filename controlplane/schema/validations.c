@@ -521,10 +521,11 @@ void schema_validate_rules(const struct schema *s, yyjson_mut_val *v,
 	if (!s->rules_below)
 		return;
 	if (errs->nr)
-		field_error_add(errs, FIELD_INVALID, "<nil>", NULL,
-				"null: some validation rules were not checked "
-				"because the object was invalid; correct the "
-				"existing errors to complete validation");
+		field_error_add(
+			errs, FIELD_INVALID, "<nil>", NULL,
+			"\"null\": some validation rules were not checked "
+			"because the object was invalid; correct the "
+			"existing errors to complete validation");
 	else
 		judge_value(&j, s, v, old);
 }

@@ -3,7 +3,7 @@
  * kinds is held against what operators and functions take. */
 #include <stdio.h>
 
-#include "lib/cel/internal.h"
+#include "lib/cel/fn.h"
 #include "lib/str.h"
 
 struct checker {

@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "lib/cel/internal.h"
+#include "lib/cel/fn.h"
 
 static int eval(struct run *r, const struct node *n, struct cel_value *ret);
 

@@ -26,8 +26,11 @@ static const char *find(const char *s, const char *end, const char *any)
 
 static bool split_host(struct url *u)
 {
-	const char *s = u->host.s, *end = s + u->host.len, *p;
+	const char *s = u->host.s, *end, *p;
 
+	if (!u->host.len)
+		return true;
+	end = s + u->host.len;
 	if (s < end && *s == '[') {
 		p = memchr(s, ']', end - s);
 		if (!p)
@@ -158,7 +161,7 @@ FN(url_query)
 	int e;
 
 	url_parse(&a->text, &u);
-	s = u.query.s;
+	s = u.query.len ? u.query.s : "";
 	end = s + u.query.len;
 	for (p = s; p < end; p++)
 		parts += *p == '&';

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "lib/base64.h"
-#include "lib/cel/internal.h"
+#include "lib/cel/fn.h"
 
 /* --- from JSON --- */
 
