@@ -82,7 +82,7 @@ struct schema {
 	double multiple_of;           /* 0: of nothing */
 	const char **required;        /* undeclared fields; NULL: none */
 	struct schema **all_of, **any_of, **one_of, *not_of; /* NULL-ended */
-	bool custom; /* messages are those of custom resources */
+	bool custom;            /* messages are those of custom resources */
 	yyjson_val *rules_text; /* x-kubernetes-validations; NULL: none */
 	struct schema_rule *rules;
 	size_t nr_rules;
@@ -169,8 +169,8 @@ int schema_default(const struct schema *s, yyjson_mut_doc *doc,
 void schema_validate(const struct schema *s, yyjson_mut_val *v, struct path *at,
 		     struct field_errors *errs);
 
-/* Note which of the rules (x-kubernetes-validations) @v breaks, once all else is
- * right with it. @old is what was there before; NULL: it is new. */
+/* Note which of the rules (x-kubernetes-validations) @v breaks, once all else
+ * is right with it. @old is what was there before; NULL: it is new. */
 void schema_validate_rules(const struct schema *s, yyjson_mut_val *v,
 			   yyjson_mut_val *old, struct path *at,
 			   struct field_errors *errs);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// FUZZ: lib/cel/*.c lib/base64.c
 // FUZZ: controlplane/apiserver/*.c controlplane/apiserver/*/*.c lib/*.c
 // FUZZ: controlplane/store/*.c controlplane/schema/*.c lib/http/*.c
 // FUZZ: controlplane/client/*.c lib/grpc/*.c

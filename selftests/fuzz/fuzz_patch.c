@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// FUZZ: lib/cel/*.c lib/base64.c
 // FUZZ: controlplane/schema/[!e]*.c lib/json*.c lib/buf.c lib/err.c lib/str.c
 // FUZZ: lib/map.c lib/re*.c lib/quantity.c lib/yaml*.c
 // FUZZ: build/deps/src/yyjson/src/yyjson.c
