@@ -299,6 +299,7 @@ exec 9>"$run_dir/up.lock"
 flock -n 9 || die "another 'make up' is under way"
 begin=$(now_ms)
 
+[ -z "$prefix" ] || check_listen
 if all_runs; then
 	say "All is running already"
 	show_pods

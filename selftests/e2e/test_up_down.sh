@@ -147,6 +147,10 @@ ok "the API has the same" api_is \
 	'{"cpu":"1","memory":"256Mi"}'
 finds_all
 
+ok "another LISTEN is not dropped silently" prints \
+	"serves at 127.0.0.1:6443: 'make down' first" env \
+	LISTEN=127.0.0.1:7443 tools/up.sh
+
 # --- both die ----------------------------------------------------------------------
 pid() { cut -d ' ' -f 1 "$RUN/$1.pid"; }
 lives() # what a restart of any pod would change

@@ -25,6 +25,22 @@ wait_control() # SECONDS
 	done
 }
 
+# What LISTEN says is for a start of ours alone: told, never dropped.
+check_listen()
+{
+	local have
+	[ -n "${LISTEN-}" ] || return 0
+	if has_systemd && is_installed arktos-control; then
+		die "arktos-control is installed, LISTEN does not reach it: put" \
+			"'ARKTOS_CONTROL_OPTIONS=--listen $LISTEN' into" \
+			"/etc/arktos/control.env and restart it"
+	fi
+	have=$(cat "$data_dir/listen" 2>/dev/null) || return 0
+	[ "$have" = "$LISTEN" ] || ! control_runs ||
+		die "the control plane serves at $have: 'make down' first, then" \
+			"LISTEN=$LISTEN counts"
+}
+
 start_control()
 {
 	local listen
