@@ -5,8 +5,8 @@
 # What a user types into kubectl, while the agent, the control plane or both are
 # killed with -9 at a random moment of it: what was acknowledged is there,
 # nothing is doubled or left over, no other pod is touched.
-# KILLS_SEED repeats a run; KILLS_SECONDS makes it longer (VMs come and go then,
-# too); KILLS_ONLY="scale drain" chooses commands.
+# KILLS_SEED repeats a run; KILLS_SECONDS makes it longer (VMs are switched, grown,
+# snapshot then, too); KILLS_ONLY="scale drain" chooses commands.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 seconds=${KILLS_SECONDS:-75}
@@ -147,7 +147,7 @@ untouched()
 }
 
 pod_yaml calm "exec sleep 1000000" | k create -f - >/dev/null
-pod_yaml tool "trap 'exit 0' TERM; echo hello; while :; do sleep 0.1; done" |
+pod_yaml tool "trap 'exit 0' TERM; echo hello; httpd -p 8080 -h /tmp; while :; do sleep 0.1; done" |
 	k create -f - >/dev/null
 vm_manifest calmvm 1 128Mi | k create -f - >/dev/null
 deployment_yaml w 3 | k create -f - >/dev/null
@@ -319,14 +319,86 @@ do_namespace()
 yes_namespace() { absent namespace s; }
 undo_namespace() { go_away namespace s; }
 
+# The same wish by the node's own command: through the API as well.
+do_noderesize() { node resize tool --memory "${memory}Mi" --timeout 20s; }
+yes_noderesize() { yes_resize; }
+any_noderesize() { any_resize; }
+do_attach() { timeout 1 "$kubectl" --cache-dir="$E2E/cache" attach tool; }
+any_attach() { any_resize; }
+do_cp() { k cp "$E2E/file" tool:/tmp/copied-$round; }
+yes_cp() { k exec tool -- cat /tmp/copied-$round | cmp - "$E2E/file"; }
+any_cp() { any_resize; }
+do_forward()
+{
+	timeout 2 "$kubectl" --cache-dir="$E2E/cache" port-forward tool 18090:8080 &
+	local forward=$!
+	for _ in 1 2 3 4 5 6 7 8; do
+		curl -s -o /dev/null -m 1 http://127.0.0.1:18090/ || :
+		pause 0.1
+	done
+	kill $forward 2>/dev/null
+	wait $forward 2>/dev/null
+}
+any_forward() { any_resize; }
+do_look()
+{
+	k get nodes -o wide && k describe node $NAME && k get pods -o wide &&
+		k describe pod calmvm && k get events && k top node && k top pod
+	timeout 1 "$kubectl" --cache-dir="$E2E/cache" get pods -w
+}
+any_look() { prints "^calm +1/1 +Running +0" k get pods -o wide; }
+
+# Of a VM that may be touched.
+machine() { value "Running $1" pod toolvm ".status.phase + \" \" + $READY"; }
+guest_cpus() { prints "^$1\$" k exec toolvm -- nproc; }
+do_vmexec() { k exec toolvm -- sh -c 'for i in 1 2 3; do echo $i; sleep 0.2; done'; }
+any_vmexec() { machine True && prints '^again$' k exec toolvm -- echo again; }
+do_vmlogs() { k logs toolvm; timeout 1 "$kubectl" --cache-dir="$E2E/cache" attach toolvm; }
+any_vmlogs() { machine True; }
+do_vmresize()
+{
+	k patch pod toolvm --subresource resize --type merge -p '{"spec":{"virtualMachine":
+		{"resources":{"limits":{"cpu":"'$((size % 2 + 1))'","memory":"'$((128 + size % 2 * 64))'Mi"}}}}}'
+}
+yes_vmresize()
+{
+	value "$((size % 2 + 1)) $((128 + size % 2 * 64))Mi" pod toolvm \
+		'.status.virtualMachineStatus.resources.limits | "\(.cpu) \(.memory)"' &&
+		guest_cpus $((size % 2 + 1))
+}
+any_vmresize() { machine True; }
+do_vmresize_node() { node resize toolvm --cpu $((size % 2 + 1)) --timeout 20s; }
+yes_vmresize_node() { guest_cpus $((size % 2 + 1)); }
+any_vmresize_node() { machine True; }
+power() { k patch pod toolvm --type merge -p "{\"spec\":{\"virtualMachine\":{\"powerSpec\":\"$1\"}}}"; }
+do_power() { power Shutdown; }
+yes_power() { value NoSchedule pod toolvm .status.phase; }
+undo_power() { power Running; wait_for 60 machine True && guest_cpus '[12]'; }
+ctl() { timeout 30 "$CTL" "$@"; }
+do_reboot() { ctl reboot toolvm; }
+any_reboot() { machine True && guest_cpus '[12]'; }
+do_snapshot() { ctl snapshot toolvm --name r$round; }
+snapshots() { value "$1" pod toolvm "[.status.virtualMachineStatus.snapshots[]? | select(.name == \"r$round\")] | length"; }
+yes_snapshot() { snapshots 1; }
+any_snapshot() { machine True && ! snapshots 2; }
+pre_restore() { snapshots 1 || ctl snapshot toolvm --name r$round; }
+do_restore() { ctl restore toolvm --snapshot r$round; }
+any_restore() { machine True && guest_cpus '[12]'; }
+
 do_vm() { vm_manifest v 1 128Mi | k create -f -; }
 yes_vm() { running v; }
 undo_vm() { go_away pod v --grace-period=1; }
 
 commands=(run create apply delete delete_wait force deployment undeploy scale image
 	env resources restart undo status pause job resize exec logs cordon taint
-	drain config label namespace)
-[ "$seconds" -le 150 ] || commands+=(vm)
+	drain config label namespace noderesize attach cp forward look)
+machines=(vm vmexec vmlogs vmresize vmresize_node power reboot snapshot restore)
+if [ "$seconds" -gt 150 ] || [[ " ${machines[*]} " == *" ${KILLS_ONLY-x} "* ]]; then
+	vm_manifest toolvm 1 128Mi | k create -f - >/dev/null
+	ok "a VM to be touched" wait_for 90 machine True
+	commands+=("${machines[@]}")
+fi
+head -c 100000 /dev/urandom >"$E2E/file"
 [ -z "${KILLS_ONLY-}" ] || read -ra commands <<<"$KILLS_ONLY"
 
 # --- rounds ----------------------------------------------------------------------------
@@ -390,7 +462,7 @@ done
 echo "# $round kills"
 
 k delete deployment w --wait=false >/dev/null
-k delete pod calm calmvm tool --wait=false --grace-period=1 >/dev/null
+k delete pod calm calmvm tool toolvm --ignore-not-found --wait=false --grace-period=1 >/dev/null
 empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ] && ! k get pods 2>/dev/null | grep .; }
 ok "all pods go" wait_for 60 empty
 control_stop
