@@ -12,6 +12,7 @@
 
 #include "agent/action.h"
 #include "agent/attach.h"
+#include "agent/backend.h"
 #include "agent/container/sandbox.h"
 #include "agent/disk.h"
 #include "agent/events.h"
@@ -349,6 +350,7 @@ static int step_forget(struct pod *pod, struct err *e)
 		return r;
 	node_release(pod);
 	userns_slot_give(pod->agent, pod->userns_slot);
+	backend_remote_ended(pod);
 	pthread_mutex_lock(&pod->lock);
 	pod->gone = true;
 	pthread_cond_broadcast(&pod->changed);

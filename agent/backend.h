@@ -22,6 +22,8 @@ int backend_join(struct agent *a, struct err *e);
 /* What the host's CLI wants of a pod of the API server is done there, as the
  * admin whose kubeconfig is on this host. */
 int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e);
+/* The pod is about to be forgotten: the API is told how it ended. */
+void backend_remote_ended(struct pod *pod);
 int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 			  uint64_t *ret_seq, struct err *e);
 

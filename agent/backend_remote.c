@@ -239,6 +239,16 @@ int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 	return r;
 }
 
+void backend_remote_ended(struct pod *pod)
+{
+	auto_buf struct buf last = BUF_INIT;
+
+	if (pod->remote && agent_remote(pod->agent) &&
+	    pod_render(pod, &last) == 0)
+		remote_pod_ended(agent_remote(pod->agent), pod->key, pod->uid,
+				 buf_str(&last));
+}
+
 int backend_join(struct agent *a, struct err *e)
 {
 	struct remote_opts o = {

@@ -35,6 +35,7 @@ struct entry {
 	uint64_t content;   /* hash of the content given last; 0: none */
 	char *content_why;  /* why there is none; told already */
 	char *remove_asked; /* deletionTimestamp that was passed on */
+	char *last;         /* its end, as it was told here; or NULL */
 };
 
 /* A connection, used by one thread at a time; opened anew when the credentials

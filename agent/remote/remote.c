@@ -229,6 +229,7 @@ void entry_free(void *p)
 	free(en->refused);
 	free(en->remove_asked);
 	free(en->content_why);
+	free(en->last);
 	free(en);
 }
 
@@ -258,7 +259,8 @@ static void forget(struct entry *en)
 	free(en->applied);
 	free(en->refused);
 	free(en->remove_asked);
-	en->applied = en->refused = en->remove_asked = NULL;
+	free(en->last);
+	en->applied = en->refused = en->remove_asked = en->last = NULL;
 	en->content = en->given_ms = 0;
 }
 
@@ -316,6 +318,19 @@ void remote_renew(struct remote *r)
 void remote_pod_changed(struct remote *r, const char *key)
 {
 	(void)wq_add(r->queue, key); /* out of memory: the next change does */
+}
+
+void remote_pod_ended(struct remote *r, const char *key, const char *uid,
+		      const char *json)
+{
+	struct entry *en;
+
+	pthread_mutex_lock(&r->lock);
+	en = entry_get(r, key, false);
+	/* Without a finalizer the pod goes, and its last state with it. */
+	if (en && strstr(en->json, uid) && strstr(en->json, "\"finalizers\""))
+		(void)str_set(&en->last, json);
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* --- start and stop --- */

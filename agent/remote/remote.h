@@ -112,6 +112,11 @@ void remote_renew(struct remote *r);
 /* The pod has changed here, or is gone. From any thread, cheap. */
 void remote_pod_changed(struct remote *r, const char *key);
 
+/* It is about to be gone from here: @json is the last that is known of it. Tell
+ * that it has changed when it is. */
+void remote_pod_ended(struct remote *r, const char *key, const char *uid,
+		      const char *json);
+
 /* Something happened to a pod: an Event of it. From any thread, cheap. */
 struct remote_event {
 	const char *key, *uid;

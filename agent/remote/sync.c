@@ -33,7 +33,7 @@ struct job {
 	bool is_here;
 	struct remote_pod here;
 	uint64_t content, given_ms;
-	char *applied, *refused, *remove_asked, *content_why;
+	char *applied, *refused, *remove_asked, *content_why, *last;
 };
 
 static const char *text(yyjson_val *v, const char *key)
@@ -72,6 +72,7 @@ static int job_open(struct job *j, struct remote *r, const char *key)
 		j->refused = en->refused ? strdup(en->refused) : NULL;
 		j->remove_asked =
 			en->remove_asked ? strdup(en->remove_asked) : NULL;
+		j->last = en->last ? strdup(en->last) : NULL;
 	}
 	pthread_mutex_unlock(&r->lock);
 	if (en && !json)
@@ -102,6 +103,7 @@ static void job_close(struct job *j)
 	free(j->refused);
 	free(j->remove_asked);
 	free(j->content_why);
+	free(j->last);
 }
 
 /* Remember something of the entry, if it is still of this pod. */
@@ -118,13 +120,56 @@ static void remember(struct job *j, size_t offset, const char *value)
 
 /* --- towards the API --- */
 
+static int send_patch(struct job *j, const struct buf *patch, struct err *e);
+
+static bool is_final(const char *phase)
+{
+	return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
+}
+
+/* A finalizer holds the pod beyond its end: whoever has put it there is to see
+ * how it ended, as far as that is known. */
+static int write_end(struct job *j, struct err *e)
+{
+	struct status_facts facts = { j->r->host_ip, now_us() };
+	auto_buf struct buf patch = BUF_INIT;
+	yyjson_doc *doc =
+		j->last ? yyjson_read(j->last, strlen(j->last), 0) : NULL;
+	yyjson_val *here = yyjson_doc_get_root(doc);
+	int ret;
+
+	if (is_final(text(yyjson_obj_get(here, "status"), "phase")))
+		ret = status_patch(j->api, here, &facts, &patch);
+	else
+		ret = buf_printf(&patch,
+				 "{\"metadata\":{\"uid\":\"%s\"},\"status\":{"
+				 "\"phase\":\"Failed\",\"message\":\"The pod "
+				 "was deleted, and its node does not know how "
+				 "it ended\"}}",
+				 j->uid) < 0
+			      ? -ENOMEM
+			      : 1;
+	yyjson_doc_free(doc);
+	return ret > 0 ? send_patch(j, &patch, e) : ret;
+}
+
 /* The pod has ended here: it may go from the API, too. */
 static int finish_delete(struct job *j, struct err *e)
 {
+	yyjson_val *meta = yyjson_obj_get(j->api, "metadata");
 	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
 	char path[PATH_SIZE];
 	int status;
 
+	if (yyjson_arr_size(yyjson_obj_get(meta, "finalizers"))) {
+		if (!is_final(j->phase)) {
+			status = write_end(j, e);
+			if (status < 0)
+				return status;
+		} else if (!j->grace_s) {
+			return 0; /* told before: what is left is theirs */
+		}
+	}
 	path_of(j->key, "pods", NULL, "", path);
 	buf_printf(&body,
 		   "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\","
@@ -406,7 +451,7 @@ static int sync_absent(struct job *j, struct err *e)
 
 	if (j->deleted)
 		return finish_delete(j, e);
-	if (str_eq(j->phase, "Succeeded") || str_eq(j->phase, "Failed"))
+	if (is_final(j->phase))
 		return 0;
 	/* Given before, and gone since: it is to run again. */
 	if (!j->refused) {

@@ -126,6 +126,8 @@ void pod_read_facts(yyjson_val *obj, void *facts)
 	f->ready_s = obj_time(ready, "lastTransitionTime");
 	f->created_s = obj_time(obj, "metadata.creationTimestamp");
 	f->deleting = obj_at(obj, "metadata.deletionTimestamp") != NULL;
+	f->let_go = f->deleting &&
+		    !obj_int(obj, "metadata.deletionGracePeriodSeconds", 0);
 	f->is_vm = obj_at(obj, "spec.virtualMachine") != NULL;
 	f->scheduled = *obj_str(obj, "spec.nodeName") != '\0';
 	if (cost && str_to_int(cost, &n) == 0)

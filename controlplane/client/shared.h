@@ -73,6 +73,7 @@ struct pod_facts {
 	int64_t created_s, ready_s; /* since when it is ready */
 	int64_t finished_s;         /* when its last container ended */
 	bool job_tracked; /* finalizer batch.kubernetes.io/job-tracking */
+	bool let_go;      /* deleted, and its node has nothing of it any more */
 	int32_t index;    /* job-completion-index; -1: none */
 	uint32_t address; /* hash of its IP; 0: none */
 	uint64_t labels;  /* hash of all labels, in any order */

@@ -58,6 +58,14 @@ static void settle(struct job *j, yyjson_val *list, const char ***keep,
 	}
 }
 
+/* One that ended without having said how failed: it never had a node, was
+ * deleted by force, or its node is gone. */
+static bool is_over(const struct pod_facts *f)
+{
+	return f->phase == POD_SUCCEEDED || f->phase == POD_FAILED ||
+	       (f->deleting && (!f->scheduled || f->let_go));
+}
+
 static int read_uncounted(struct job *j, struct err *e)
 {
 	yyjson_val *u = obj_at(j->root, "status.uncountedTerminatedPods");
@@ -75,11 +83,8 @@ static int read_uncounted(struct job *j, struct err *e)
 	for (size_t i = 0; i < j->pods.nr; i++) {
 		struct informer_object *p = j->pods.v[i];
 		const struct pod_facts *f = pod_facts(p);
-		bool over = f->phase == POD_SUCCEEDED || f->phase == POD_FAILED;
 
-		/* Ending without having said how: it failed. */
-		if (!f->job_tracked ||
-		    (!over && !(f->deleting && !f->scheduled)))
+		if (!f->job_tracked || !is_over(f))
 			continue;
 		if (in_list(ok, p->uid) || in_list(bad, p->uid) ||
 		    j->nr_ok + j->nr_bad >= UNCOUNTED_MAX)
@@ -112,8 +117,9 @@ static int read_pods(struct job *j, struct err *e)
 
 		if (j->want.indexed && f->phase == POD_SUCCEEDED)
 			index_set_add(&j->completed, f->index);
-		if (f->phase == POD_SUCCEEDED || f->phase == POD_FAILED) {
-			if (f->phase == POD_FAILED && f->finished_s > j->last_s)
+		if (is_over(f)) {
+			if (f->phase != POD_SUCCEEDED &&
+			    f->finished_s > j->last_s)
 				j->last_s = f->finished_s;
 			continue;
 		}

@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# LANE: native
+# SECONDS: 150
+# Jobs with real containers: back-off, indexes, time limits, suspended and resumed,
+# drained, pods deleted under them; each end of a pod counts once, with the exit
+# code it had. The old kubectl and the new one take turns.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/joined.sh"
+
+control_start && node_join && image_web || exit 1
+job() # NAME COMMAND [LINE-OF-SPEC]...
+{
+	local name=$1 command=$2
+	shift 2
+	cat <<-END
+	---
+	apiVersion: batch/v1
+	kind: Job
+	metadata: {name: $name}
+	spec:
+	$(printf '  %s\n' "$@")
+	  template:
+	    spec:
+	      terminationGracePeriodSeconds: 1
+	      restartPolicy: Never
+	      containers: [{name: c, image: web, imagePullPolicy: Never, command: [sh, -c, '$command']}]
+	END
+}
+{
+	job back 'exit 7' 'backoffLimit: 1'
+	job idx 'echo index $JOB_COMPLETION_INDEX' 'completions: 3' 'parallelism: 2' 'completionMode: Indexed' 'ttlSecondsAfterFinished: 4'
+	job susp 'sleep 1000' 'suspend: true'
+	job dead 'sleep 1000' 'activeDeadlineSeconds: 2'
+	job lost "trap \"exit 9\" TERM; while :; do sleep 0.1; done" 'backoffLimit: 3'
+} | sed 's/\\"/"/g' | k create -f - >/dev/null
+j_is() # JOB EXPRESSION VALUE
+{
+	local got
+	got=$(k get job "$1" -o json | jq -r "$2")
+	[ "$got" = "$3" ] || { echo "$1: $2 is '$got', want '$3'"; return 1; }
+}
+ended() { echo "[.status.conditions[]? | select(.status == \"True\" and .type == \"$1\") | .reason][0]"; }
+pods() # JOB EXPRESSION
+{
+	k get pods -l "job-name=$1" -o json | jq -r ".items | sort_by(.metadata.creationTimestamp) | $2"
+}
+pods_are() # JOB EXPRESSION VALUE
+{
+	local got
+	got=$(pods "$1" "$2")
+	[ "$got" = "$3" ] || { echo "$1: $2 is '$got', want '$3'"; return 1; }
+}
+
+kubectl=${KUBECTLS[0]}
+ok "an indexed job completes" k wait --for=condition=complete job/idx --timeout=30s
+ok "every index once" j_is idx '.status | "\(.succeeded) \(.completedIndexes)"' '3 0-2'
+for i in 0 1 2; do
+	ok "index $i knows which it is" prints "^index $i\$" k logs -l "batch.kubernetes.io/job-completion-index=$i"
+done
+ok "a suspended job is told" prints 'Suspended' eval 'j_is susp "[.status.conditions[].type] | join(\" \")" Suspended && echo Suspended'
+ok "and has no pods" pods_are susp length 0
+kubectl=${KUBECTLS[1]}
+ok "resumed" k patch job susp --type merge -p '{"spec":{"suspend":false}}'
+ok "it runs" wait_for 30 pods_are susp '.[0].status.phase' Running
+ok "suspended again" k patch job susp --type merge -p '{"spec":{"suspend":true}}'
+ok "its pod goes" wait_for 30 pods_are susp length 0
+ok "and is no success" j_is susp '.status.succeeded // 0' 0
+ok "one that takes too long has failed" wait_for 30 j_is dead "$(ended Failed)" DeadlineExceeded
+ok "nothing of it runs" wait_for 20 pods_are dead '[.[] | select(.status.phase == "Running")] | length' 0
+ok "one that fails is tried again, and given up" wait_for 60 j_is back "$(ended Failed)" BackoffLimitExceeded
+ok "after two tries" j_is back .status.failed 2
+ok "whose exit codes are told" pods_are back '[.[].status.containerStatuses[0].state.terminated.exitCode] | join(" ")' '7 7'
+gone() { ! k get job idx >/dev/null 2>&1; }
+ok "a job that was to go after its end has gone" wait_for 30 gone
+ok "with its pods" wait_for 20 pods_are idx length 0
+
+# --- pods deleted under it -----------------------------------------------------------
+runs() { pods_are lost '[.[] | select(.status.phase == "Running" and .metadata.deletionTimestamp == null)] | length' 1; }
+ok "a job runs" wait_for 30 runs
+first=$(pods lost '.[0].metadata.name')
+# Somebody's finalizer shows what became of it.
+k patch pod "$first" --type merge -p '{"metadata":{"finalizers":["arktos.test/hold","batch.kubernetes.io/job-tracking"]}}' >/dev/null
+k delete pod "$first" --wait=false >/dev/null
+ok "its pod is deleted: another one comes" wait_for 40 eval 'runs && [ "$(pods lost ".[-1].metadata.name")" != $first ]'
+ok "the end of the first is told" wait_for 20 k_is "$first" '.status
+	| "\(.phase) \(.containerStatuses[0].state.terminated.exitCode) \(.containerStatuses[0].ready)"' \
+	'Failed 9 false'
+ok "it counted once" j_is lost .status.failed 1
+k patch pod "$first" --type json -p '[{"op":"remove","path":"/metadata/finalizers"}]' >/dev/null
+ok "it goes" wait_for 10 k_gone "$first"
+ok "drained" k drain $NAME --pod-selector=job-name=lost --force --timeout=40s
+ok "the job's pod has left" wait_for 20 pods_are lost '[.[] | select(.status.phase == "Running")] | length' 0
+k uncordon $NAME >/dev/null
+ok "it runs again" wait_for 60 runs
+second=$(pods lost '.[-1].metadata.name')
+agent_kill
+k delete pod "$second" --force --grace-period=0 >/dev/null 2>&1
+ok "one that is deleted by force without an agent is not waited for" wait_for 30 k_gone "$second"
+node_join
+ok "with one it runs again" wait_for 60 runs
+ok "and each has counted" wait_for 20 j_is lost .status.failed 3
+k delete job back susp dead lost >/dev/null
+empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ] && ! k get pods 2>/dev/null | grep .; }
+ok "all go" wait_for 60 empty
+control_stop
+e2e_end
