@@ -223,7 +223,7 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 		c->last = c->exit;
 		c->attempt++;
 		c->exit = (struct ctr_exit){ 0 };
-		c->phase = CTR_WAITING;
+		ctr_set_phase(pod, c, CTR_WAITING, 0);
 	}
 	if (!c->started_once || c->attempt) {
 		c->started_once = true;
@@ -241,7 +241,7 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 	c->probe_started = c->probe_ready = false;
 	r = pod->payload->start(pod, i, e);
 	if (r == -EREMOTEIO) { /* its exit is filled in: restart rules apply */
-		c->phase = CTR_EXITED;
+		ctr_set_phase(pod, c, CTR_EXITED, 0);
 		c->backoff_ms =
 			ctr_backoff_next(c, now,
 					 pod->agent->opts.backoff_base_ms,
@@ -255,8 +255,7 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 	}
 	if (r < 0)
 		return r;
-	c->phase = CTR_RUNNING;
-	c->started_us = time_us();
+	ctr_set_phase(pod, c, CTR_RUNNING, time_us());
 	c->started_ms = now;
 	c->reason[0] = c->message[0] = '\0';
 	event_add(pod, false, "Started", "Started %s %s", pod->payload->kind,

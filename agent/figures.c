@@ -22,6 +22,7 @@ struct figures {
 	struct pod **pods;
 	size_t nr_pods;
 	char (*names)[3][256]; /* tenant, namespace, pod */
+	char **paths;          /* [nr] of the cgroups, which may go meanwhile */
 	struct stats_entry host;
 };
 
@@ -89,7 +90,9 @@ static void add_figure(struct figures *f, size_t p, const struct ctr *c,
 	en->pod = f->names[p][2];
 	en->uid = pod->uid;
 	en->container = c ? c->name : NULL;
-	en->cgroup_path = cg_path(cg);
+	en->cgroup_path = f->paths[f->nr] = strdup(cg_path(cg));
+	if (!en->cgroup_path)
+		return;
 	en->started_ms = (uint64_t)(c ? c->started_us : pod->created_us) / 1000;
 	en->rate = stats_rate(c ? c->cpu_marks : pod->cpu_marks, en->started_ms,
 			      &en->stats);
@@ -119,7 +122,8 @@ static int figures_take(struct agent *a, read_fn read, struct figures *f)
 		total += 1 + f->pods[i]->nr_ctrs;
 	f->v = calloc(total ? total : 1, sizeof(*f->v));
 	f->names = calloc(f->nr_pods ? f->nr_pods : 1, sizeof(*f->names));
-	if (!f->v || !f->names)
+	f->paths = calloc(total ? total : 1, sizeof(*f->paths));
+	if (!f->v || !f->names || !f->paths)
 		return -ENOMEM;
 	for (size_t i = 0; i < f->nr_pods; i++) {
 		struct pod *pod = f->pods[i];
@@ -138,6 +142,9 @@ static int figures_take(struct agent *a, read_fn read, struct figures *f)
 static void figures_free(struct figures *f)
 {
 	pod_list_free(f->pods, f->nr_pods);
+	for (size_t i = 0; i < f->nr; i++)
+		free(f->paths[i]);
+	free(f->paths);
 	free(f->names);
 	free(f->v);
 }

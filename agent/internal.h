@@ -109,6 +109,10 @@ void pod_list_free(struct pod **pods, size_t nr);
 void pod_poke(struct pod *pod);
 void pod_note_remove(struct pod *pod, uint32_t grace_s);
 
+/* Worker: for others to see. @started_us: 0: as it was. */
+void ctr_set_phase(struct pod *pod, struct ctr *c, enum ctr_phase phase,
+		   int64_t started_us);
+
 /* A pod has changed, or is gone: tell whoever watches (backend.c). */
 void agent_notify(struct agent *a, struct pod *pod);
 

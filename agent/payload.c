@@ -400,7 +400,7 @@ static void ended(struct pod *pod, struct ctr *c, const struct ctr_exit *x)
 	probes_stop(pod, (size_t)(c - pod->ctrs));
 	c->exit = *x;
 	c->exit.valid = true;
-	c->phase = CTR_EXITED;
+	ctr_set_phase(pod, c, CTR_EXITED, 0);
 	c->started_once = true;
 	c->res.actual_known = false;
 	c->probe_ready = c->probe_started = false;
@@ -485,10 +485,10 @@ static void take_list(struct pod *pod, const struct sandbox_proc *list,
 		} else if (p->state == PROC_RUNNING &&
 			   c->phase != CTR_RUNNING) {
 			/* Adopted: it ran while we did not. */
-			c->phase = CTR_RUNNING;
+			ctr_set_phase(pod, c, CTR_RUNNING,
+				      parse_time_us(p->started_at));
 			c->attempt = p->attempt;
 			c->started_once = true;
-			c->started_us = parse_time_us(p->started_at);
 			c->started_ms = ev_clock_ms();
 			c->reason[0] = c->message[0] = '\0';
 		}
@@ -623,7 +623,7 @@ int payload_adopt(struct pod *pod, struct err *e)
 	/* Names of what runs come from the list; handles are opened here. */
 	for (size_t i = 0; i < pod->nr_ctrs; i++)
 		if (pod->ctrs[i].phase == CTR_RUNNING)
-			pod->ctrs[i].phase = CTR_WAITING;
+			ctr_set_phase(pod, &pod->ctrs[i], CTR_WAITING, 0);
 	r = payload_observe_sandbox(pod, e);
 	/* Probes need to know where to go. */
 	if (r >= 0 && !pod->spec->host_network)

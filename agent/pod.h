@@ -69,10 +69,10 @@ struct ctr {
 	const char *name;                  /* borrowed from the spec */
 	const struct container_spec *spec; /* NULL: the VM */
 	bool init;
-	enum ctr_phase phase;
-	uint32_t attempt; /* restart count */
+	enum ctr_phase phase; /* the worker's; set under the lock */
+	uint32_t attempt;     /* restart count */
 	bool started_once;
-	int64_t started_us; /* of the running attempt */
+	int64_t started_us; /* of the running attempt; set under the lock */
 	uint64_t started_ms;
 	char reason[32]; /* while waiting */
 	char message[POD_MESSAGE_MAX];
@@ -84,8 +84,8 @@ struct ctr {
 	uint64_t stop_sent_ms, kill_due_ms; /* 0: no stop under way */
 	bool kill_sent;
 	struct image *image; /* shared */
-	struct cg *cg;
-	struct cg *vcpu_cg; /* VM: its vCPU threads */
+	struct cg *cg;       /* the worker's; set under the lock */
+	struct cg *vcpu_cg;  /* VM: its vCPU threads */
 	struct ctr_resources res;
 	bool probe_started, probe_ready;
 	struct probe_found { /* guarded by the pod's lock */

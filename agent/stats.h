@@ -77,7 +77,7 @@ struct stats_entry {
 	const char *tenant, *namespace, *pod, *uid;
 	const char *container;   /* NULL: the pod as a whole */
 	const char *image;       /* NULL: not known */
-	const char *cgroup_path; /* cg_path(); the label "id" */
+	const char *cgroup_path; /* the label "id" */
 	uint64_t started_ms;     /* CLOCK_REALTIME */
 	struct stats_rate rate;  /* for "usageNanoCores" */
 	struct stats stats;

@@ -252,6 +252,16 @@ void pod_poke(struct pod *pod)
 	(void)wq_add(pod->agent->queue, pod->key);
 }
 
+void ctr_set_phase(struct pod *pod, struct ctr *c, enum ctr_phase phase,
+		   int64_t started_us)
+{
+	pthread_mutex_lock(&pod->lock);
+	c->phase = phase;
+	if (started_us)
+		c->started_us = started_us;
+	pthread_mutex_unlock(&pod->lock);
+}
+
 void pod_note_remove(struct pod *pod, uint32_t grace_s)
 {
 	pthread_mutex_lock(&pod->lock);
