@@ -8,10 +8,12 @@
 #	                control plane)
 #	make down       stop and remove all of it (PURGE=1: the state too)
 #	make check      every test; ends with 'N passed, N failed, N skipped'
+#	make fuzz       every fuzzer for FUZZ_SECONDS=60, as many at once as CPUs
 #	make bench      figures, side by side with a peer
 #	make install    DESTDIR= PREFIX=/usr/local
 #
-# V=1 shows commands, SAN=1 builds with ASan and UBSan, SAN=thread with TSan.
+# V=1 shows commands, SAN=1 builds with ASan and UBSan, SAN=thread with TSan
+# (their 'check' boots no guests, which are emulated, unless GUEST=yes).
 # T=part of a name runs only those tests: make check T=qmp
 
 MAKEFLAGS += --no-builtin-rules
@@ -25,6 +27,7 @@ CLANG	= clang
 BUILD	:= build
 DEPS	:= $(BUILD)/deps
 PREFIX	?= /usr/local
+GUEST	?= $(if $(SAN),no,yes)
 VERSION	:= 0.1.0
 
 ifeq ($(SAN),1)
@@ -255,9 +258,9 @@ down:
 check:
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run test
 	+$(Q)$(MAKE) --no-print-directory build-tests
-	$(Q)O=$(O) SECONDS_TIMES=$(if $(SAN),6,2) selftests/run.sh $(T)
+	$(Q)O=$(O) SECONDS_TIMES=$(if $(SAN),6,2) GUEST=$(GUEST) selftests/run.sh $(T)
 fuzz: build-fuzz
-	$(Q)O=$(O) selftests/fuzz/run.sh
+	$(Q)O=$(O) selftests/fuzz/run.sh $(T)
 bench:
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run test
 	+$(Q)$(MAKE) --no-print-directory build-bench

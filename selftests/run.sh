@@ -20,7 +20,10 @@
 # The guest lane (selftests/guest/) runs the same programs in a QEMU guest with
 # a stock Debian kernel. With --native everything runs here: on real hardware
 # this machine is the guest lane. What it lacks for that is told first, and what
-# needs it skips itself. With --guest only the guest lane runs.
+# needs it skips itself. With --guest only the guest lane runs, with GUEST=no
+# in the environment none of it.
+#
+# Whatever sanitized programs have to say (SAN=) fails the test that ran them.
 set -u
 cd "$(dirname "$0")/.."
 . selftests/cgroup.sh
@@ -231,7 +234,7 @@ end_lane() # NAME
 # as VMs that are resized do, another one (inside.sh holds it together). Side by
 # side they take the time of the longer one.
 if [ ${#guest[@]} -gt 0 ] && [ "${GUEST-yes}" = no ]; then
-	echo "# ${#guest[@]} tests of the guest lane are left out (GUEST=no)"
+	echo "# ${#guest[@]} tests of the guest lane are left out: GUEST=no"
 elif [ ${#guest[@]} -gt 0 ]; then
 	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
 		cat "$logs/mkimage.log"

@@ -25,6 +25,8 @@ ok() # NAME CONDITION...
 	fi
 }
 
+# How long a guest may take to boot and to run next to nothing.
+enough=$((90 * ${SECONDS_TIMES:-2}))
 lane() # SECONDS, list on stdin: sets $status
 {
 	cat >"$dir/list"
@@ -47,17 +49,17 @@ write=$(script write <<<"touch $dir/written && echo 'ok 1 wrote'")
 stuck=$(script stuck <<<'echo "ok 1 begun"; tail -f /dev/null')
 leave=$(script leave <<<'sleep 1000 & echo "ok 1 left a child"')
 
-lane 90 <<<"$pass
+lane $enough <<<"$pass
 $write
 $leave"
 ok "what passes passes" [ $status -eq 0 ]
 ok "the host is not written to" [ ! -e "$dir/written" ]
 ok "a process left behind is named" said "leave (guest) left processes"
 
-lane 90 <<<"$skip"
+lane $enough <<<"$skip"
 ok "all skipped is a skip" [ $status -eq 4 ]
 
-lane 90 <<<"$pass
+lane $enough <<<"$pass
 $bad
 $died
 ${stuck/ 20 / 5 }"
@@ -67,14 +69,14 @@ ok "a test that dies half-way is a failure" \
 ok "so is one at its limit" said "^not ok - stuck (guest) ended with status 124"
 ok "and what it waited for is told" said "# pid [0-9]*: tail -f /dev/null"
 
-lane 90 <<<"$(script oops <<<'echo c >/proc/sysrq-trigger; echo "ok 1 no"')"
+lane $enough <<<"$(script oops <<<'echo c >/proc/sysrq-trigger; echo "ok 1 no"')"
 ok "a kernel crash fails" [ $status -eq 1 ]
 ok "and is told with the console's end" said "Kernel panic"
 
 half=$(script half <<<'[ $LANE_BOOT -gt 1 ] || {
 echo "Oops: int3" >/dev/kmsg; echo c >/proc/sysrq-trigger; }
 echo "ok 1 booted anew"')
-lane 90 <<<"$pass
+lane $enough <<<"$pass
 $half"
 ok "code half patched by QEMU is run again" [ $status -eq 0 ]
 ok "in a guest booted anew" said "ok 1 booted anew"

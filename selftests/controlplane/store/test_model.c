@@ -8,6 +8,7 @@
  * SECONDS: 120
  */
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <sys/stat.h>
 
@@ -28,17 +29,31 @@ struct plan {
 	uint32_t threads;
 };
 
-static const char *shim_path(void)
+/* The library of a sanitizer (SAN=), which wants to be the first of all. */
+static int sanitizer(struct dl_phdr_info *info, size_t size, void *to)
 {
-	static char path[4096];
+	(void)size;
+	if (!strstr(info->dlpi_name, "/libasan.so") &&
+	    !strstr(info->dlpi_name, "/libtsan.so"))
+		return 0;
+	snprintf(to, 256, "%.254s ", info->dlpi_name);
+	return 1;
+}
+
+static const char *preload(void)
+{
+	static char both[4096 + 256];
+	char first[256] = "", path[4096];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
 
 	if (n < 0)
 		return NULL;
 	path[n] = '\0';
 	*strstr(path, "/selftests/") = '\0';
-	strcat(path, "/selftests/shims/disk.so");
-	return path;
+	dl_iterate_phdr(sanitizer, first);
+	snprintf(both, sizeof(both), "%s%s/selftests/shims/disk.so", first,
+		 path);
+	return both;
 }
 
 static uint64_t seed_of_run(void)
@@ -99,7 +114,7 @@ static void run_child(const struct plan *p, int fd, uint32_t child,
 	snprintf(args[3], 32, "%llu", LL(from));
 	snprintf(args[4], 32, "%u", p->threads);
 	snprintf(args[5], 32, "%d", p->faults * 2 + p->compact);
-	setenv("LD_PRELOAD", shim_path(), 1);
+	setenv("LD_PRELOAD", preload(), 1);
 	if (p->power_cut)
 		setenv("SHIM_DISK_JOURNAL", "journal", 1);
 	execl("/proc/self/exe", "model", "--child", args[0], args[1], args[2],
