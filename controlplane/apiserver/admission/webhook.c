@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "controlplane/apiserver/admission/condition.h"
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/admission/webhook_call.h"
 #include "controlplane/apiserver/admission/webhook_match.h"
@@ -170,8 +171,26 @@ void webhooks_stop(struct api *api)
 
 /* --- on the loop --- */
 
+/* Its conditions are the last to be looked at. One that cannot be told is a
+ * failure of the webhook: its policy says what becomes of the request. */
+static int add_hook(struct admission *a, yyjson_val *hook,
+		    struct condition_view *view, struct hook_question *q)
+{
+	const char *policy =
+		yyjson_get_str(yyjson_obj_get(hook, "failurePolicy"));
+	const char *name = yyjson_get_str(yyjson_obj_get(hook, "name"));
+	struct err e = { 0 };
+	int r = conditions_hold(a, view,
+				yyjson_obj_get(hook, "matchConditions"), &e);
+
+	if (r < 0 && !str_eq(policy, "Ignore"))
+		return admission_forbid(a, "webhook \"%s\": %s",
+					name ? name : "", e.msg);
+	return r == 1 ? hook_question_add(q, hook) : 0;
+}
+
 static int add_matching(struct admission *a, const char *plural,
-			struct hook_question *q)
+			struct condition_view *view, struct hook_question *q)
 {
 	auto_free char *prefix = str_printf(GROUP "/%s///", plural);
 	struct store_range range = { .prefix = prefix };
@@ -196,7 +215,7 @@ static int add_matching(struct admission *a, const char *plural,
 				   hook)
 		{
 			if (r == 0 && webhook_matches(a, config, hook))
-				r = hook_question_add(q, hook);
+				r = add_hook(a, hook, view, q);
 		}
 		yyjson_doc_free(doc);
 	}
@@ -257,19 +276,24 @@ static int take_object(struct admission *a, const char *text)
 
 static int ask(struct admission *a, bool mutating)
 {
+	struct condition_view view = { .doc = NULL };
 	struct hook_question q = { .nr = 0 };
 	int r = 0;
 
 	/* A delete has nothing to change: all are asked at once. */
 	if (mutating || !a->obj)
-		r = add_matching(a, "mutatingwebhookconfigurations", &q);
+		r = add_matching(a, "mutatingwebhookconfigurations", &view, &q);
 	if (r == 0 && !mutating)
-		r = add_matching(a, "validatingwebhookconfigurations", &q);
+		r = add_matching(a, "validatingwebhookconfigurations", &view,
+				 &q);
+	condition_view_clear(&view);
 	if (r == 0 && q.nr)
 		r = set_aside(a, &q, mutating);
 	if (r == -EINPROGRESS || (r == 0 && !q.nr))
 		return r;
 	hook_question_clear(&q);
+	if (r == -EACCES) /* said already */
+		return r;
 	return admission_refuse(a, r == -EBUSY ? 429 : 500,
 				r == -EBUSY ? "TooManyRequests"
 					    : "InternalError",

@@ -73,30 +73,36 @@ static char *text_of(yyjson_mut_val *v)
 	return buf_take(&b);
 }
 
-int hook_question_fill(struct hook_question *q, struct admission *a)
+void hook_put_request(struct json_out *o, const struct admission *a)
 {
 	static const char *const ops[] = { "CREATE", "UPDATE", "DELETE",
 					   "CONNECT" };
-	struct json_out o = JSON_OUT(&q->head);
 	size_t op = 0;
 
 	while (op < 3 && !(a->op & 1u << op))
 		op++;
-	json_put_object(&o, NULL);
-	put_kind(&o, "kind", "kind", a->type, a->type->kind);
-	put_kind(&o, "resource", "resource", a->type, a->type->plural);
-	put_kind(&o, "requestKind", "kind", a->type, a->type->kind);
-	put_kind(&o, "requestResource", "resource", a->type, a->type->plural);
+	json_put_object(o, NULL);
+	put_kind(o, "kind", "kind", a->type, a->type->kind);
+	put_kind(o, "resource", "resource", a->type, a->type->plural);
+	put_kind(o, "requestKind", "kind", a->type, a->type->kind);
+	put_kind(o, "requestResource", "resource", a->type, a->type->plural);
 	if (*a->subresource) {
-		json_put_str(&o, "subResource", a->subresource);
-		json_put_str(&o, "requestSubResource", a->subresource);
+		json_put_str(o, "subResource", a->subresource);
+		json_put_str(o, "requestSubResource", a->subresource);
 	}
-	json_put_str(&o, "name", a->name);
-	json_put_str(&o, "namespace", a->namespace);
-	json_put_str(&o, "tenant", a->tenant);
-	json_put_str(&o, "operation", ops[op]);
-	put_user(&o, a->user);
-	json_put_bool(&o, "dryRun", a->dry_run);
+	json_put_str(o, "name", a->name);
+	json_put_str(o, "namespace", a->namespace);
+	json_put_str(o, "tenant", a->tenant);
+	json_put_str(o, "operation", ops[op]);
+	put_user(o, a->user);
+	json_put_bool(o, "dryRun", a->dry_run);
+}
+
+int hook_question_fill(struct hook_question *q, struct admission *a)
+{
+	struct json_out o = JSON_OUT(&q->head);
+
+	hook_put_request(&o, a);
 	q->dry_run = a->dry_run;
 	q->object = text_of(a->obj);
 	q->old = text_of(a->old);

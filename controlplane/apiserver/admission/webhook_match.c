@@ -133,32 +133,3 @@ bool webhook_matches(const struct admission *a, yyjson_val *config,
 	       (a->obj && labels_fit(objects, a->obj)) ||
 	       (a->old && labels_fit(objects, a->old));
 }
-
-/* --- the configurations --- */
-
-/* A condition nobody can evaluate must not look as if it held. */
-static int no_conditions(struct admission *a)
-{
-	yyjson_mut_val *hook;
-	size_t i, max;
-
-	if (strcmp(a->type->group, "admissionregistration.k8s.io") != 0)
-		return 0;
-	yyjson_mut_arr_foreach(mut_get(a->obj, "webhooks"), i, max, hook)
-	{
-		if (yyjson_mut_arr_size(mut_get(hook, "matchConditions")))
-			return admission_forbid(
-				a,
-				"webhooks[%zu].matchConditions: CEL is not "
-				"supported; use namespaceSelector, "
-				"objectSelector and rules",
-				i);
-	}
-	return 0;
-}
-
-const struct admission_plugin admission_webhook_config = {
-	.name = "WebhookConfiguration",
-	.ops = ADMIT_CREATE | ADMIT_UPDATE,
-	.validate = no_conditions,
-};

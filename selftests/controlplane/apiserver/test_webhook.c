@@ -264,15 +264,71 @@ TEST(webhooks_change_and_refuse)
 		      ask(&w, w.root, "PATCH", MAPS "/a",
 			  "{'data':{'k':'v'}}"));
 	EXPECT_STATUS(&w, 200, ask(&w, w.root, "DELETE", MAPS "/a", NULL));
-	EXPECT_STATUS(&w, 403,
-		      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
-			       ",'matchConditions':[{'name':'x','expression':"
-			       "'true'}]"));
-	EXPECT_SAYS(&w, "CEL is not supported");
 	/* What a webhook makes of it is still checked: no way out of here. */
 	EXPECT_STATUS(&w, 201,
 		      add_hook(&w, &h, MUTATING, "zz", "/rename", "", ""));
 	EXPECT_STATUS(&w, 400, make_map(&w, MAPS, "'name':'c'"));
+	world_end(&w);
+	hook_end(&h);
+}
+
+#define CONDITION(name, expression) \
+	",'matchConditions':[{'name':'" name "','expression':'" expression "'}]"
+
+TEST(conditions_are_expressions_about_the_request)
+{
+	static const struct {
+		const char *condition;
+		int want;
+	} all[] = {
+		{ CONDITION("x", "object.metadata.name == \\\"b\\\""), 201 },
+		{ CONDITION("x", "object.metadata.name == \\\"a\\\""), 403 },
+		{ CONDITION("x", "request.operation == \\\"UPDATE\\\""), 201 },
+		{ CONDITION("x", "request.tenant == \\\"acme\\\" && oldObject "
+				 "== null && request.userInfo.groups != []"),
+		  403 },
+		{ CONDITION("x", "has(object.data) && size(object.data) > 3"),
+		  201 },
+		/* What cannot be told fails, unless that is to be ignored. */
+		{ CONDITION("x", "object.spec.x > 3"), 403 },
+		{ CONDITION("x", "object.spec.x > 3") ",'failurePolicy':"
+						      "'Ignore'",
+		  201 },
+		/* One that is false decides. */
+		{ ",'matchConditions':[{'name':'x','expression':"
+		  "'object.spec.x > 3'},{'name':'y','expression':'1 > 2'}]",
+		  201 },
+	};
+	struct hook h;
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(hook_start(&h), true);
+	make_tenant(&w, "acme");
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		EXPECT_STATUS(&w, 201,
+			      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
+				       all[i].condition));
+		EXPECT_STATUS(&w, all[i].want,
+			      make_map(&w, MAPS, "'name':'a'"));
+		if (strstr(all[i].condition, "spec.x") && all[i].want == 403)
+			EXPECT_SAYS(&w, "match condition 'x': no such key: "
+					"spec");
+		EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "cel"));
+		if (all[i].want == 201)
+			EXPECT_STATUS(&w, 200,
+				      ask(&w, w.root, "DELETE", MAPS "/a",
+					  NULL));
+	}
+	EXPECT_STATUS(&w, 422,
+		      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
+			       CONDITION("x", "object.")));
+	EXPECT_SAYS(&w, "webhooks[0].matchConditions[0].expression: Invalid "
+			"value: \\\"object.\\\": compilation failed: ERROR");
+	EXPECT_STATUS(&w, 422,
+		      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
+			       CONDITION("x", "1")));
+	EXPECT_SAYS(&w, "must evaluate to a bool");
 	world_end(&w);
 	hook_end(&h);
 }
