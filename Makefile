@@ -266,6 +266,8 @@ bench:
 	+$(Q)$(MAKE) --no-print-directory build-bench
 	$(Q)O=$(O) tools/bench/run.sh $(T)
 
+cflags: # for tools/check/clang.sh
+	$(info $(filter-out -MMD -MP -g -O2,$(cflags)))@:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 install: all
@@ -275,7 +277,7 @@ clean:
 distclean:
 	rm -rf $(BUILD)
 
-.PHONY: all build-tests build-fuzz build-bench deps up down check fuzz bench \
+.PHONY: cflags all build-tests build-fuzz build-bench deps up down check fuzz bench \
 	format install clean distclean
 
 -include $(shell find $(O) -path $(DEPS) -prune -o -type f -name '*.d' -print \

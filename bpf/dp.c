@@ -25,8 +25,8 @@ DEFINE_AUTO_PTR(endpoint_bpf, endpoint_bpf__destroy)
  * which is nearest to the cause, for whoever has failed in this thread. */
 static _Thread_local char libbpf_said[160];
 
-static int libbpf_print(enum libbpf_print_level level, const char *fmt,
-			va_list ap)
+static int __attribute__((format(printf, 2, 0)))
+libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	char line[sizeof(libbpf_said)];
 

@@ -401,7 +401,6 @@ static int compose(struct composer *c, size_t depth, yyjson_mut_val **ret)
 
 static int add_doc(struct composer *c, struct yaml_docs *docs, size_t line)
 {
-	auto_buf struct buf b = BUF_INIT;
 	struct yaml_doc *v;
 	size_t len;
 	char *json;

@@ -10,14 +10,31 @@ PREFIX=${PREFIX:-/usr/local}
 root=${DESTDIR-}$PREFIX
 unit=${DESTDIR-}/usr/lib/systemd/system
 
+as_is() { sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'\'']\)/\\\&\1/'; }
+
 # The help is laid out by hand already: keep its lines.
 man_page() # PROGRAM
 {
 	printf '.TH %s 8 "" "Arktos" "Arktos"\n' "${1^^}"
 	printf '.SH NAME\n%s\n.SH SYNOPSIS AND OPTIONS\n.nf\n' \
 		"$1 \\- part of Arktos, container and VM pods on one node"
-	"$O/bin/$1" --help | sed 's/\\/\\e/g; s/-/\\-/g; s/^\([.'\'']\)/\\\&\1/'
+	"$O/bin/$1" --help | as_is
 	printf '.fi\n.SH SEE ALSO\n%s/share/doc/arktos/\n' "$PREFIX"
+}
+
+# Our own page, with the options of each command as its help has them.
+node_page()
+{
+	local page=Documentation/man/arktos-node.8 verb
+	sed '/^\.SH EXIT STATUS/,$d' "$page"
+	echo '.SH OPTIONS'
+	"$O/bin/arktos-node" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p' |
+		while read -r verb; do
+			printf '.SS %s\n.nf\n' "$verb"
+			"$O/bin/arktos-node" "$verb" --help | as_is
+			echo .fi
+		done
+	sed -n '/^\.SH EXIT STATUS/,$p' "$page"
 }
 
 install -d "$root/bin" "$root/share/man/man8" "$root/share/doc/arktos" "$unit"
@@ -27,9 +44,8 @@ for program in "$O"/bin/*; do
 	case $name in
 	arktos-pod | arktos-unpack) ;; # only the agent starts these
 	*)
-		page=Documentation/man/$name.8
-		if [ -e "$page" ]; then
-			install -m 644 "$page" "$root/share/man/man8/"
+		if [ "$name" = arktos-node ]; then
+			node_page >"$root/share/man/man8/$name.8"
 		else
 			man_page "$name" >"$root/share/man/man8/$name.8"
 		fi
@@ -50,3 +66,4 @@ for name in arktos-node arktos-pods arktos-control; do
 	sed "s,@PREFIX@,$PREFIX," tools/$name.service >"$unit/$name.service"
 done
 install -m 644 README.md LICENSE Documentation/*.md "$root/share/doc/arktos/"
+install -D -m 644 -t "$root/share/doc/arktos/acceptance" Documentation/acceptance/*.md

@@ -21,7 +21,7 @@ const struct cli_option complete_options[] = { CMD_COMMON_OPTIONS, CLI_END };
 int cmd_completion(const struct cli_command *c, int argc, char **argv)
 {
 	auto_buf struct buf b = BUF_INIT;
-	struct args a = { .common = { NULL } };
+	struct args a = { .common = { .socket = NULL } };
 	struct err e = { 0 };
 	int r = cmd_begin(c, argc, argv, &a, 1, 1);
 
@@ -39,7 +39,7 @@ int cmd_version(const struct cli_command *c, int argc, char **argv)
 {
 	auto_buf struct buf out = BUF_INIT;
 	struct http_client *client = NULL;
-	struct args a = { .common = { NULL } };
+	struct args a = { .common = { .socket = NULL } };
 	struct json_ref root;
 	yyjson_doc *doc;
 	int r = cmd_begin(c, argc, argv, &a, 0, 0);
@@ -88,7 +88,7 @@ int cmd_complete(const struct cli_command *c, int argc, char **argv)
 {
 	auto_buf struct buf out = BUF_INIT;
 	struct http_client *client = NULL;
-	struct args a = { .common = { NULL } };
+	struct args a = { .common = { .socket = NULL } };
 	int r = cmd_begin(c, argc, argv, &a, 1, 1);
 
 	if (r < 0)

@@ -627,8 +627,8 @@ TEST(mutilated_requests_do_no_harm)
 		"POST " PODS "/web/exec?command=true HTTP/1.1\r\nHost: x\r\n"
 		"Connection: Upgrade\r\nUpgrade: arktos-stream\r\n\r\n"
 		"\0\0\0\0\0\0\0\0",
-		"POST /images HTTP/1.1\r\nHost: x\r\nContent-Length: 15"
-		"\r\n\r\n{\"pull\":\"torn\"}",
+		("POST /images HTTP/1.1\r\nHost: x\r\nContent-Length: 15"
+		 "\r\n\r\n{\"pull\":\"torn\"}"),
 	};
 	struct sockaddr_un un = { .sun_family = AF_UNIX,
 				  .sun_path = "node.sock" };
