@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# SECONDS: 300
+# SECONDS: 500
 # The rules of the house, executable: tools/check/*.sh.
 set -u
 cd "$(dirname "$0")/.."
