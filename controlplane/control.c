@@ -255,7 +255,17 @@ static bool parse_run(int argc, char **argv, struct run *run)
 	return optind == argc;
 }
 
-/* The other roles are clients, with a certificate of their own. */
+#define ROLES_TENANT "system"
+#define ROLES_USER   "system:arktos-control"
+#define ROLES_GROUP  "system:masters"
+
+static int connect_role(void *arg, struct err *e)
+{
+	return api_connect(arg, ROLES_TENANT, ROLES_USER, ROLES_GROUP, e);
+}
+
+/* The other roles are clients: with a certificate of their own, or, of an API
+ * in this process, by connections that never leave it. */
 static int start_roles(struct run *run, struct api *api, struct roles **ret,
 		       struct err *e)
 {
@@ -266,9 +276,11 @@ static int start_roles(struct run *run, struct api *api, struct roles **ret,
 	if (!(run->mask & ~(unsigned)ROLE_API))
 		return 0;
 	if (api) {
-		r = api_kubeconfig(api, "system", "system:arktos-control",
-				   "system:masters", &text, e);
+		r = api_kubeconfig(api, ROLES_TENANT, ROLES_USER, ROLES_GROUP,
+				   &text, e);
 		run->roles.text = buf_str(&text);
+		run->roles.connect = connect_role;
+		run->roles.connect_arg = api;
 	}
 	return r < 0 ? r : roles_start(&run->roles, ret, e);
 }

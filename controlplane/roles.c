@@ -54,6 +54,8 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 {
 	struct client_opts co = { .kubeconfig = opts->kubeconfig,
 				  .text = opts->text,
+				  .connect = opts->connect,
+				  .connect_arg = opts->connect_arg,
 				  .conns = CONNS };
 	struct manager_opts mo = { .shard = opts->shard,
 				   .shards = opts->shards,

@@ -30,6 +30,9 @@ struct roles_opts {
 	unsigned roles;         /* enum role; the API is not started here */
 	const char *kubeconfig; /* a path; or */
 	const char *text;       /* what would be in it */
+	/* How to reach an API in this process; see client.h. */
+	int (*connect)(void *arg, struct err *e);
+	void *connect_arg;
 	unsigned shard, shards; /* controllers: which part of all is ours */
 	uint64_t node_grace_ms; /* without a lease's renewal; 0: 40 s */
 };

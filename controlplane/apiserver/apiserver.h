@@ -88,6 +88,20 @@ void api_stop(struct api *api);
  * of them, while serving. */
 int api_reencrypt(struct api *api, uint64_t *ret_rewritten, struct err *e);
 
+/**
+ * api_connect() - A connection from within this process.
+ * @tenant, @user, @groups: Who the other end is, as in api_kubeconfig().
+ * @e: Filled on error.
+ *
+ * HTTP is spoken on it in the clear: no byte leaves the process. To all else
+ * it is a client like any other: RBAC, fairness and the audit log see @user.
+ * From any thread, until api_stop().
+ *
+ * Return: a socket (non-blocking, owned by the caller), or a negative errno.
+ */
+int api_connect(struct api *api, const char *tenant, const char *user,
+		const char *groups, struct err *e);
+
 /* The port it listens on. */
 uint16_t api_port(const struct api *api);
 

@@ -20,7 +20,8 @@
 
 static void left(struct loop *l, struct origin *o, bool known)
 {
-	origin_leave(l->api, o, known);
+	if (o)
+		origin_leave(l->api, o, known);
 	atomic_fetch_sub(&l->load, 1);
 	atomic_fetch_sub(&l->api->nr_conns, 1);
 }
@@ -201,7 +202,7 @@ static void conn_read(struct conn *c)
 
 	c->more = false;
 	while (may_read(c) && !c->dead) {
-		int n, why;
+		ssize_t n;
 
 		/* What comes later is reported. */
 		if (!c->unread && !c->readable)
@@ -213,16 +214,11 @@ static void conn_read(struct conn *c)
 			return;
 		}
 		c->unread = false;
-		ERR_clear_error();
-		n = SSL_read(c->ssl, data, sizeof(data));
+		n = seal_get(c, data, sizeof(data));
 		if (n <= 0) {
-			why = SSL_get_error(c->ssl, n);
-			if (why != SSL_ERROR_WANT_READ &&
-			    why != SSL_ERROR_WANT_WRITE)
-				c->dead = true;
+			c->dead = c->dead || n < 0;
 			return;
 		}
-		c->unread = SSL_has_pending(c->ssl);
 		sum += (size_t)n;
 		if (c->h2)
 			h2_fed(c, data, (size_t)n);
@@ -360,6 +356,20 @@ static void set_socket(int fd)
 		   sizeof(patience));
 }
 
+static void enter(struct loop *l, struct conn *c, int fd)
+{
+	c->loop = l;
+	c->fd = fd;
+	c->in.max = HEAD_MAX + BODY_MAX;
+	c->todo_tail = &c->todo;
+	c->next = l->conns;
+	c->link = &l->conns;
+	if (c->next)
+		c->next->link = &c->next;
+	l->conns = c;
+	l->nr_conns++;
+}
+
 void peer_new(struct loop *l, int fd, struct origin *o)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -376,23 +386,36 @@ void peer_new(struct loop *l, int fd, struct origin *o)
 	}
 	set_socket(fd);
 	SSL_set_accept_state(c->ssl);
-	c->loop = l;
-	c->fd = fd;
 	c->origin = o;
-	c->in.max = HEAD_MAX + BODY_MAX;
-	c->todo_tail = &c->todo;
-	c->next = l->conns;
-	c->link = &l->conns;
-	if (c->next)
-		c->next->link = &c->next;
-	l->conns = c;
-	l->nr_conns++;
+	enter(l, c, fd);
 	l->nr_greeting++;
 	turn_set(c, NULL);
 	peer_timer(c, l->api->patience.handshake_ms);
 	if (c->dead ||
 	    ev_io_add(l->ev, &c->io, fd, CONN_EVENTS, conn_event, c, &e) < 0)
 		peer_close(c);
+}
+
+void peer_new_own(struct loop *l, int fd, struct user *u)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	struct err e;
+
+	if (!c) {
+		user_free(u);
+		peer_refuse(l, fd, NULL);
+		return;
+	}
+	c->user = u;
+	c->handshaken = c->known = true;
+	enter(l, c, fd);
+	owned_by(c, u);
+	c->dead |= l->draining;
+	if (c->dead ||
+	    ev_io_add(l->ev, &c->io, fd, CONN_EVENTS, conn_event, c, &e) < 0)
+		peer_close(c);
+	else
+		turn_add(c, 0); /* from then on it has its time limits */
 }
 
 void req_fill(struct req *r)

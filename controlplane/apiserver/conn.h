@@ -43,7 +43,7 @@ struct conn {
 	struct ev_timer timer;
 	int fd;
 	struct origin *origin;
-	SSL *ssl;
+	SSL *ssl;          /* NULL: it comes from this process */
 	struct user *user; /* NULL: showed no certificate */
 	bool handshaken, dead, busy, eof;
 	bool known;   /* to origin.h */
@@ -98,6 +98,8 @@ struct conn {
 
 /* Takes @fd, and the origin's count. */
 void peer_new(struct loop *l, int fd, struct origin *o);
+/* One from within this process, whose user needs no proof. Takes both. */
+void peer_new_own(struct loop *l, int fd, struct user *u);
 /* No such connection: there are too many. As that. */
 void peer_refuse(struct loop *l, int fd, struct origin *o);
 void peer_close(struct conn *c);
@@ -116,6 +118,8 @@ void peer_drain(struct conn *c);
 int seal_start(struct conn *c);
 /* Seal @data; it is sent by and by, the rest by seal_flush(). As that. */
 int seal_put(struct conn *c, const char *data, size_t len);
+/* Bytes that have come; 0: none for now, -EPIPE: that was all. */
+ssize_t seal_get(struct conn *c, char *data, size_t size);
 /* Send what is sealed. 0: all of it, 1: the socket is full, or it is broken:
  * a negative errno. */
 int seal_flush(struct conn *c);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Between a connection's TLS and its socket. Records are gathered in the loop's
+ * Between a connection's TLS (one from this very process has none, and what
+ * follows is all the same) and its socket. Records are gathered in the loop's
  * room, so that many go out by one send(2); only what the socket does not take
  * is copied into memory of the connection's own.
  */
@@ -37,20 +38,24 @@ static int leave_room(struct conn *c)
 	return buf_add(&c->sealed, l->sealed, len);
 }
 
+static int gather(struct conn *c, const char *data, size_t len)
+{
+	struct loop *l = c->loop;
+	int r;
+
+	if (has_room(c, len)) {
+		l->sealer = c;
+		memcpy(l->sealed + l->sealed_len, data, len);
+		l->sealed_len += len;
+		return 0;
+	}
+	r = leave_room(c);
+	return r < 0 ? r : buf_add(&c->sealed, data, len);
+}
+
 static int on_write(BIO *b, const char *data, int len)
 {
-	struct conn *c = BIO_get_data(b);
-	struct loop *l = c->loop;
-
-	if (has_room(c, (size_t)len)) {
-		l->sealer = c;
-		memcpy(l->sealed + l->sealed_len, data, (size_t)len);
-		l->sealed_len += (size_t)len;
-		return len;
-	}
-	if (leave_room(c) < 0 || buf_add(&c->sealed, data, (size_t)len) < 0)
-		return -1;
-	return len;
+	return gather(BIO_get_data(b), data, (size_t)len) < 0 ? -1 : len;
 }
 
 /* As much as the socket takes. */
@@ -110,6 +115,11 @@ int seal_flush(struct conn *c)
 
 int seal_put(struct conn *c, const char *data, size_t len)
 {
+	if (!c->ssl) {
+		if (gather(c, data, len) < 0)
+			return -ENOMEM;
+		len = 0;
+	}
 	while (len) {
 		int n;
 
@@ -132,22 +142,52 @@ void seal_end(struct conn *c)
 
 /* --- in --- */
 
+static ssize_t take(struct conn *c, char *data, size_t size)
+{
+	ssize_t n;
+
+	do {
+		n = recv(c->fd, data, size, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	/* Less than there was room for is all of it; of the end we were told.
+	 */
+	if (n < (ssize_t)size && !(n > 0 && c->last))
+		c->readable = false;
+	return n;
+}
+
 static int on_read(BIO *b, char *data, int size)
 {
-	struct conn *c = BIO_get_data(b);
 	ssize_t n;
 
 	BIO_clear_retry_flags(b);
-	do {
-		n = recv(c->fd, data, (size_t)size, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
+	n = take(BIO_get_data(b), data, (size_t)size);
 	if (n < 0 && errno == EAGAIN)
 		BIO_set_retry_read(b);
-	/* Less than there was room for is all of it; of the end we were told.
-	 */
-	if (n < size && !(n > 0 && c->last))
-		c->readable = false;
 	return (int)n;
+}
+
+ssize_t seal_get(struct conn *c, char *data, size_t size)
+{
+	ssize_t n;
+	int why;
+
+	if (!c->ssl) {
+		n = take(c, data, size);
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		return n > 0 ? n : -EPIPE;
+	}
+	ERR_clear_error();
+	n = SSL_read(c->ssl, data, (int)size);
+	if (n > 0) {
+		c->unread = SSL_has_pending(c->ssl);
+		return n;
+	}
+	why = SSL_get_error(c->ssl, (int)n);
+	return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE
+		       ? 0
+		       : -EPIPE;
 }
 
 static long on_ctrl(BIO *b, int cmd, long num, void *ptr)

@@ -8,6 +8,7 @@
 
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/authn/user.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics.h"
@@ -77,6 +78,7 @@ void req_free(struct req *r)
 struct arrival {
 	struct arrival *next;
 	struct origin *origin;
+	struct user *user; /* of one from this process; NULL: it is none */
 	int fd;
 };
 
@@ -94,7 +96,10 @@ static void take_arrivals(struct loop *l, struct arrival *a)
 
 	for (; a; a = next) {
 		next = a->next;
-		arrive(l, a->fd, a->origin);
+		if (a->user)
+			peer_new_own(l, a->fd, a->user);
+		else
+			arrive(l, a->fd, a->origin);
 		free(a);
 	}
 }
@@ -112,10 +117,19 @@ static struct loop *least_loaded(struct loop *self)
 	return l;
 }
 
+static void announce(struct loop *l, struct arrival *a)
+{
+	pthread_mutex_lock(&l->lock);
+	a->next = l->arrivals;
+	l->arrivals = a;
+	pthread_mutex_unlock(&l->lock);
+	loop_wake(l);
+}
+
 static void hand_over(struct loop *self, int fd, struct origin *o)
 {
 	struct loop *l = least_loaded(self);
-	struct arrival *a = l == self ? NULL : malloc(sizeof(*a));
+	struct arrival *a = l == self ? NULL : calloc(1, sizeof(*a));
 
 	if (!a)
 		l = self;
@@ -127,11 +141,51 @@ static void hand_over(struct loop *self, int fd, struct origin *o)
 	}
 	a->fd = fd;
 	a->origin = o;
-	pthread_mutex_lock(&l->lock);
-	a->next = l->arrivals;
-	l->arrivals = a;
-	pthread_mutex_unlock(&l->lock);
-	loop_wake(l);
+	announce(l, a);
+}
+
+static struct user *own_user(const char *tenant, const char *name,
+			     const char *groups)
+{
+	auto_ptr(user) u = user_new(name, tenant);
+
+	for (const char *g = groups; u && g && *g;) {
+		size_t n = strcspn(g, ",");
+		auto_free char *group = strndup(g, n);
+
+		if (!group || user_add_group(u, group))
+			return NULL;
+		g += n + (g[n] == ',');
+	}
+	if (!u || user_add_group(u, "system:authenticated"))
+		return NULL;
+	return take_ptr(u);
+}
+
+int api_connect(struct api *api, const char *tenant, const char *user,
+		const char *groups, struct err *e)
+{
+	struct loop *l = least_loaded(&api->loops[0]);
+	struct arrival *a = calloc(1, sizeof(*a));
+	struct user *u = own_user(tenant, user, groups);
+	int pair[2], r = 0;
+
+	if (!a || !u)
+		r = err_set(e, -ENOMEM, "out of memory");
+	else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			    0, pair) < 0)
+		r = err_sys(e, "a connection to the API in this process");
+	if (r < 0) {
+		user_free(u);
+		free(a);
+		return r;
+	}
+	atomic_fetch_add(&l->load, 1);
+	atomic_fetch_add(&api->nr_conns, 1);
+	a->fd = pair[0];
+	a->user = u;
+	announce(l, a);
+	return pair[1];
 }
 
 static void on_accept(void *arg, uint32_t events)

@@ -262,6 +262,8 @@ int client_open(const struct client_opts *opts, struct client **ret,
 		return err_set(e, -ENOMEM, "out of memory");
 	c->last = &c->first;
 	c->posted_last = &c->posted;
+	c->connect = opts->connect;
+	c->connect_arg = opts->connect_arg;
 	c->conns_max = opts->conns ? opts->conns : CONNS;
 	pthread_mutex_init(&c->lock, NULL);
 	c->agent = opts->agent ? strdup(opts->agent)

@@ -37,9 +37,13 @@ struct ev;
 struct client_opts {
 	const char *kubeconfig; /* a path; or */
 	const char *text;       /* what would be in it */
-	struct ev *loop;        /* borrowed; NULL: one with its own thread */
-	unsigned conns;         /* at once, streams apart; 0: 16 */
-	const char *agent;      /* User-Agent; NULL: "arktos/VERSION" */
+	/* Instead of dialing where the kubeconfig says: a connected socket, on
+	 * which HTTP is spoken in the clear (api_connect()). NULL: dial. */
+	int (*connect)(void *arg, struct err *e);
+	void *connect_arg;
+	struct ev *loop;   /* borrowed; NULL: one with its own thread */
+	unsigned conns;    /* at once, streams apart; 0: 16 */
+	const char *agent; /* User-Agent; NULL: "arktos/VERSION" */
 };
 
 /* -ENOENT, -EBADMSG: the kubeconfig. Nothing is connected yet. */

@@ -126,6 +126,11 @@ static int start_tls(struct conn *n)
 	socklen_t len = sizeof(int);
 	int error = 0;
 
+	if (c->connect) {
+		n->state = CONN_BUSY;
+		return 0;
+	}
+
 	getsockopt(n->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	if (error)
 		return err_set(&n->call->err, -error, "connect to %s: %s",
@@ -150,16 +155,31 @@ static int handshake(struct conn *n)
 	return 0;
 }
 
+/* The same for a socket without TLS. */
+static int plain_wait(struct conn *n, ssize_t ret, const char *what)
+{
+	if (ret < 0 && (errno == EAGAIN || errno == EINTR))
+		return ev_io_set(&n->io, n->sent < n->out.len
+						 ? EPOLLIN | EPOLLOUT
+						 : EPOLLIN);
+	return err_set(n->call ? &n->call->err : NULL, -ECONNRESET,
+		       "%s: %s: the connection was closed",
+		       n->client->to->server, what);
+}
+
 static int send_more(struct conn *n)
 {
 	while (n->sent < n->out.len) {
-		int r;
+		const char *data = n->out.data + n->sent;
+		size_t len = n->out.len - n->sent;
+		ssize_t r;
 
 		ERR_clear_error();
-		r = SSL_write(n->ssl, n->out.data + n->sent,
-			      (int)(n->out.len - n->sent));
+		r = n->ssl ? SSL_write(n->ssl, data, (int)len)
+			   : send(n->fd, data, len, MSG_NOSIGNAL);
 		if (r <= 0)
-			return tls_wait(n, r, "send");
+			return n->ssl ? tls_wait(n, (int)r, "send")
+				      : plain_wait(n, r, "send");
 		n->sent += (size_t)r;
 	}
 	buf_clear(&n->out);
@@ -239,17 +259,23 @@ static int receive(struct conn *n)
 	char data[READ_SIZE];
 
 	for (int i = 0; i < 16; i++) {
+		bool end;
 		int r;
 
 		ERR_clear_error();
-		r = SSL_read(n->ssl, data, sizeof(data));
-		if (r <= 0 && SSL_get_error(n->ssl, r) == SSL_ERROR_ZERO_RETURN)
+		r = n->ssl ? SSL_read(n->ssl, data, sizeof(data))
+			   : (int)recv(n->fd, data, sizeof(data), 0);
+		end = n->ssl ? r <= 0 && SSL_get_error(n->ssl, r) ==
+						 SSL_ERROR_ZERO_RETURN
+			     : r == 0;
+		if (end)
 			return n->call && h1_eof(&n->h1, &n->call->err) ==
 						       H1_END
 				       ? (answered(n), 1)
 				       : -ECONNRESET;
 		if (r <= 0)
-			return tls_wait(n, r, "receive");
+			return n->ssl ? tls_wait(n, r, "receive")
+				      : plain_wait(n, r, "receive");
 		n->got = true;
 		progress(n);
 		r = feed(n, data, (size_t)r);
@@ -257,7 +283,9 @@ static int receive(struct conn *n)
 			return r;
 	}
 	/* OpenSSL may hold what epoll does not know of. */
-	return SSL_pending(n->ssl) ? ev_io_set(&n->io, EPOLLIN | EPOLLOUT) : 0;
+	return n->ssl && SSL_pending(n->ssl)
+		       ? ev_io_set(&n->io, EPOLLIN | EPOLLOUT)
+		       : 0;
 }
 
 static void on_io(void *arg, uint32_t events)
@@ -331,6 +359,10 @@ static int dial(struct conn *n, struct err *e)
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	int one = 1, rc;
 
+	if (c->connect) {
+		n->fd = c->connect(c->connect_arg, e);
+		return n->fd < 0 ? n->fd : 0;
+	}
 	if (!c->addr) {
 		rc = getaddrinfo(c->to->host, c->to->port, &hints, &c->addr);
 		if (rc)

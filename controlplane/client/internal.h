@@ -18,7 +18,7 @@ struct conn {
 	struct client *client;
 	enum conn_state state;
 	int fd;
-	SSL *ssl;
+	SSL *ssl; /* NULL: HTTP in the clear */
 	struct ev_io io;
 	struct ev_timer timer;
 	struct ev_defer defer;
@@ -44,6 +44,8 @@ struct client_result {
 
 struct client {
 	struct target *to;
+	int (*connect)(void *arg, struct err *e); /* client.h */
+	void *connect_arg;
 	struct ev *loop;
 	bool own_loop;
 	pthread_t thread;

@@ -171,6 +171,8 @@ static void put_source(struct json_out *o, const struct req *r)
 			inet_ntop(AF_INET6,
 				  &((struct sockaddr_in6 *)&sa)->sin6_addr, ip,
 				  sizeof(ip));
+		else if (sa.ss_family == AF_UNIX) /* from this process */
+			snprintf(ip, sizeof(ip), "127.0.0.1");
 		if (*ip)
 			json_put_str(o, NULL, ip);
 	}
