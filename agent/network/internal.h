@@ -200,7 +200,7 @@ int ports_host_settle(struct network_mgr *mgr, struct err *e);
 /* Remove the host's rules. */
 int ports_host_undo(struct network_mgr *mgr, struct err *e);
 /* Take over what was written down: @lease is of a network that is known. */
-int ports_load(struct network_mgr *mgr, struct lease *lease, const char *text);
+int ports_load(struct lease *lease, const char *text);
 
 /* --- sweep.c -------------------------------------------------------------- */
 

@@ -133,13 +133,12 @@ static int take(struct network_mgr *mgr, struct lease *lease,
 	return r;
 }
 
-int ports_load(struct network_mgr *mgr, struct lease *lease, const char *text)
+int ports_load(struct lease *lease, const char *text)
 {
 	auto_free struct lease_port *ports =
 		calloc(NETWORK_PORTS_MAX, sizeof(*ports));
 	int nr = ports ? lease_ports_parse(text, ports) : -ENOMEM;
 
-	(void)mgr;
 	if (nr < 0)
 		return nr;
 	set_ports(lease, take_ptr(ports), (size_t)nr);

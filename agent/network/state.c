@@ -275,7 +275,7 @@ static int load_ports(struct load *l, int dirfd, const char *name)
 	}
 	len = readlinkat(dirfd, name, target, PORTS_TEXT_SIZE - 1);
 	target[len > 0 ? len : 0] = '\0';
-	if (len > 0 && ports_load(l->mgr, lease, target) == 0)
+	if (len > 0 && ports_load(lease, target) == 0)
 		return 0;
 	return err_set(l->e, -EBADMSG,
 		       "%s/%u/ports/%s: is not a link like 'tcp 0.0.0.0:8080 "

@@ -401,6 +401,25 @@ TEST(a_gateway_may_send_from_outside_addresses_with_egress_only)
 	drops(verdict_, &p, IN_LEN, DP_DROP_NO_EGRESS);
 }
 
+TEST(with_ports_of_the_host_an_endpoint_may_answer_the_outside)
+{
+	const uint32_t outside = htonl(0xc0000201);
+	struct packet p = ip_packet(IP(2), outside);
+
+	START();
+	EXPECT_EQ(set_network(DP_INGRESS), 0);
+	drops(verdict_, &p, IN_LEN, DP_DROP_NO_EGRESS); /* it has none */
+	EXPECT_EQ(set_iface(IP(2), own_mac, DP_VETH | DP_INGRESS), 0);
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	EXPECT_EQ(memcmp(out.eth.h_dest, gw_mac, 6), 0);
+	p = ip_packet(outside, IP(3)); /* but not as the outside */
+	drops(verdict_, &p, IN_LEN, DP_DROP_SRC_IP);
+	EXPECT_EQ(set_iface(IP(2), own_mac, DP_VETH | DP_GATEWAY), 0);
+	EXPECT_EQ(run(&p), TC_ACT_REDIRECT);
+	p = ip_packet(IP(2), outside);
+	drops(verdict_, &p, IN_LEN, DP_DROP_NO_EGRESS);
+}
+
 TEST(what_the_receivers_mtu_does_not_hold_is_dropped)
 {
 	struct packet p = ip_packet(IP(2), IP(3));
