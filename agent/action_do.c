@@ -91,14 +91,17 @@ static int check_begin(struct pod *pod, struct action *a, struct err *e)
 {
 	struct action_set *s = pod->actions;
 	struct pod_snapshot *snap = action_find_snapshot(s, a->name);
-	struct vm_shape like;
+	struct vm_shape like = a->shape;
 	int r;
 
 	if (a->op == ACTION_REBOOT)
 		return 0;
-	r = vm_shape(pod->vm, &a->shape, e);
+	r = vm_shape(pod->vm, &like, e);
 	if (r < 0)
 		return -EAGAIN;
+	pthread_mutex_lock(&pod->lock);
+	a->shape = like;
+	pthread_mutex_unlock(&pod->lock);
 	if (a->op == ACTION_SNAPSHOT) {
 		if (s->nr_snapshots == ACTION_SNAPSHOTS_MAX)
 			return err_set(e, -EDQUOT,
@@ -142,6 +145,18 @@ static void set_state(struct pod *pod, struct action *a,
 		a->begun_us = time_us();
 	else
 		a->ended_us = time_us();
+	if (action_has_ended(a) && !a->begun_us)
+		a->begun_us = a->ended_us;
+	if (state == ACTION_BEGUN)
+		a->attempt = pod->ctrs[0].attempt;
+	pthread_mutex_unlock(&pod->lock);
+}
+
+/* QEMU has been told by this process. */
+static void set_here(struct pod *pod, struct action *a, bool here)
+{
+	pthread_mutex_lock(&pod->lock);
+	a->here = here;
 	pthread_mutex_unlock(&pod->lock);
 }
 
@@ -201,8 +216,6 @@ static int finish(struct pod *pod, struct action *a, int result,
 	int r;
 
 	set_state(pod, a, result == 0 ? ACTION_DONE : ACTION_FAILED, error);
-	if (!a->begun_us)
-		a->begun_us = a->ended_us;
 	if (result == 0 &&
 	    (a->op == ACTION_SNAPSHOT || a->op == ACTION_DELETE_SNAPSHOT))
 		note_snapshot(pod, a);
@@ -300,7 +313,7 @@ static int poll_job(struct pod *pod, struct action *a, uint64_t *wake_ms,
 	if (r == -ENOENT && !a->here) {
 		r = vm_snapshot_start(pod->vm, vm_op(a->op), job, a->name,
 				      &why);
-		a->here = r != -EAGAIN;
+		set_here(pod, a, r != -EAGAIN);
 		if (r == 0 || r == -ETIMEDOUT)
 			r = -EINPROGRESS;
 	}
@@ -336,7 +349,6 @@ static int begin(struct pod *pod, struct action *a, uint64_t *wake_ms,
 		return err_set(e, r, "%s", why.msg);
 	if (r < 0)
 		return finish(pod, a, r, why.msg, e);
-	a->attempt = pod->ctrs[0].attempt;
 	set_state(pod, a, ACTION_BEGUN, "");
 	r = checkpoint_write(pod, e);
 	if (r < 0) {
@@ -346,7 +358,7 @@ static int begin(struct pod *pod, struct action *a, uint64_t *wake_ms,
 	log_info("pod %s: %s%s%s id=%s", pod->key, action_op_name(a->op),
 		 a->name[0] ? " " : "", a->name, a->id);
 	if (a->op == ACTION_REBOOT) {
-		a->here = true;
+		set_here(pod, a, true);
 		return do_reboot(pod, a, e);
 	}
 	/* As after a crash at this very point: QEMU knows of no such job. */

@@ -36,6 +36,18 @@ static int groups_make(struct groups *g, const char *name)
 	return 0;
 }
 
+static void groups_close(struct groups *g)
+{
+	for (size_t i = 0; i < g->nr_sup; i++)
+		close(g->sup_tasks[i]);
+	for (size_t i = 0; i < g->nr; i++)
+		close(g->tasks[i]);
+	cg_close(g->ctr);
+	cg_close(g->sup);
+	cg_close(g->root);
+}
+#define auto_groups __attribute__((cleanup(groups_close)))
+
 static int up_in(struct pod *p, struct groups *g)
 {
 	struct sandbox_opts o = { .netns_fd = -1 };
@@ -114,7 +126,7 @@ static bool is_wholly_in(const struct cg *cg, pid_t pid)
 TEST(supervisor_and_container_are_where_they_belong)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 
 	ASSERT_EQ(up(&p, &g, "place"), 0);
 	ASSERT_EQ(pod_run(&p, "web", "sleep 1000 & sleep 1000", members(&g)),
@@ -149,7 +161,7 @@ static int watch_file(int in, int fd, const char *name)
 TEST(nobody_is_moved_by_way_of_the_lock_that_waits_for_all_cpus)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 	auto_close int in = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	char json[] = "{\"argv\":[\"sleep\",\"1000\"],\"caps\":\"0\"}";
 	struct sandbox_spec spec = { .json = json, .len = strlen(json) };
@@ -188,7 +200,7 @@ TEST(nobody_is_moved_by_way_of_the_lock_that_waits_for_all_cpus)
 TEST(exec_joins_the_containers_cgroup)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 	char json[] = "{\"argv\":[\"sleep\",\"1000\"],\"caps\":\"0\"}";
 	struct sandbox_spec spec = { .json = json, .len = strlen(json) };
 	struct sandbox_exec_opts o = { .container = "web",
@@ -213,7 +225,7 @@ TEST(exec_joins_the_containers_cgroup)
 TEST(container_sees_its_own_limits_and_cannot_change_them)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 	bool v2;
 
 	ASSERT_EQ(up(&p, &g, "see"), 0);
@@ -239,7 +251,7 @@ TEST(container_sees_its_own_limits_and_cannot_change_them)
 TEST(running_out_of_memory_is_told)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 
 	ASSERT_EQ(up(&p, &g, "oom"), 0);
 	ASSERT_EQ(cg_mem_write(g.ctr, CG_MEM_MAX, 16 << 20, &g.e), 0);
@@ -263,7 +275,7 @@ TEST(running_out_of_memory_is_told)
 TEST(too_little_memory_to_start_is_a_clean_failure)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 	int r;
 
 	ASSERT_EQ(up(&p, &g, "tiny"), 0);
@@ -283,7 +295,7 @@ TEST(too_little_memory_to_start_is_a_clean_failure)
 TEST(started_into_a_v2_cgroup)
 {
 	auto_pod struct pod p = POD_INIT;
-	struct groups g = { .root = NULL };
+	auto_groups struct groups g = { .root = NULL };
 
 	ASSERT_EQ(up(&p, &g, "into"), 0);
 	p.fds[0] = cg_unified_fd(g.ctr);
