@@ -392,7 +392,7 @@ static bool judge_own(struct judge *j, const struct schema *s,
 		      yyjson_mut_val *v, yyjson_mut_val *old)
 {
 	yyjson_mut_val *vars[] = { [SELF] = v, [OLD_SELF] = old };
-	yyjson_mut_val value;
+	yyjson_mut_val value = { 0 };
 
 	yyjson_mut_set_str(&value, type_name(s));
 	for (size_t i = 0; i < s->nr_rules; i++) {
