@@ -78,6 +78,7 @@ static __attribute__((unused)) void line_close(struct line *l)
 	SSL_CTX_free(l->ctx);
 	if (fd >= 0)
 		close(fd);
+	*l = (struct line){ .h2 = l->h2 };
 }
 
 static __attribute__((unused)) bool line_say(struct line *l, const char *text)

@@ -110,7 +110,7 @@ TEST(an_address_has_so_many_connections)
 	EXPECT_EQ(line_hears(&again, "HTTP/1.1 200 "), true);
 	line_close(&again);
 	line_close(&other);
-	for (size_t i = 0; i < 9; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(l); i++)
 		line_close(&l[i]);
 	world_end(&w);
 }
@@ -154,10 +154,8 @@ TEST(few_of_an_address_may_be_strangers)
 		  true);
 	for (size_t i = 0; i < ARRAY_SIZE(fd); i++)
 		close(fd[i]);
-	memset(&late, 0, sizeof(late));
 	while (!line_open_from(&w, "acme", "admin", NULL, "127.0.0.3", &late)) {
 		line_close(&late);
-		memset(&late, 0, sizeof(late));
 	}
 	line_close(&late);
 	line_close(&token);
