@@ -88,6 +88,10 @@ static int step_admit(struct pod *pod, struct err *e)
 	pod->admitted = true;
 	if (!pod->start_us)
 		pod->start_us = time_us();
+	/* One checkpoint for both. When none is left, its supervisor tells. */
+	if ((pod_has_userns(pod) || pod->spec->vm) &&
+	    pod->userns_slot >= USERNS_SLOTS)
+		(void)userns_slot_take(pod->agent, &pod->userns_slot);
 	/* What was allocated must be known before it is given. */
 	return step_save(pod, e);
 }
@@ -609,6 +613,7 @@ static void reconcile(struct pod *pod)
 		pod_publish(pod);
 		return;
 	}
+	checkpoint_sync(pod, &wake_ms);
 	pod->failures = 0;
 	if (pod->trouble[0]) {
 		pod->trouble[0] = '\0';

@@ -26,6 +26,7 @@
 #define CHECKPOINT_FILE    "pod.json"
 #define CHECKPOINT_MAX     (4 * 1024 * 1024)
 #define CHECKPOINT_VERSION 1
+#define SYNC_LATER_MS      1000
 
 static void put_set(struct json_out *o, const char *key,
 		    const struct quantity_set *q)
@@ -72,7 +73,15 @@ static void put_ctr(struct json_out *o, const struct ctr *c)
 	json_put_end(o);
 }
 
-int checkpoint_write(const struct pod *pod, struct err *e)
+/* What the API server has told us it tells again, should the machine crash; the
+ * agent alone may crash at any time. A VM's disk is its user's, and is not to
+ * lose its owner. */
+static bool may_be_late(const struct pod *pod)
+{
+	return pod->remote && !pod->spec->vm;
+}
+
+int checkpoint_write(struct pod *pod, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT;
 	struct json_out o = JSON_OUT(&b);
@@ -107,7 +116,13 @@ int checkpoint_write(const struct pod *pod, struct err *e)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "%s/" CHECKPOINT_FILE, pod->state_dir);
-	r = fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+	if (may_be_late(pod)) {
+		r = fs_write_quick(AT_FDCWD, path, b.data, b.len, 0600, e);
+		if (r == 0 && !pod->sync_due_ms)
+			pod->sync_due_ms = ev_clock_ms() + SYNC_LATER_MS;
+	} else {
+		r = fs_write_atomic(AT_FDCWD, path, b.data, b.len, 0600, e);
+	}
 	/* On a full disk deleting is what frees space. After a crash before its
 	 * end it has to be asked for again, no more. */
 	if (pod->deleting && (r == -ENOSPC || r == -EDQUOT)) {
@@ -117,6 +132,28 @@ int checkpoint_write(const struct pod *pod, struct err *e)
 		r = 0;
 	}
 	return r;
+}
+
+void checkpoint_sync(struct pod *pod, uint64_t *wake_ms)
+{
+	uint64_t now = ev_clock_ms();
+	char path[PATH_MAX];
+	struct err e = { 0 };
+
+	if (!pod->sync_due_ms)
+		return;
+	if (now >= pod->sync_due_ms) {
+		snprintf(path, sizeof(path), "%s/" CHECKPOINT_FILE,
+			 pod->state_dir);
+		pod->sync_due_ms = 0;
+		if (fs_sync(AT_FDCWD, path, &e) == 0)
+			return;
+		log_warn("pod %s: %s, retrying in %d ms", pod->key, e.msg,
+			 SYNC_LATER_MS);
+		pod->sync_due_ms = now + SYNC_LATER_MS;
+	}
+	if (!*wake_ms || pod->sync_due_ms < *wake_ms)
+		*wake_ms = pod->sync_due_ms;
 }
 
 int checkpoint_remove(const struct pod *pod, struct err *e)

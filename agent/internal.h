@@ -128,7 +128,11 @@ void userns_slot_give(struct agent *a, uint32_t slot);
 /* --- checkpoint.c -----------------------------------------------------------
  */
 
-int checkpoint_write(const struct pod *pod, struct err *e);
+/* Durable when it returns; a pod of the API server's that is no VM survives the
+ * agent from then on, and the machine from checkpoint_sync() on. */
+int checkpoint_write(struct pod *pod, struct err *e);
+/* If that is due; else it wants to be called again at *@wake_ms. */
+void checkpoint_sync(struct pod *pod, uint64_t *wake_ms);
 int checkpoint_remove(const struct pod *pod, struct err *e);
 /* Read all pods of the state directory into the table. */
 int checkpoint_load_all(struct agent *a, struct err *e);

@@ -183,9 +183,10 @@ struct pod {
 	struct pod_spec *spec;
 	struct ctr *ctrs; /* [nr_ctrs] init containers, then the others */
 	size_t nr_ctrs, nr_init;
-	bool saved;         /* the checkpoint holds what matters */
-	uint64_t taken_seq; /* number of the wish that @spec is */
-	bool admitted;      /* resources are claimed */
+	bool saved;           /* the checkpoint holds what matters */
+	uint64_t sync_due_ms; /* it is to be made durable; 0: it is */
+	uint64_t taken_seq;   /* number of the wish that @spec is */
+	bool admitted;        /* resources are claimed */
 	bool cgroup_up, network_up, volumes_up;
 	bool network_lost; /* its link may have vanished */
 	/* Set up by an agent before us, as far as we know: to be undone even if

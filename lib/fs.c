@@ -85,8 +85,8 @@ static int sync_parent(int dirfd, const char *path, struct err *e)
 	return 0;
 }
 
-int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
-		    mode_t mode, struct err *e)
+static int replace(int dirfd, const char *path, const void *data, size_t len,
+		   mode_t mode, bool durably, struct err *e)
 {
 	static atomic_uint serial;
 	char tmp[PATH_MAX];
@@ -99,7 +99,7 @@ int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
 	if (fd < 0)
 		return err_sys(e, "create '%s'", tmp);
 	r = write_all(fd, data, len);
-	if (r == 0 && fsync(fd) < 0)
+	if (r == 0 && durably && fsync(fd) < 0)
 		r = -errno;
 	close(fd);
 	if (r < 0) {
@@ -110,11 +110,35 @@ int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
 		r = err_sys(e, "rename to '%s'", path);
 		goto undo_create;
 	}
-	return sync_parent(dirfd, path, e);
+	return durably ? sync_parent(dirfd, path, e) : 0;
 
 undo_create:
 	(void)unlinkat(dirfd, tmp, 0); /* the first failure is the story */
 	return r;
+}
+
+int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
+		    mode_t mode, struct err *e)
+{
+	return replace(dirfd, path, data, len, mode, true, e);
+}
+
+int fs_write_quick(int dirfd, const char *path, const void *data, size_t len,
+		   mode_t mode, struct err *e)
+{
+	return replace(dirfd, path, data, len, mode, false, e);
+}
+
+int fs_sync(int dirfd, const char *path, struct err *e)
+{
+	auto_close int fd =
+		openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return err_sys(e, "open '%s'", path);
+	if (fsync(fd) < 0)
+		return err_sys(e, "fsync '%s'", path);
+	return sync_parent(dirfd, path, e);
 }
 
 int fs_mkdirs(const char *path, mode_t mode, struct err *e)

@@ -23,6 +23,12 @@ int fs_write_control(int dirfd, const char *path, const char *text,
  * After a crash the old or the new content is there, whole. */
 int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
 		    mode_t mode, struct err *e);
+/* The same as far as this process may crash: whoever reads sees the old or the
+ * new content, whole. The machine may not, until fs_sync(). */
+int fs_write_quick(int dirfd, const char *path, const void *data, size_t len,
+		   mode_t mode, struct err *e);
+/* Make what was written to @path, and its name, durable. */
+int fs_sync(int dirfd, const char *path, struct err *e);
 
 /* mkdir -p. 0 also when it exists already. */
 int fs_mkdirs(const char *path, mode_t mode, struct err *e);

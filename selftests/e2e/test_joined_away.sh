@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 120
+# SECONDS: 180
 # Away for longer than the lease: the control plane, which is looked for now and
 # then, and pods run on; the agent, and its Node is NotReady, its pods leave as their
 # tolerations say, and what is still wanted was never restarted.
@@ -74,7 +74,12 @@ ok "one that tolerates it for longer stays" k_is stay \
 ok "so does the node's own" k_is "own-$NAME" .metadata.deletionTimestamp null
 ok "none is gone: nobody knows that it has ended" k_is leave .status.phase Running
 
+hold=$E2E/hold saw=$E2E/saw
+touch "$saw"
+export SHIM_FSYNC_HOLD=$hold SHIM_FSYNC_SAW=$saw SHIM_FSYNC_OF=/state/pods/
+export LD_PRELOAD=$(shim slow_fsync)
 ok "the agent comes back" join
+unset SHIM_FSYNC_HOLD SHIM_FSYNC_SAW SHIM_FSYNC_OF LD_PRELOAD
 ok "the Node is Ready again" wait_for 30 node_ready
 ok "without taints" wait_for 30 untainted
 ok "what was to leave has left" wait_for 30 k_gone leave
@@ -84,7 +89,22 @@ ok "and the node's own" wait_for 30 k_ready "own-$NAME"
 ok "and neither was restarted" [ "$(started stay) $(started own)" = \
 	"${since%% *} ${since##* }" ]
 
-for p in stay later; do k delete pod $p --wait=false >/dev/null; done
+# --- what the API knows need not be on the node's disk before it runs ----------------
+touch "$hold"
+web_manifest eager | bound | k create -f - >/dev/null
+ok "a pod runs while the disk does not answer" wait_for 20 k_ready eager
+ok "nothing of it was made durable until then" [ -z "$(grep "$(pod eager \
+	.metadata.uid)" "$saw")" ]
+rm "$hold"
+ok "it is soon after" wait_for 20 grep -q "$(pod eager .metadata.uid)/pod.json" "$saw"
+since=$(started eager)
+agent_kill
+ok "the agent is killed" join
+ok "the Node is there" wait_for 30 node_ready
+ok "the pod is Ready" wait_for 30 k_ready eager
+ok "and was not restarted" [ "$(started eager)" = "$since" ]
+
+for p in stay later eager; do k delete pod $p --wait=false >/dev/null; done
 node delete own >/dev/null
 ok "they go" wait_for 20 k_gone "own-$NAME"
 control_stop
