@@ -128,10 +128,9 @@ void userns_slot_give(struct agent *a, uint32_t slot);
 /* --- checkpoint.c -----------------------------------------------------------
  */
 
-/* Durable when it returns; a pod of the API server's that is no VM survives the
- * agent from then on, and the machine from checkpoint_sync() on. */
+/* Durable when it returns; for containers of the API's pods from
+ * checkpoint_sync() on, which comes when it is due and else sets *@wake_ms. */
 int checkpoint_write(struct pod *pod, struct err *e);
-/* If that is due; else it wants to be called again at *@wake_ms. */
 void checkpoint_sync(struct pod *pod, uint64_t *wake_ms);
 int checkpoint_remove(const struct pod *pod, struct err *e);
 /* Read all pods of the state directory into the table. */
