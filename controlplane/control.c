@@ -34,6 +34,7 @@ void control_help(FILE *to)
 	      "  --store etcd=https://HOST:PORT,...  in etcd 3.4 or newer\n"
 	      "  --etcd-cafile, --etcd-certfile, --etcd-keyfile FILE\n"
 	      "  --etcd-prefix PREFIX  (/arktos/)\n"
+	      "  --etcd-compaction-interval 5m  (least history kept)\n"
 	      "and encrypted with the keys in DIR/encryption.keys, or\n"
 	      "  --encryption-key-file FILE\n"
 	      "which are read again, and used for everything, on SIGHUP.\n"

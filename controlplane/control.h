@@ -21,14 +21,15 @@ int control_wrong(const char *msg);
 int control_failed(const struct err *e);
 
 /* The options that say where objects are kept, for getopt_long(). */
-#define CONTROL_STORE_OPTIONS                                       \
-	{ "store", required_argument, NULL, 'S' },                  \
-		{ "etcd-cafile", required_argument, NULL, 'C' },    \
-		{ "etcd-certfile", required_argument, NULL, 'X' },  \
-		{ "etcd-keyfile", required_argument, NULL, 'K' },   \
-		{ "etcd-prefix", required_argument, NULL, 'P' },    \
-	{                                                           \
-		"encryption-key-file", required_argument, NULL, 'E' \
+#define CONTROL_STORE_OPTIONS                                                 \
+	{ "store", required_argument, NULL, 'S' },                            \
+		{ "etcd-cafile", required_argument, NULL, 'C' },              \
+		{ "etcd-certfile", required_argument, NULL, 'X' },            \
+		{ "etcd-keyfile", required_argument, NULL, 'K' },             \
+		{ "etcd-prefix", required_argument, NULL, 'P' },              \
+		{ "etcd-compaction-interval", required_argument, NULL, 'H' }, \
+	{                                                                     \
+		"encryption-key-file", required_argument, NULL, 'E'           \
 	}
 
 struct control_store {

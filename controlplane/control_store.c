@@ -11,6 +11,26 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
+/* As Kubernetes has it: 5m0s, 300s, 1h. */
+static bool parse_history(const char *value, uint32_t *ret_s)
+{
+	uint64_t total = 0;
+
+	while (*value) {
+		char *end;
+		unsigned long n = strtoul(value, &end, 10);
+
+		if (end == value || n > 86400 || !strchr("hms", *end) || !*end)
+			return false;
+		total += (uint64_t)n * (*end == 'h'   ? 3600
+					: *end == 'm' ? 60
+						      : 1);
+		value = end + 1;
+	}
+	*ret_s = (uint32_t)total;
+	return total && total <= 7 * 86400;
+}
+
 bool control_store_option(struct control_store *s, int c, const char *value)
 {
 	switch (c) {
@@ -34,6 +54,8 @@ bool control_store_option(struct control_store *s, int c, const char *value)
 	case 'P':
 		s->etcd.prefix = value;
 		return true;
+	case 'H':
+		return parse_history(value, &s->opts.history_s);
 	case 'E':
 		s->opts.key_file = value;
 		return true;

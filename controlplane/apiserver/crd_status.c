@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/log.h"
@@ -264,6 +265,8 @@ static void take_events(struct api *api, struct store_watch *w)
 				map_set(&tenants, name, api, NULL);
 			store_event_clear(&ev[i]);
 		}
+	if (missed_events(w, n))
+		missed_tenants(api, &tenants);
 	while (map_next(&tenants, &it))
 		crds_refresh(api, it.key);
 	map_clear(&tenants, NULL);

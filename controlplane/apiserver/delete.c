@@ -269,6 +269,7 @@ int delete_range(struct api *api, const struct type *t, const char *prefix,
 		 void *arg, size_t *ret_left, struct err *e)
 {
 	struct store_range range = { .prefix = prefix,
+				     .whole = true, /* or it is not gone */
 				     .match = match,
 				     .arg = arg };
 	struct store_list list;

@@ -302,6 +302,8 @@ static void list_failed(struct req *r, int res, const struct err *e)
 			    "new list without the continue parameter.");
 	else if (res == -ERANGE)
 		reply_error(r, 504, "Timeout", "%s", e->msg);
+	else if (res == -EHOSTUNREACH)
+		reply_error(r, 503, "ServiceUnavailable", "%s", e->msg);
 	else
 		reply_store_error(r, res, e);
 }
@@ -384,6 +386,7 @@ void list_for(struct req *r, struct listed *q,
 	int res;
 
 	q->range.prefix = buf_str(&q->prefix);
+	q->range.whole = true;
 	q->range.after = q->after.len ? buf_str(&q->after) : NULL;
 	q->range.steps_max = 1;
 	q->range.match = r->selector.nr ? match : NULL;
@@ -452,6 +455,7 @@ static void list_pages(struct req *r, struct listed *q)
 	int res;
 
 	q->range.prefix = buf_str(&q->prefix);
+	q->range.whole = true;
 	res = listing_open(r, &q->range, &pages, &list.revision, &e);
 	if (res < 0) {
 		list_failed(r, res, &e);

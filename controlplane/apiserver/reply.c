@@ -298,6 +298,20 @@ void reply_success(struct req *r, struct object_bytes *o)
 	reply_json(r, 200, &b);
 }
 
+/* What the store says of where a tenant is to be. */
+static void reply_place(struct req *r, const struct err *e)
+{
+	struct field_errors errs = { 0 };
+
+	field_error_add(&errs, FIELD_FORBIDDEN,
+			strcmp(r->route.plural, "tenants") == 0
+				? "spec.storageClusterId"
+				: "storageClusterId",
+			NULL, "%s", e->msg);
+	reply_invalid(r, r->route.type->kind, r->route.name, &errs);
+	field_errors_clear(&errs);
+}
+
 void reply_store_error(struct req *r, int code, const struct err *e)
 {
 	char text[256];
@@ -329,6 +343,22 @@ void reply_store_error(struct req *r, int code, const struct err *e)
 			    "the disk of the control plane is full, nothing "
 			    "was changed: %s",
 			    e->msg);
+		return;
+	case -EHOSTUNREACH:
+		reply_error(r, 503, "ServiceUnavailable",
+			    "%s; nothing was changed", e->msg);
+		return;
+	case -ETIMEDOUT:
+		reply_error(r, 504, "Timeout", "%s", e->msg);
+		return;
+	case -EBUSY:
+		reply_error(r, 409, "Conflict",
+			    "Operation cannot be fulfilled on %s \"%s\": %s",
+			    group_resource(&r->route, text, sizeof(text)),
+			    r->route.name ? r->route.name : "", e->msg);
+		return;
+	case -ENOTSUP:
+		reply_place(r, e);
 		return;
 	default:
 		reply_error(r, 500, "InternalError",

@@ -2,6 +2,7 @@
 /* From method and path to what is asked for, of whom, by whom. */
 #include <stdio.h>
 
+#include "controlplane/store/admin.h"
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/away.h"
@@ -476,6 +477,39 @@ static void go_on(struct req *r)
 		dispatch(r);
 }
 
+static bool is_known(struct req *r, const struct buf *key)
+{
+	struct err e = { 0 };
+
+	if (buf_error(key) || store_whole(r->api->store, buf_str(key), &e) == 0)
+		return true;
+	reply_error(r, 503, "ServiceUnavailable", "%s", e.msg);
+	return false;
+}
+
+/* Who may do what is said in the user's tenant, which may be in a cluster that
+ * is away: then nobody is told that he may not. */
+static bool roles_are_known(struct req *r)
+{
+	auto_buf struct buf key = BUF_INIT;
+
+	if (!store_is_shared(r->api->store))
+		return true;
+	buf_printf(&key, "core/namespaces/%s/", r->user->tenant);
+	return is_known(r, &key);
+}
+
+/* Of what is asked for, nothing may be left out without a word. */
+static bool all_is_known(struct req *r)
+{
+	auto_buf struct buf key = BUF_INIT;
+
+	if (!store_is_shared(r->api->store) || r->route.type->virtual)
+		return true;
+	route_key(r, r->route.name, &key);
+	return is_known(r, &key);
+}
+
 void handle(struct req *r)
 {
 	struct route *rt = &r->route;
@@ -517,7 +551,7 @@ void handle(struct req *r)
 			    "requested resource");
 		return;
 	}
-	if (!authorized(r))
+	if (!roles_are_known(r) || !authorized(r))
 		return;
 	if (r->extension) {
 		aggregator_proxy(r);
@@ -543,6 +577,8 @@ void handle(struct req *r)
 		return;
 	}
 	metrics_begin(r);
+	if (!all_is_known(r))
+		return;
 	if (flow_enter(r, go_on))
 		go_on(r);
 }

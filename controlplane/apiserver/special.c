@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
+#include "controlplane/store/admin.h"
 #include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/crd.h"
@@ -43,16 +44,61 @@ static bool wants_verbose(const struct req *r)
 	       (!p[7] || p[7] == '=' || p[7] == '&');
 }
 
+/* Returns whether one is away. Why, is not for everybody. */
+static bool put_clusters(struct req *r, struct buf *b)
+{
+	bool told = r->user && strcmp(r->user->tenant, SYSTEM) == 0;
+	struct store_cluster c;
+	bool away = false;
+
+	for (int id = 1; id < STORE_CLUSTERS_MAX; id++) {
+		if (store_cluster(r->api->store, id, &c) < 0)
+			continue;
+		away |= !c.ready;
+		buf_printf(b, "[%c]storage-cluster-%d %s%s\n",
+			   c.ready ? '+' : '-', id, c.ready ? "ok" : "failed: ",
+			   c.ready ? ""
+			   : told  ? c.why
+				   : "reason withheld");
+	}
+	return away;
+}
+
+/* One by its number, as /readyz/storage-cluster-1. */
+static bool reply_cluster(struct req *r)
+{
+	static const char prefix[] = "/readyz/storage-cluster-";
+	struct buf b = BUF_INIT;
+	struct store_cluster c;
+	int id;
+
+	if (!str_starts(r->path, prefix) ||
+	    str_to_int(r->path + strlen(prefix), &id) ||
+	    store_cluster(r->api->store, id, &c) < 0)
+		return false;
+	buf_printf(&b, "%s", c.ready ? "ok" : "[-]not ready\n");
+	reply_begin(r, c.ready ? 200 : 500, "text/plain; charset=utf-8");
+	reply_add(r, &b);
+	reply_end(r);
+	return true;
+}
+
+/* A cluster that is away is told by name, and is not a failure: tenants that
+ * are elsewhere are to be served. */
 static void reply_ok(struct req *r)
 {
 	const char *name = r->path + strspn(r->path, "/");
+	auto_buf struct buf clusters = BUF_INIT;
+	bool away = put_clusters(r, &clusters);
 	struct buf b = BUF_INIT;
 
-	if (wants_verbose(r)) {
+	if (reply_cluster(r))
+		return;
+	if (wants_verbose(r) || (away && str_starts(name, "readyz"))) {
 		buf_printf(&b,
-			   "[+]ping ok\n[+]store ok\n[+]bootstrap ok\n"
+			   "[+]ping ok\n[+]store ok\n[+]bootstrap ok\n%s"
 			   "%.*s check passed\n",
-			   (int)strcspn(name, "/"), name);
+			   buf_str(&clusters), (int)strcspn(name, "/"), name);
 		reply_begin(r, 200, "text/plain; charset=utf-8");
 		reply_add(r, &b);
 		reply_end(r);

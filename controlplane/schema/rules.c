@@ -240,10 +240,21 @@ static void tenant_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	const char *cluster = mut_str(old, "spec.storageClusterId");
 
 	space_prepare(doc, obj, old, subresource, "arktos");
-	if (cluster)
+	if (cluster && (*subresource || !mut_get(obj, "spec.storageClusterId")))
 		mut_set_str(doc, obj, "spec.storageClusterId", cluster);
 	else if (!mut_get(obj, "spec.storageClusterId"))
 		mut_set_str(doc, obj, "spec.storageClusterId", "0");
+}
+
+/* Arktos puts another value back without a word. */
+static void tenant_update(yyjson_mut_val *obj, yyjson_mut_val *old,
+			  struct field_errors *errs)
+{
+	static const char path[] = "spec.storageClusterId";
+
+	if (!str_eq(mut_str(obj, path), mut_str(old, path)))
+		field_error_add(errs, FIELD_INVALID, path, mut_get(obj, path),
+				"field is immutable");
 }
 
 static void tenant_validate(yyjson_mut_val *obj, struct field_errors *errs)
@@ -464,7 +475,7 @@ const struct type_hooks *type_hooks_find(const char *name)
 		      workload_validate_update),
 		HOOKS("job", job_prepare, job_validate, rule_job_update),
 		HOOKS("namespace", namespace_prepare, namespace_validate, NULL),
-		HOOKS("tenant", tenant_prepare, tenant_validate, NULL),
+		HOOKS("tenant", tenant_prepare, tenant_validate, tenant_update),
 		HOOKS("configmap", NULL, config_validate,
 		      config_validate_update),
 		HOOKS("secret", secret_prepare, config_validate,

@@ -226,6 +226,50 @@ static void endpointslice_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 
 /* --- Arktos --- */
 
+static bool is_host_port(const char *s, size_t len)
+{
+	const char *colon;
+	uint64_t port;
+	char text[8];
+
+	if (len > 7 && memcmp(s, "http://", 7) == 0)
+		s += 7, len -= 7;
+	else if (len > 8 && memcmp(s, "https://", 8) == 0)
+		s += 8, len -= 8;
+	colon = memrchr(s, ':', len);
+	if (!colon || colon == s || memchr(s, '/', len) || memchr(s, ' ', len))
+		return false;
+	len -= (size_t)(colon + 1 - s);
+	if (!len || len >= sizeof(text))
+		return false;
+	memcpy(text, colon + 1, len);
+	text[len] = '\0';
+	return str_to_u64(text, &port) == 0 && port && port < 65536;
+}
+
+/* One or more, by commas. */
+static bool is_address(const char *s)
+{
+	size_t nr = 0;
+
+	for (; s && *s; s += *s == ',') {
+		size_t len = strcspn(s, ",");
+
+		if (!is_host_port(s, len) || ++nr > 16)
+			return false;
+		s += len;
+		if (*s == ',' && !s[1])
+			return false;
+	}
+	return nr > 0;
+}
+
+static void storagecluster_update(yyjson_mut_val *obj, yyjson_mut_val *old,
+				  struct field_errors *errs)
+{
+	same_or_error(obj, old, "storageClusterId", errs);
+}
+
 static void storagecluster_validate(yyjson_mut_val *obj,
 				    struct field_errors *errs)
 {
@@ -233,14 +277,17 @@ static void storagecluster_validate(yyjson_mut_val *obj,
 	const char *address = mut_str(obj, "serviceAddress");
 	int n;
 
-	if (!id || str_to_int(id, &n) || n < 0 || n > 63)
+	/* 0 is the system's own, which has no object. */
+	if (!id || str_to_int(id, &n) || n < 1 || n > 63 || *id == '0' ||
+	    *id == '+')
 		field_error_add(errs, FIELD_INVALID, "storageClusterId",
 				mut_get(obj, "storageClusterId"),
-				"must be integer 0-63");
-	if (!address || !strrchr(address, ':') || !strrchr(address, ':')[1])
-		field_error_add(errs, FIELD_INVALID, "serviceAddress",
-				mut_get(obj, "serviceAddress"),
-				"must be host:port");
+				"must be integer 1-63");
+	if (!is_address(address))
+		field_error_add(
+			errs, FIELD_INVALID, "serviceAddress",
+			mut_get(obj, "serviceAddress"),
+			"must be host:port, or several of them by commas");
 }
 
 static void podtemplate_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
@@ -270,7 +317,8 @@ const struct type_hooks *type_hooks_find_more(const char *name)
 		HOOKS("apiservice", NULL, apiservice_validate, NULL),
 		HOOKS("storageclass", NULL, NULL, storageclass_update),
 		HOOKS("endpointslice", NULL, NULL, endpointslice_update),
-		HOOKS("storagecluster", NULL, storagecluster_validate, NULL),
+		HOOKS("storagecluster", NULL, storagecluster_validate,
+		      storagecluster_update),
 		HOOKS("podtemplate", podtemplate_prepare, podtemplate_validate,
 		      NULL),
 		{ .name = "crd",

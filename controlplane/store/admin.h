@@ -11,7 +11,35 @@ struct store_etcd {
 	const char *prefix;    /* of all keys; NULL: "/arktos/" */
 	const char *ca_file, *cert_file, *key_file; /* PEM; NULL: none */
 	uint32_t timeout_ms; /* of one request; 0: 5000 */
+	/* Where the further clusters are and what is in them, without
+	 * StorageCluster and Tenant objects: of tests. By number from 1 on. */
+	const char *const *clusters; /* until NULL */
+	int (*place)(const char *key);
 };
+
+/*
+ * Further clusters hold the objects of those tenants that say so
+ * (spec.storageClusterId), by StorageCluster objects. The store follows both
+ * kinds by itself.
+ */
+#define STORE_CLUSTERS_MAX 64
+
+struct store_cluster {
+	int id;
+	char name[256];         /* of its StorageCluster */
+	char address[256];      /* as that has it */
+	bool ready;             /* takes writes */
+	bool asked;             /* and has not answered yet */
+	bool whole;             /* memory has all of it: it can be read */
+	char why[ERR_MSG_SIZE]; /* if not */
+};
+
+/* -ENOENT: there is no such cluster; -ENOTSUP: the store is embedded. */
+int store_cluster(struct store *s, int id, struct store_cluster *ret);
+
+/* Is all below @prefix known here? -EHOSTUNREACH, with words: not what is in a
+ * cluster that has not been reached since we began. */
+int store_whole(struct store *s, const char *prefix, struct err *e);
 
 /* Forget history up to @revision. -ERANGE beyond the newest. */
 int store_compact(struct store *s, uint64_t revision, struct err *e);

@@ -35,7 +35,8 @@ size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 			dead[(*nr_dead)++] = o->revision;
 			bytes -= bytes_of(o);
 		}
-		*ret_compacted = o->revision;
+		if (o->revision > *ret_compacted)
+			*ret_compacted = o->revision;
 		pops++;
 	}
 	/* Being looked at costs nothing on the disk; only a change does. */

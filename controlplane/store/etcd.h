@@ -7,18 +7,29 @@
 
 #include "controlplane/store/etcd_proto.h"
 #include "controlplane/store/internal.h" /* never seen outside of the folder */
+#include "controlplane/store/segment.h"
 #include "lib/grpc/grpc.h"
+#include "lib/map.h"
 
 /* One batch of changes as etcd has it, and which of them nobody needs. */
 struct seg {
 	uint64_t first, last;
+	uint64_t batch;
 	uint32_t nr, nr_dead; /* records in it, and the dead among them */
+	uint32_t refs;        /* parts of it that other clusters have */
 	uint8_t *dead;        /* a bit for each revision; NULL: none */
+	uint8_t *has;         /* which it has; NULL: all */
 };
+
+struct shard;
+struct shards;
+struct etcd_parts;
 
 struct etcd {
 	struct store_backend base;
+	struct shards *shards; /* NULL: this is one itself */
 	struct grpc *g;
+	pthread_rwlock_t g_lock; /* for writing: @g changes */
 	uint32_t timeout_ms;
 	char *prefix, *head, *log, *log_end, *gc;
 
@@ -29,6 +40,7 @@ struct etcd {
 	uint64_t batch, tried_first;
 	struct seg *segs;
 	size_t nr_segs, segs_size, gc_at;
+	struct etcd_parts *doubt; /* of a commit that is to be settled */
 
 	/* The minder's: watches the head, and holds the collector's lease. */
 	pthread_t thread;
@@ -44,13 +56,39 @@ struct etcd {
 	uint64_t lease, compact_to;
 };
 
+/* The value of the head. */
+struct etcd_head {
+	uint64_t revision, compacted, batch;
+};
+
 /* One request, with the back end's time limit. *ret_sent: it may be done. */
 int etcd_call(struct etcd *c, const char *method, const struct buf *request,
 	      struct buf *reply, bool *ret_sent, struct err *e);
 
+int etcd_init(struct etcd *c, const struct store_etcd *o, const char *prefix,
+	      struct err *e);
+void etcd_fini(struct etcd *c);
+/* Connect to @endpoints, with the certificates of @o. */
+int etcd_connect(struct etcd *c, const struct store_etcd *o,
+		 const char *endpoints, struct err *e);
+
+/* Names of records, as one value. */
+int etcd_build_segment(struct etcd *c, uint64_t batch,
+		       const struct segment_ref *refs, size_t nr_refs,
+		       struct object_bytes **v, size_t nr, uint64_t first,
+		       uint64_t last, struct buf *seg, struct err *e);
+int etcd_ignore_pair(void *arg, const struct etcd_kv *kv);
+
 /* --- etcd_seg.c --- */
 
-int etcd_seg_add(struct etcd *c, uint64_t first, uint64_t last, uint32_t nr);
+/* @has: it may have fewer than all of that range; see etcd_seg_has(). */
+int etcd_seg_add(struct etcd *c, const struct seg *seg);
+void etcd_seg_has(struct seg *s, uint64_t revision);
+struct seg *etcd_seg_find(struct etcd *c, uint64_t revision);
+/* Without the records that are dead in @seg. Returns whether it was done. */
+int etcd_seg_shrink(struct etcd *c, const struct seg *seg, const char *key,
+		    uint32_t *ret_nr);
+void etcd_seg_forget(struct etcd *c, uint64_t first, uint64_t batch);
 void etcd_seg_dead(struct etcd *c, uint64_t revision);
 void etcd_segs_clear(struct etcd *c);
 bool etcd_tidy(struct store_backend *b, uint64_t live_bytes);
@@ -60,5 +98,7 @@ char *etcd_log_key(const struct etcd *c, uint64_t first);
 /* --- etcd_mind.c --- */
 
 void *etcd_minder(void *arg);
+/* Have etcd forget what was old the last time. */
+void etcd_compact(struct etcd *c, uint64_t *compact_to);
 
 #endif /* CONTROLPLANE_STORE_ETCD_H */

@@ -122,12 +122,6 @@ static void keep_end(void *arg, int code, const struct err *e)
 	signal_over(c, &c->keep_over);
 }
 
-static int ignore_pair(void *arg, const struct etcd_kv *kv)
-{
-	(void)arg, (void)kv;
-	return 0;
-}
-
 static void lease_revoke(struct etcd *c)
 {
 	auto_buf struct buf q = BUF_INIT;
@@ -151,7 +145,7 @@ static struct grpc_stream *take_lease(struct etcd *c)
 
 	etcd_range_request(&q, &(struct etcd_range){ .key = c->gc });
 	if (etcd_call(c, "/etcdserverpb.KV/Range", &q, &reply, NULL, NULL) ||
-	    etcd_read_range(&reply, &a, ignore_pair, NULL) || a.count)
+	    etcd_read_range(&reply, &a, etcd_ignore_pair, NULL) || a.count)
 		return NULL;
 	buf_reset(&q);
 	etcd_lease_grant_request(&q, LEASE_S);
@@ -164,7 +158,7 @@ static struct grpc_stream *take_lease(struct etcd *c)
 	etcd_if_create(&q, c->gc, 0);
 	etcd_do_put(&q, ETCD_THEN, c->gc, "1", 1, c->lease);
 	if (etcd_call(c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, NULL) ||
-	    etcd_read_txn(&reply, &a, ignore_pair, NULL) || !a.succeeded ||
+	    etcd_read_txn(&reply, &a, etcd_ignore_pair, NULL) || !a.succeeded ||
 	    grpc_stream_open(c->g, "/etcdserverpb.Lease/LeaseKeepAlive", &ops,
 			     c, &st, NULL)) {
 		lease_revoke(c);
@@ -186,26 +180,25 @@ static void keep(struct etcd *c, struct grpc_stream *st)
 	(void)grpc_stream_send(st, q.data, q.len); /* the next one then */
 }
 
-/* Have etcd forget what was old the last time. */
-static void compact(struct etcd *c)
+void etcd_compact(struct etcd *c, uint64_t *compact_to)
 {
 	auto_buf struct buf q = BUF_INIT;
 	auto_buf struct buf reply = BUF_INIT;
 	struct etcd_answer a;
 
-	if (c->compact_to) {
-		etcd_compact_request(&q, c->compact_to);
+	if (*compact_to) {
+		etcd_compact_request(&q, *compact_to);
 		/* Done by another already, most likely. */
 		(void)etcd_call(c, "/etcdserverpb.KV/Compact", &q, &reply, NULL,
 				NULL);
 		buf_reset(&q);
 	}
-	c->compact_to = 0;
-	etcd_range_request(&q, &(struct etcd_range){ .key = c->head });
+	*compact_to = 0;
+	etcd_range_request(&q, &(struct etcd_range){ .key = c->log });
 	if (etcd_call(c, "/etcdserverpb.KV/Range", &q, &reply, NULL, NULL) ==
 		    0 &&
-	    etcd_read_range(&reply, &a, ignore_pair, NULL) == 0)
-		c->compact_to = a.revision;
+	    etcd_read_range(&reply, &a, etcd_ignore_pair, NULL) == 0)
+		*compact_to = a.revision;
 }
 
 /* Lock held. */
@@ -254,7 +247,7 @@ void *etcd_minder(void *arg)
 		else
 			keep(c, lease);
 		if (lease && mono_ms() > compact_at) {
-			compact(c);
+			etcd_compact(c, &c->compact_to);
 			compact_at = mono_ms() + COMPACT_MS;
 		}
 		pthread_mutex_lock(&c->lock);

@@ -4,15 +4,15 @@
  * segment without live ones is deleted, one in which most are dead is written
  * again without them. Both only after the head says that they are compacted.
  */
-#include "controlplane/store/etcd.h"
+#include "controlplane/store/etcd_shard.h"
 #include "controlplane/store/record.h"
-#include "controlplane/store/segment.h"
+#include "lib/str.h"
 
 #define LOOK_MAX   512 /* segments looked at between two commits */
 #define DELETE_MAX 64  /* deleted with one transaction */
 
 /* The last segment that begins at or before @revision. */
-static struct seg *find(struct etcd *c, uint64_t revision)
+struct seg *etcd_seg_find(struct etcd *c, uint64_t revision)
 {
 	size_t lo = 0, hi = c->nr_segs;
 
@@ -27,15 +27,21 @@ static struct seg *find(struct etcd *c, uint64_t revision)
 	return lo ? &c->segs[lo - 1] : NULL;
 }
 
-int etcd_seg_add(struct etcd *c, uint64_t first, uint64_t last, uint32_t nr)
+static void clear_bits(struct seg *s)
 {
-	struct seg *s = find(c, first);
+	free(s->dead);
+	free(s->has);
+}
 
-	if (last - first > 1u << 24)
+int etcd_seg_add(struct etcd *c, const struct seg *seg)
+{
+	struct seg *s = etcd_seg_find(c, seg->first);
+
+	if (seg->last - seg->first > 1u << 24)
 		return -EBADMSG;
-	if (s && s->first == first) {
+	if (s && s->first == seg->first) {
 		/* Tried before, or written by another after all. */
-		free(s->dead);
+		clear_bits(s);
 	} else {
 		if (c->nr_segs == c->segs_size) {
 			size_t size = c->segs_size ? c->segs_size * 2 : 1024;
@@ -46,31 +52,48 @@ int etcd_seg_add(struct etcd *c, uint64_t first, uint64_t last, uint32_t nr)
 			c->segs = s;
 			c->segs_size = size;
 		}
-		s = find(c, first);
+		s = etcd_seg_find(c, seg->first);
 		s = s ? s + 1 : c->segs;
 		memmove(s + 1, s,
 			(size_t)(c->segs + c->nr_segs - s) * sizeof(*s));
 		c->nr_segs++;
 	}
-	*s = (struct seg){ .first = first, .last = last, .nr = nr };
+	*s = *seg;
+	s->dead = NULL;
+	/* Some are in other clusters, or were dropped. */
+	s->has = seg->has;
+	if (!s->has && s->nr != s->last - s->first + 1)
+		s->has = calloc(1, (s->last - s->first) / 8 + 1);
+	if (!s->has && s->nr != s->last - s->first + 1)
+		s->nr = UINT32_MAX; /* out of memory: it is kept */
 	return 0;
+}
+
+void etcd_seg_has(struct seg *s, uint64_t revision)
+{
+	uint64_t bit = revision - s->first;
+
+	if (s->has)
+		s->has[bit / 8] |= (uint8_t)(1 << bit % 8);
 }
 
 void etcd_segs_clear(struct etcd *c)
 {
 	for (size_t i = 0; i < c->nr_segs; i++)
-		free(c->segs[i].dead);
+		clear_bits(&c->segs[i]);
 	c->nr_segs = c->gc_at = 0;
 }
 
 void etcd_seg_dead(struct etcd *c, uint64_t revision)
 {
-	struct seg *s = find(c, revision);
+	struct seg *s = etcd_seg_find(c, revision);
 	uint64_t bit;
 
 	if (!s || revision > s->last)
 		return;
 	bit = revision - s->first;
+	if (s->has && !(s->has[bit / 8] & 1 << bit % 8))
+		return;
 	if (!s->dead)
 		s->dead = calloc(1, (s->last - s->first) / 8 + 1);
 	/* Out of memory: it is kept until the next start. */
@@ -87,10 +110,19 @@ static bool is_dead(const struct seg *s, uint64_t revision)
 	return s->dead && s->dead[bit / 8] & 1 << bit % 8;
 }
 
-static int ignore_pair(void *arg, const struct etcd_kv *kv)
+static void forget(struct etcd *c, struct seg *s)
 {
-	(void)arg, (void)kv;
-	return 0;
+	clear_bits(s);
+	memmove(s, s + 1, (size_t)(c->segs + c->nr_segs - s - 1) * sizeof(*s));
+	c->nr_segs--;
+}
+
+void etcd_seg_forget(struct etcd *c, uint64_t first, uint64_t batch)
+{
+	struct seg *s = etcd_seg_find(c, first);
+
+	if (s && s->first == first && s->batch == batch)
+		forget(c, s);
 }
 
 static bool delete_whole(struct etcd *c, struct seg **v, size_t nr)
@@ -107,15 +139,10 @@ static bool delete_whole(struct etcd *c, struct seg **v, size_t nr)
 		etcd_do_delete(&q, ETCD_THEN, key, NULL);
 	}
 	if (etcd_call(c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, NULL) ||
-	    etcd_read_txn(&reply, &a, ignore_pair, NULL))
+	    etcd_read_txn(&reply, &a, etcd_ignore_pair, NULL))
 		return false;
-	for (size_t i = nr; i--;) {
-		free(v[i]->dead);
-		memmove(v[i], v[i] + 1,
-			(size_t)(c->segs + c->nr_segs - v[i] - 1) *
-				sizeof(*v[i]));
-		c->nr_segs--;
-	}
+	for (size_t i = nr; i--;)
+		forget(c, v[i]);
 	return true;
 }
 
@@ -123,7 +150,8 @@ struct rewrite {
 	struct etcd *c;
 	const struct seg *seg; /* NULL: nothing is dead */
 	struct buf out;
-	uint64_t mod, first;
+	uint64_t mod;
+	char *key; /* of the last one looked at */
 	uint32_t nr;
 	bool sealed_anew;
 	struct err *e;
@@ -157,6 +185,7 @@ static int copy_record(struct rewrite *w, const struct segment_record *rec)
 
 static int copy_segment(void *arg, const struct etcd_kv *kv)
 {
+	struct segment_ref refs[SEGMENT_REFS_MAX];
 	struct rewrite *w = arg;
 	struct segment_record rec;
 	struct segment_in in;
@@ -165,10 +194,14 @@ static int copy_segment(void *arg, const struct etcd_kv *kv)
 	if (r < 0)
 		return r;
 	w->mod = kv->mod_revision;
-	w->first = in.head.first;
+	free(w->key);
+	w->key = strndup(kv->key, kv->key_len);
 	w->nr = 0;
 	buf_reset(&w->out);
-	segment_begin(&w->out, in.head.batch, in.head.first, in.head.last);
+	for (size_t i = 0; i < in.nr_refs; i++)
+		refs[i] = segment_ref_at(&in, i);
+	segment_begin_with(&w->out, in.head.batch, in.head.first, in.head.last,
+			   refs, in.nr_refs);
 	while (r >= 0 && (r = segment_next(&in, &rec)) > 0)
 		if (!w->seg || !is_dead(w->seg, rec.revision))
 			r = copy_record(w, &rec);
@@ -187,7 +220,7 @@ static int put_back(struct rewrite *w, const char *key)
 	etcd_do_put(&q, ETCD_THEN, key, w->out.data, w->out.len, 0);
 	r = etcd_call(w->c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, w->e);
 	if (r == 0)
-		r = etcd_read_txn(&reply, &a, ignore_pair, NULL);
+		r = etcd_read_txn(&reply, &a, etcd_ignore_pair, NULL);
 	return r < 0 ? r : a.succeeded;
 }
 
@@ -204,93 +237,250 @@ static int get_segment(struct rewrite *w, const char *key)
 	return r < 0 ? r : etcd_read_range(&reply, &a, copy_segment, w);
 }
 
+int etcd_seg_shrink(struct etcd *c, const struct seg *seg, const char *key,
+		    uint32_t *ret_nr)
+{
+	struct rewrite w = { .c = c, .seg = seg };
+	int r = get_segment(&w, key);
+
+	if (r == 0)
+		r = w.mod ? put_back(&w, key) : 0;
+	*ret_nr = w.nr;
+	buf_clear(&w.out);
+	free(w.key);
+	return r;
+}
+
+/* Bits of what is no longer there stay: they cannot be told again. */
+static void shrunk(struct seg *s, uint32_t nr, uint32_t dropped)
+{
+	s->nr = nr;
+	s->nr_dead -= dropped;
+}
+
 static bool shrink(struct etcd *c, struct seg *s)
 {
 	auto_free char *key = etcd_log_key(c, s->first);
-	struct rewrite w = { .c = c, .seg = s };
-	bool done = false;
+	uint32_t nr;
 
-	if (key && get_segment(&w, key) == 0 && w.mod &&
-	    put_back(&w, key) > 0) {
-		/* Bits of what is no longer there stay: they cannot be told
-		 * again. */
-		s->nr = w.nr;
-		s->nr_dead = 0;
-		done = true;
-	}
-	buf_clear(&w.out);
-	return done;
+	if (!key || etcd_seg_shrink(c, s, key, &nr) <= 0)
+		return false;
+	shrunk(s, nr, s->nr_dead);
+	return true;
 }
 
-bool etcd_tidy(struct store_backend *b, uint64_t live_bytes)
+/* Which are to go with one transaction, in the order of the array; or NULL and
+ * *ret_shrink. */
+static size_t choose(struct etcd *c, struct seg *whole[DELETE_MAX],
+		     struct seg **ret_shrink)
 {
-	struct etcd *c = (struct etcd *)b;
-	struct seg *whole[DELETE_MAX];
-	size_t nr = 0, at, looked;
+	size_t nr = 0;
 
-	(void)live_bytes;
-	if (!atomic_load(&c->collects) || !c->nr_segs)
-		return false;
-	for (looked = 0; looked < LOOK_MAX && looked < c->nr_segs; looked++) {
-		struct seg *s;
+	*ret_shrink = NULL;
+	for (size_t i = 0; i < LOOK_MAX && i < c->nr_segs; i++) {
+		size_t at = c->gc_at++ % c->nr_segs;
+		struct seg *s = &c->segs[at];
 
-		at = c->gc_at++ % c->nr_segs;
 		if (!at)
 			c->gc_at = 1;
-		s = &c->segs[at];
-		/* In the order of the array, for delete_whole(). */
-		if (s->nr_dead >= s->nr) {
+		if (s->nr_dead >= s->nr && !s->refs) {
 			if (nr && s <= whole[nr - 1])
 				break;
 			whole[nr++] = s;
 			if (nr == DELETE_MAX)
 				break;
-		} else if (s->nr_dead * 2 > s->nr && !nr) {
-			return shrink(c, s);
+		} else if (s->nr_dead * 2ull > s->nr && !nr) {
+			*ret_shrink = s;
+			break;
 		}
 	}
+	return nr;
+}
+
+bool etcd_tidy(struct store_backend *b, uint64_t live_bytes)
+{
+	struct etcd *c = (struct etcd *)b;
+	struct seg *whole[DELETE_MAX], *half;
+	size_t nr;
+
+	(void)live_bytes;
+	if (!atomic_load(&c->collects))
+		return false;
+	shards_tidy(c);
+	nr = choose(c, whole, &half);
+	if (half)
+		return shrink(c, half);
 	return nr && delete_whole(c, whole, nr);
 }
 
-int etcd_reencrypt(struct store_backend *b, uint64_t *ret_nr, struct err *e)
-{
-	struct etcd *c = (struct etcd *)b;
-	struct rewrite w = { .c = c, .e = e };
-	uint64_t at = 0;
-	int r = 0;
+/* --- of the shards, by their own threads --- */
 
-	*ret_nr = 0;
+void etcd_part_is_gone(struct etcd *c, uint64_t first)
+{
+	struct seg *s = etcd_seg_find(c, first);
+
+	if (s && first <= s->last && s->refs)
+		s->refs--;
+}
+
+static void end_gc(struct etcd *c, struct shard *sh)
+{
+	struct shard_job *job = sh->gc;
+	struct seg *s;
+
+	sh->gc = NULL;
+	if (job->result == 0 && job->task == SHARD_SHRINK) {
+		s = etcd_seg_find(&sh->c, job->seg.first);
+		if (s && s->first == job->seg.first &&
+		    s->batch == job->seg.batch)
+			shrunk(s, job->seg.nr, job->seg.nr_dead);
+	}
+	for (size_t i = 0; job->result == 0 && i < job->nr_segs; i++) {
+		s = etcd_seg_find(&sh->c, job->segs[i].first);
+		if (!s || s->first != job->segs[i].first ||
+		    s->batch != job->segs[i].batch)
+			continue;
+		etcd_part_is_gone(c, s->first);
+		forget(&sh->c, s);
+	}
+	shard_job_unref(job);
+}
+
+static void add_key(struct buf *keys, const char *key)
+{
+	buf_add(keys, key, strlen(key) + 1);
+}
+
+static struct shard_job *delete_job(struct shard *sh, struct seg **v, size_t nr)
+{
+	struct shard_job *job = shard_job_new(SHARD_DELETE);
+	auto_buf struct buf keys = BUF_INIT;
+
+	if (!job)
+		return NULL;
+	job->segs = calloc(nr + 1, sizeof(*job->segs));
+	for (size_t i = 0; job->segs && i < nr; i++) {
+		auto_free char *key = shard_key(sh, v[i]->first, v[i]->batch);
+
+		if (!key)
+			continue;
+		add_key(&keys, key);
+		job->segs[job->nr_segs] = *v[i];
+		job->segs[job->nr_segs].dead = NULL;
+		job->segs[job->nr_segs++].has = NULL;
+	}
+	job->nr_keys = job->nr_segs;
+	if (!nr) {
+		buf_add(&keys, sh->orphans.data, sh->orphans.len);
+		job->nr_keys = sh->nr_orphans;
+		sh->nr_orphans = 0;
+		buf_reset(&sh->orphans);
+	}
+	job->keys = buf_take(&keys);
+	if (!job->keys || !job->segs) {
+		shard_job_unref(job);
+		return NULL;
+	}
+	return job;
+}
+
+static struct shard_job *shrink_job(struct shard *sh, const struct seg *s)
+{
+	struct shard_job *job = shard_job_new(SHARD_SHRINK);
+	size_t bytes = (s->last - s->first) / 8 + 1;
+
+	if (!job)
+		return NULL;
+	job->seg = *s;
+	job->seg.has = NULL;
+	job->seg.dead = malloc(bytes);
+	job->keys = shard_key(sh, s->first, s->batch);
+	if (!job->seg.dead || !job->keys) {
+		shard_job_unref(job);
+		return NULL;
+	}
+	memcpy(job->seg.dead, s->dead, bytes);
+	return job;
+}
+
+void shards_tidy(struct etcd *c)
+{
+	for (int id = 1; id < SHARDS_MAX; id++) {
+		struct shard *sh = shards_get(c, id);
+		struct seg *whole[DELETE_MAX], *half = NULL;
+		size_t nr = 0;
+
+		if (!sh)
+			continue;
+		if (sh->gc && shard_job_done(c, sh->gc))
+			end_gc(c, sh);
+		if (sh->gc || shard_state(sh) != SHARD_READY ||
+		    !atomic_load(&sh->loaded))
+			continue;
+		if (!sh->nr_orphans)
+			nr = choose(&sh->c, whole, &half);
+		if (sh->nr_orphans || nr)
+			sh->gc = delete_job(sh, whole, nr);
+		else if (half)
+			sh->gc = shrink_job(sh, half);
+		if (sh->gc)
+			shard_post(sh, sh->gc);
+	}
+}
+
+static int reencrypt_one(struct etcd *c, uint64_t *ret_nr, struct err *e)
+{
+	auto_free char *from = strdup(c->log);
+	struct rewrite w = { .c = c, .e = e };
+	int r = from ? 0 : -ENOMEM;
+
 	while (r == 0) {
 		auto_buf struct buf q = BUF_INIT;
 		auto_buf struct buf reply = BUF_INIT;
-		auto_free char *from = etcd_log_key(c, at);
-		auto_free char *key = NULL;
 		struct etcd_answer a;
 
-		if (!from)
-			r = -ENOMEM;
 		etcd_range_request(&q, &(struct etcd_range){ .key = from,
 							     .end = c->log_end,
 							     .limit = 1 });
 		w.mod = 0;
 		w.sealed_anew = false;
-		if (r == 0)
-			r = etcd_call(c, "/etcdserverpb.KV/Range", &q, &reply,
-				      NULL, e);
+		r = etcd_call(c, "/etcdserverpb.KV/Range", &q, &reply, NULL, e);
 		if (r == 0)
 			r = etcd_read_range(&reply, &a, copy_segment, &w);
 		if (r < 0 || !w.mod)
 			break;
-		key = etcd_log_key(c, w.first);
 		if (w.sealed_anew) {
-			r = key ? put_back(&w, key) : -ENOMEM;
+			r = w.key ? put_back(&w, w.key) : -ENOMEM;
 			if (r == 0)
 				continue; /* changed meanwhile: again */
 			*ret_nr += r > 0 ? w.nr : 0;
 		}
 		r = r < 0 ? r : 0;
-		at = w.first + 1;
+		free(from);
+		/* Behind it, and before whatever follows it. */
+		from = w.key ? str_printf("%s!", w.key) : NULL;
+		if (!from)
+			r = -ENOMEM;
 	}
 	buf_clear(&w.out);
+	free(w.key);
+	return r;
+}
+
+int etcd_reencrypt(struct store_backend *b, uint64_t *ret_nr, struct err *e)
+{
+	struct etcd *c = (struct etcd *)b;
+	int r;
+
+	*ret_nr = 0;
+	r = reencrypt_one(c, ret_nr, e);
+	for (int id = 1; r == 0 && id < SHARDS_MAX; id++) {
+		struct shard *sh = shards_get(c, id);
+
+		if (sh)
+			r = reencrypt_one(&sh->c, ret_nr, e);
+		if (r < 0)
+			err_wrap(e, r, "storage cluster %d", id);
+	}
 	return r;
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "controlplane/store/admin.h"
+#include "controlplane/store/backend.h"
 #include "controlplane/store/keys.h"
 #include "controlplane/store/store.h"
 
@@ -56,54 +57,6 @@ static inline struct entry *entry_next(const struct entry *en)
 
 /* The version a reader at @revision sees; NULL: no such object then. */
 struct object_bytes *entry_at(const struct entry *en, uint64_t revision);
-
-/* --- back end: what makes changes durable --- */
-
-struct store_backend {
-	const struct store_backend_ops *ops;
-	struct store_keys *keys; /* borrowed; NULL: nothing is encrypted */
-	/* Of a back end that others write, too: call when there is news. */
-	void (*wake)(void *arg);
-	void *wake_arg;
-};
-
-/* Called in order of revision while loading. Takes the reference. */
-typedef int (*backend_record)(void *arg, struct object_bytes *o);
-
-struct store_backend_ops {
-	int (*load)(struct store_backend *b, backend_record fn, void *arg,
-		    uint64_t *ret_revision, uint64_t *ret_compacted,
-		    struct err *e);
-	/*
-	 * Make @nr new versions durable, drop the @nr_dead revisions, and
-	 * remember @compacted and @revision; all or nothing. -EUNATCH: it is
-	 * not known which, settle() tells. -EAGAIN: nothing was changed, since
-	 * somebody else has written: tail() has news.
-	 */
-	int (*commit)(struct store_backend *b, struct object_bytes **v,
-		      size_t nr, const uint64_t *dead, size_t nr_dead,
-		      uint64_t compacted, uint64_t revision, struct err *e);
-	/* After -EUNATCH: find out whether that commit happened. When this has
-	 * returned 0 it cannot happen later any more. */
-	int (*settle)(struct store_backend *b, bool *ret_happened,
-		      struct err *e);
-	/* All versions newer than @after, in order. @force: ask, do not rely
-	 * on having been told. -ESTALE: they are gone, load again. */
-	int (*tail)(struct store_backend *b, uint64_t after, bool force,
-		    backend_record fn, void *arg, uint64_t *ret_revision,
-		    struct err *e);
-	/* Between two commits: keep what is occupied near @live_bytes.
-	 * Returns whether something was made smaller. */
-	bool (*tidy)(struct store_backend *b, uint64_t live_bytes);
-	/* While loading: nobody can ask for this one any more. Or NULL. */
-	void (*dead)(struct store_backend *b, uint64_t revision);
-	int (*reencrypt)(struct store_backend *b, uint64_t *ret_nr,
-			 struct err *e);
-	uint64_t (*file_bytes)(struct store_backend *b);
-	void (*close)(struct store_backend *b);
-	size_t batch_bytes; /* aim of one commit; 0: the writer's own */
-	bool shared;        /* others may write: reads need a barrier */
-};
 
 int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
 		      struct err *e);
@@ -181,6 +134,7 @@ struct store {
 	pthread_mutex_t queue_lock;
 	pthread_cond_t queue_cond;
 	struct store_txn *queue, **queue_tail;
+	struct store_txn *parked, **parked_tail; /* wait for their cluster */
 	bool closing;
 	bool started;
 	bool poked;          /* the back end has news */
@@ -202,12 +156,29 @@ void watch_fan_out(struct store *s, size_t nr);
 /* History is gone: every watch is behind it. Hub and write lock held. */
 void watch_cut_all(struct store *s);
 
+/* End those watches that cannot have seen all: of a cluster whose versions are
+ * not in memory, or came late. Hub held. */
+void watch_cut_partial(struct store *s, bool late);
+
+/* The oldest snapshot of what is below @prefix. A lock held. */
+uint64_t store_oldest(struct store *s, const char *prefix);
+
 /* --- load.c: versions that are durable already enter memory --- */
 
 int store_load(struct store *s, struct err *e);
 
 /* Take in what others have committed. @force: ask the back end. */
 int store_follow(struct store *s, bool force, struct err *e);
+
+/* A cluster that was away is back: take in what memory lacks of it. */
+void store_attach(struct store *s);
+
+/* --- place.c --- */
+
+bool place_is_tenant(const char *key);
+/* May this change of a Tenant or StorageCluster object be made? Write lock. */
+int place_check(struct store *s, const struct store_op *op,
+		const struct object_bytes *cur, struct err *e);
 
 /* --- ttl.c: what goes by itself. All under the write lock --- */
 

@@ -54,6 +54,8 @@ static int load_record(void *arg, struct object_bytes *o)
 	if (r < 0)
 		return r;
 	count_live(s, &ev);
+	if (s->backend->ops->seen)
+		s->backend->ops->seen(s->backend, o);
 	if (o->revision > s->compacted)
 		return history_add(&s->history,
 				   (struct store_event){ object_ref(ev.obj),
@@ -148,6 +150,8 @@ static int publish_news(struct store *s, struct news *n, uint64_t revision,
 		r = enter(s, n->v[i], &ev);
 		if (r < 0)
 			continue;
+		if (s->backend->ops->seen)
+			s->backend->ops->seen(s->backend, ev.obj);
 		store_count_event(s, &ev);
 		object_ref(ev.obj);
 		object_ref(ev.prev);
@@ -242,6 +246,18 @@ int store_follow(struct store *s, bool force, struct err *e)
 	if (!be->ops->tail)
 		return 0;
 	r = be->ops->tail(be, revision, force, take_news, &n, &revision, e);
+	if (r == -ESTALE) {
+		for (size_t i = 0; i < n.nr; i++)
+			object_unref(n.v[i]);
+		n.nr = 0;
+		r = reload(s, e);
+	}
+	/* Before anybody sees what is newer than what is missing. */
+	if (be->ops->lost && be->ops->lost(be)) {
+		pthread_mutex_lock(&s->hub);
+		watch_cut_partial(s, false);
+		pthread_mutex_unlock(&s->hub);
+	}
 	if (r == 0 && (n.nr || revision > atomic_load(&s->revision))) {
 		r = publish_news(s, &n, revision, e);
 		n.nr = 0;
@@ -249,5 +265,5 @@ int store_follow(struct store *s, bool force, struct err *e)
 	for (size_t i = 0; i < n.nr; i++)
 		object_unref(n.v[i]);
 	free(n.v);
-	return r == -ESTALE ? reload(s, e) : r;
+	return r;
 }

@@ -99,6 +99,7 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 	pthread_cond_init(&s->queue_cond, &attr);
 	pthread_condattr_destroy(&attr);
 	s->queue_tail = &s->queue;
+	s->parked_tail = &s->parked;
 	s->history_min =
 		opts->history_bytes ? opts->history_bytes : HISTORY_BYTES;
 	s->history_s = opts->history_s ? opts->history_s : HISTORY_S;
@@ -189,18 +190,23 @@ static int list_step(struct store *s, const struct store_range *r,
 	uint64_t newest = atomic_load(&s->revision);
 	uint64_t at = l->revision ? l->revision : newest;
 	size_t len = strlen(r->prefix), looked = 0;
+	uint64_t oldest;
 	struct entry *en;
 
-	if (at < s->compacted)
+	if (l->revision && at < newest &&
+	    at < (oldest = store_oldest(s, r->prefix)))
 		return err_set(e, -ESTALE,
 			       "too old resource version: %llu (%llu)",
 			       (unsigned long long)at,
-			       (unsigned long long)s->compacted);
+			       (unsigned long long)oldest);
 	if (at > newest)
 		return err_set(e, -ERANGE,
 			       "Too large resource version: %llu, current: %llu",
 			       (unsigned long long)at,
 			       (unsigned long long)newest);
+	/* Under the lock: nothing newer than what is missing is visible. */
+	if (r->whole && store_whole(s, r->prefix, e) < 0)
+		return -EHOSTUNREACH;
 	l->revision = at;
 	en = index_seek(&s->index, *from);
 	if (en && *from == r->after && strcmp(en->key, r->after) == 0)
@@ -386,6 +392,31 @@ int store_sync(struct store *s, struct err *e)
 	struct store_txn barrier = { 0 };
 
 	return store_is_shared(s) ? store_commit(s, &barrier, e) : 0;
+}
+
+uint64_t store_oldest(struct store *s, const char *prefix)
+{
+	uint64_t floor = 0;
+
+	if (s->backend->ops->whole)
+		(void)s->backend->ops->whole(s->backend, prefix, &floor, NULL);
+	return floor > s->compacted ? floor : s->compacted;
+}
+
+int store_whole(struct store *s, const char *prefix, struct err *e)
+{
+	uint64_t floor;
+
+	return s->backend->ops->whole
+		       ? s->backend->ops->whole(s->backend, prefix, &floor, e)
+		       : 0;
+}
+
+int store_cluster(struct store *s, int id, struct store_cluster *ret)
+{
+	if (!s->backend->ops->cluster)
+		return -ENOTSUP;
+	return s->backend->ops->cluster(s->backend, id, ret);
 }
 
 void store_stats(struct store *s, struct store_stats *ret)

@@ -73,7 +73,6 @@ struct object_bytes *object_new(const struct store_op *op, uint64_t revision);
 const char *object_tag(const struct object_bytes *o, const char *name);
 
 struct store;
-
 struct store_etcd; /* see admin.h */
 
 struct store_opts {
@@ -111,12 +110,11 @@ DEFINE_AUTO_PTR(store, store_close)
 int store_sync(struct store *s, struct err *e);
 
 bool store_is_shared(const struct store *s); /* others may write it */
-
-/* The newest acknowledged revision, and the oldest a list may ask for. */
+/* The newest acknowledged one, and the oldest a list may ask for. */
 uint64_t store_revision(struct store *s);
 uint64_t store_compacted(struct store *s);
 
-/* The newest version of @key; NULL when there is none. Owned reference. */
+/* The newest version of @key, or NULL. Owned reference. */
 struct object_bytes *store_get(struct store *s, const char *key);
 
 struct store_range {
@@ -125,7 +123,8 @@ struct store_range {
 	uint64_t revision;  /* snapshot to read; 0: the newest */
 	size_t limit;       /* 0: all */
 	bool peek;          /* .remaining need only tell 0 from more */
-	size_t steps_max;   /* of 2048 keys, then -E2BIG; 0: all of them */
+	bool whole;         /* only if all is known, see store_whole() */
+	size_t steps_max;   /* of 2048 keys, then -E2BIG; 0: all */
 	/* Runs under the store's read lock. NULL: everything matches. */
 	bool (*match)(const struct object_bytes *o, void *arg);
 	void *arg;
@@ -146,7 +145,7 @@ struct store_list {
  * @e:   Filled on error.
  *
  * Return: 0, -ESTALE (the snapshot has been compacted away), -ERANGE (the
- * revision has not been reached yet), -E2BIG (see .steps_max), -ENOMEM.
+ * revision has not been reached yet), -E2BIG, -ENOMEM, -EHOSTUNREACH (.whole).
  */
 int store_list(struct store *s, const struct store_range *r,
 	       struct store_list *ret, struct err *e);
@@ -154,7 +153,6 @@ void store_list_clear(struct store_list *l);
 
 /* How many objects a prefix has now. */
 size_t store_count(struct store *s, const char *prefix);
-
 enum store_expect {
 	STORE_ANY,    /* no condition */
 	STORE_ABSENT, /* the key must not exist */
@@ -234,6 +232,8 @@ void store_watch_close(struct store_watch *w);
 /* Take up to @max events, references owned by the caller. Returns their number,
  * 0 when there are none now (@notify will be called), or -ESTALE. */
 int store_watch_read(struct store_watch *w, struct store_event *ev, int max);
+/* After -ESTALE: follow what is newer than now. */
+void store_watch_again(struct store_watch *w);
 /* In bounded time: -EAGAIN, without a @notify: the history was not all seen.
  * *@ret_waits: there is no more now, @notify comes (or came). */
 int store_watch_step(struct store_watch *w, struct store_event *ev, int max,
@@ -243,7 +243,6 @@ int store_watch_step(struct store_watch *w, struct store_event *ev, int max,
  * something is still to be read. For bookmarks. */
 uint64_t store_watch_progress(struct store_watch *w);
 void store_event_clear(struct store_event *ev);
-
 struct store_stats {
 	uint64_t revision, compacted;
 	uint64_t live_objects, live_bytes;

@@ -213,13 +213,58 @@ void watch_cut_all(struct store *s)
 		}
 }
 
+static bool is_partial(struct store *s, const struct store_watch *w, bool late)
+{
+	uint64_t floor = 0;
+
+	return s->backend->ops->whole &&
+	       (s->backend->ops->whole(s->backend, w->prefix, &floor, NULL) <
+			0 ||
+		(late && floor && floor >= w->seen));
+}
+
+void watch_cut_partial(struct store *s, bool late)
+{
+	for (size_t i = 0; i < TOPICS; i++)
+		for (struct store_watch *w = s->topics[i]; w; w = w->next) {
+			pthread_mutex_lock(&w->lock);
+			if (is_partial(s, w, late)) {
+				w->live = false;
+				w->stale = true;
+				wake(w);
+			}
+			pthread_mutex_unlock(&w->lock);
+		}
+}
+
+void store_watch_again(struct store_watch *w)
+{
+	struct store *s = w->s;
+
+	pthread_mutex_lock(&s->hub);
+	pthread_mutex_lock(&w->lock);
+	for (unsigned int i = 0; i < w->q_nr; i++)
+		store_event_clear(queued(w, i));
+	w->q_nr = 0;
+	use_few(w);
+	pthread_rwlock_rdlock(&s->lock);
+	w->seen = atomic_load(&s->revision);
+	pthread_rwlock_unlock(&s->lock);
+	w->stale = false;
+	w->live = false;
+	w->waiting = true; /* what comes from now on is told */
+	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&s->hub);
+}
+
 int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
 		     void (*notify)(void *arg), void *arg,
 		     struct store_watch **ret, struct err *e)
 {
 	size_t len = strlen(prefix);
 	struct store_watch *w, **head;
-	uint64_t newest, compacted;
+	uint64_t newest, compacted, floor;
+	int r = 0;
 
 	if (len >= STORE_KEY_MAX)
 		return err_set(e, -EINVAL, "watch: prefix of %zu bytes", len);
@@ -237,9 +282,17 @@ int store_watch_open(struct store *s, const char *prefix, uint64_t revision,
 	pthread_mutex_lock(&s->hub);
 	pthread_rwlock_rdlock(&s->lock);
 	newest = atomic_load(&s->revision);
-	compacted = s->compacted;
+	compacted = revision ? store_oldest(s, prefix) : 0;
 	pthread_rwlock_unlock(&s->lock);
 	w->seen = revision ? revision : newest;
+	/* Under the hub: what is lost from now on cuts it. */
+	if (revision && s->backend->ops->whole)
+		r = s->backend->ops->whole(s->backend, prefix, &floor, e);
+	if (r < 0) {
+		pthread_mutex_unlock(&s->hub);
+		free(w);
+		return r;
+	}
 	if (w->seen < compacted || w->seen > newest) {
 		pthread_mutex_unlock(&s->hub);
 		free(w);
@@ -306,7 +359,7 @@ static int read_history(struct store_watch *w, struct store_event *ev, int max)
 	int nr = 0;
 
 	pthread_rwlock_rdlock(&s->lock);
-	if (w->seen < s->compacted) {
+	if (w->seen < s->compacted || w->stale) {
 		pthread_rwlock_unlock(&s->lock);
 		w->stale = true;
 		return -ESTALE;

@@ -18,13 +18,14 @@
 
 #include "controlplane/store/internal.h"
 
-#define BATCH_OPS   4096
-#define BATCH_BYTES (16u << 20)
-#define DEAD_MAX    4096  /* revisions dropped with one commit */
-#define TICK_MS     5000  /* how often an idle store looks at its history */
-#define EXPIRE_MAX  256   /* objects whose time is up, per batch */
-#define AGAIN_MS    10000 /* how long a batch goes on losing to others */
-#define LOCKED_OPS  128   /* entered under one lock */
+#define BATCH_OPS       4096
+#define BATCH_BYTES     (16u << 20)
+#define DEAD_MAX        4096  /* revisions dropped with one commit */
+#define TICK_MS         5000  /* how often an idle store looks at its history */
+#define EXPIRE_MAX      256   /* objects whose time is up, per batch */
+#define AGAIN_MS        10000 /* how long a batch goes on losing to others */
+#define LOCKED_OPS      128   /* entered under one lock */
+#define EXPIRE_AGAIN_MS 1000  /* what is due and cannot be deleted now */
 
 struct batch {
 	struct store_txn *txns, **tail; /* in order, with their results */
@@ -82,8 +83,23 @@ static int check_op(struct store *s, struct store_txn *txn, struct store_op *op)
 			    "%s is at revision %llu, expected %llu", op->key,
 			    (unsigned long long)cur->revision,
 			    (unsigned long long)op->revision);
+	if (r == 0 && !op->check)
+		r = place_check(s, op, cur, &txn->err);
 	if (r < 0 && cur && cur->revision <= atomic_load(&s->revision))
 		op->ret = object_ref(cur);
+	return r;
+}
+
+/* Can all of its keys be written now? -EINPROGRESS: soon, or never. */
+static int check_clusters(struct store *s, struct store_txn *txn)
+{
+	int (*may)(struct store_backend * b, const char *key, struct err *e) =
+		s->backend->ops->may;
+	int r = 0;
+
+	for (size_t i = 0; may && i < txn->nr_ops && r == 0; i++)
+		if (!txn->ops[i].check)
+			r = may(s->backend, txn->ops[i].key, &txn->err);
 	return r;
 }
 
@@ -155,6 +171,9 @@ static int apply_op(struct store *s, struct batch *b, struct store_op *op)
 	b->objs[b->nr++] = o;
 	b->revision++;
 	op->ret = object_ref(o);
+	/* What it is born with is in the same transaction. */
+	if (!cur && s->backend->ops->seen && place_is_tenant(o->key))
+		s->backend->ops->seen(s->backend, o);
 	return 0;
 }
 
@@ -177,6 +196,9 @@ static void apply_txn(struct store *s, struct batch *b, struct store_txn *txn)
 {
 	size_t start = b->nr;
 	int r = check_sizes(txn);
+
+	if (r == 0)
+		r = check_clusters(s, txn);
 
 	for (size_t i = 0; i < txn->nr_ops && r == 0; i++) {
 		/* A later change of the same transaction sees the earlier. */
@@ -263,6 +285,12 @@ static void add_expired(struct store *s, struct batch *b)
 			continue;
 		if (i > 64 * EXPIRE_MAX)
 			break;
+		if (s->backend->ops->may &&
+		    s->backend->ops->may(s->backend, o->key, NULL) < 0) {
+			/* Those of others are not to wait for it. */
+			b->expire_again_ms = mono_ms() + EXPIRE_AGAIN_MS;
+			continue;
+		}
 		b->expired[b->nr_expired++] = object_ref(o);
 		*op = (struct store_op){ .key = o->key,
 					 .remove = true,
@@ -298,6 +326,8 @@ static void publish(struct store *s, struct batch *b)
 	for (size_t i = 0; i < b->nr; i++) {
 		struct store_event ev = b->events[i];
 
+		if (s->backend->ops->seen)
+			s->backend->ops->seen(s->backend, ev.obj);
 		store_count_event(s, &ev);
 		object_ref(ev.obj);
 		object_ref(ev.prev);
@@ -395,6 +425,47 @@ static int make_durable(struct store *s, struct batch *b, struct err *e)
 	return err_wrap(e, r, "nothing was changed");
 }
 
+/* Those whose cluster has not answered yet wait for it, and nobody else does.
+ */
+static void park(struct store *s, struct batch *b)
+{
+	struct store_txn *t, **at = &b->txns;
+
+	while ((t = *at)) {
+		if (t->result != -EINPROGRESS || t->done == expire_done) {
+			at = &t->next;
+			continue;
+		}
+		if (s->closing) {
+			t->result = -EHOSTUNREACH;
+			at = &t->next;
+			continue;
+		}
+		*at = t->next;
+		t->next = NULL;
+		t->result = 0;
+		t->err = (struct err){ 0 };
+		pthread_mutex_lock(&s->queue_lock);
+		*s->parked_tail = t;
+		s->parked_tail = &t->next;
+		pthread_mutex_unlock(&s->queue_lock);
+	}
+	b->tail = at;
+}
+
+/* Queue lock held. They were first. */
+static void unpark(struct store *s)
+{
+	if (!s->parked)
+		return;
+	*s->parked_tail = s->queue;
+	if (!s->queue)
+		s->queue_tail = s->parked_tail;
+	s->queue = s->parked;
+	s->parked = NULL;
+	s->parked_tail = &s->parked;
+}
+
 static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 		     struct err *e)
 {
@@ -420,6 +491,7 @@ static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 		}
 		pthread_rwlock_unlock(&s->lock);
 	}
+	park(s, b);
 	b->pops = compaction_plan(s, asked, b->dead, &b->nr_dead, DEAD_MAX,
 				  &b->compacted);
 	return make_durable(s, b, e);
@@ -498,8 +570,11 @@ static bool wait_for_work(struct store *s, const struct batch *b)
 		if (pthread_cond_timedwait(&s->queue_cond, &s->queue_lock,
 					   &until))
 			break;
+	/* News may be that of their cluster. */
+	if (s->poked || s->closing)
+		unpark(s);
 	s->poked = false;
-	return s->queue || !s->closing;
+	return s->queue || s->parked || !s->closing;
 }
 
 static void work(struct store *s, struct batch *b)
@@ -509,6 +584,7 @@ static void work(struct store *s, struct batch *b)
 	b->nr = b->nr_dead = b->pops = 0;
 	take_batch(s, b);
 	pthread_mutex_unlock(&s->queue_lock);
+	store_attach(s);
 	add_expired(s, b);
 	run_batch(s, b, asked);
 	if (s->backend->ops->tidy &&

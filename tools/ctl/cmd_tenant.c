@@ -22,7 +22,7 @@
 #define DELETE_WAIT_S 60
 
 struct args {
-	const char *name, *out, *user;
+	const char *name, *out, *user, *cluster;
 	const char *groups[GROUPS_MAX];
 	size_t nr_groups;
 };
@@ -180,6 +180,11 @@ static int tenant_create(struct rest *c, const struct args *a, struct err *e)
 	json_put_object(&o, "metadata");
 	json_put_str(&o, "name", a->name);
 	json_put_end(&o);
+	if (a->cluster) {
+		json_put_object(&o, "spec");
+		json_put_str(&o, "storageClusterId", a->cluster);
+		json_put_end(&o);
+	}
 	json_put_end(&o);
 	r = rest_call(c, "POST", "/api/v1/tenants", buf_str(&body), NULL,
 		      &answer, e);
@@ -250,6 +255,7 @@ static bool parse_args(int argc, char **argv, struct args *a)
 		{ "out", required_argument, NULL, 'o' },
 		{ "user", required_argument, NULL, 'u' },
 		{ "group", required_argument, NULL, 'g' },
+		{ "storagecluster", required_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int ch;
@@ -261,6 +267,8 @@ static bool parse_args(int argc, char **argv, struct args *a)
 			a->out = optarg;
 		else if (ch == 'u')
 			a->user = optarg;
+		else if (ch == 's')
+			a->cluster = optarg;
 		else if (ch == 'g' && a->nr_groups < GROUPS_MAX)
 			a->groups[a->nr_groups++] = optarg;
 		else

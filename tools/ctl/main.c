@@ -7,6 +7,7 @@
 
 static const char usage[] =
 	"usage: arktosctl [--kubeconfig FILE] tenant create NAME [--out FILE]\n"
+	"                 [--storagecluster ID]\n"
 	"       arktosctl [--kubeconfig FILE] tenant delete NAME\n"
 	"       arktosctl [--kubeconfig FILE] tenant kubeconfig NAME "
 	"[--user USER] [--group GROUP]... [--out FILE]\n"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/authz/policy.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/write.h"
@@ -203,6 +204,7 @@ int lifecycle_bootstrap(struct api *api, struct err *e)
 {
 	struct store_range range = { .prefix = "core/tenants/" };
 	struct born b = { .nr = 0 };
+	struct err why = { 0 };
 	struct store_list list;
 	int r = born_room(&b);
 
@@ -223,9 +225,17 @@ int lifecycle_bootstrap(struct api *api, struct err *e)
 			continue;
 		r = born_with_tenant(api, last_part(list.v[i]->key), &b);
 		if (r == 0)
-			r = repair(api, &b, e);
+			r = repair(api, &b, &why);
 		born_clear(&b);
+		/* Others are not to wait for a cluster that is away. */
+		if (r == -EHOSTUNREACH) {
+			log_warn("tenant %s: %s", last_part(list.v[i]->key),
+				 why.msg);
+			r = 0;
+		}
 	}
+	if (r < 0 && e)
+		*e = why;
 	store_list_clear(&list);
 	return r;
 }
@@ -387,6 +397,7 @@ static void drain(struct store_watch *w)
 	while ((n = store_watch_read(w, ev, 32)) > 0)
 		for (int i = 0; i < n; i++)
 			store_event_clear(&ev[i]);
+	(void)missed_events(w, n); /* all is looked at anyway */
 }
 
 static void *lifecycle_run(void *arg)

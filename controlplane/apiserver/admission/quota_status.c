@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/admission/quota_ledger.h"
 #include "controlplane/apiserver/internal.h"
@@ -145,10 +146,25 @@ static bool is_known(struct quota_ledger *l, const char *key)
 	return known;
 }
 
-static void settle_changed(struct quota_ledger *l, struct store_watch *w)
+static void settle_all(struct quota_ledger *l, const char *prefix)
+{
+	struct store_range range = { .prefix = prefix };
+	struct store_list list;
+
+	if (store_list(l->api->store, &range, &list, NULL) < 0)
+		return;
+	for (size_t i = 0; i < list.nr; i++)
+		if (str_starts(prefix, QUOTAS) ||
+		    memmem(list.v[i]->data, list.v[i]->len, "\"quota\"", 7))
+			settle(l, list.v[i]->key);
+	store_list_clear(&list);
+}
+
+static void settle_changed(struct quota_ledger *l, struct store_watch *w,
+			   const char *prefix)
 {
 	struct store_event ev[32];
-	int n;
+	int n = 0;
 
 	while (w && (n = store_watch_read(w, ev, 32)) > 0)
 		for (int i = 0; i < n; i++) {
@@ -160,6 +176,8 @@ static void settle_changed(struct quota_ledger *l, struct store_watch *w)
 				settle(l, o->key);
 			store_event_clear(&ev[i]);
 		}
+	if (w && missed_events(w, n))
+		settle_all(l, prefix);
 }
 
 static void settle_dirty(struct quota_ledger *l)
@@ -184,27 +202,16 @@ static void settle_dirty(struct quota_ledger *l)
 
 static void *quota_run(void *arg)
 {
-	static const char *const prefixes[] = { QUOTAS, TENANTS };
 	struct quota_ledger *l = arg;
-	struct store_list list;
 
-	for (size_t p = 0; p < ARRAY_LEN(prefixes); p++) {
-		struct store_range range = { .prefix = prefixes[p] };
-
-		if (store_list(l->api->store, &range, &list, NULL) < 0)
-			continue;
-		for (size_t i = 0; i < list.nr; i++)
-			if (p == 0 || memmem(list.v[i]->data, list.v[i]->len,
-					     "\"quota\"", 7))
-				settle(l, list.v[i]->key);
-		store_list_clear(&list);
-	}
+	settle_all(l, QUOTAS);
+	settle_all(l, TENANTS);
 	pthread_mutex_lock(&l->wake_lock);
 	while (!l->stop) {
 		l->wake = false;
 		pthread_mutex_unlock(&l->wake_lock);
-		settle_changed(l, l->objects);
-		settle_changed(l, l->tenants);
+		settle_changed(l, l->objects, QUOTAS);
+		settle_changed(l, l->tenants, TENANTS);
 		settle_dirty(l);
 		pthread_mutex_lock(&l->wake_lock);
 		while (!l->stop && !l->wake)

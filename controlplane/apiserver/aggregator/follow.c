@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/aggregator/follow.h"
 #include "controlplane/apiserver/internal.h"
 #include "lib/base64.h"
@@ -409,14 +410,14 @@ static bool drain(struct store_watch *w)
 {
 	struct store_event ev[16];
 	bool any = false;
-	int n;
+	int n = 0;
 
 	while (w && (n = store_watch_read(w, ev, 16)) > 0)
 		for (int i = 0; i < n; i++) {
 			any = true;
 			store_event_clear(&ev[i]);
 		}
-	return any;
+	return (w && missed_events(w, n)) || any;
 }
 
 static void follow_all(struct follower *f)
@@ -459,7 +460,7 @@ static void on_events(void *arg)
 	struct follower *f = arg;
 	struct map_iter it = MAP_ITER_INIT;
 	struct store_event ev[32];
-	int n;
+	int n = 0;
 
 	atomic_store(&f->posted, false);
 	while (f->watch && (n = store_watch_read(f->watch, ev, 32)) > 0)
@@ -467,6 +468,8 @@ static void on_events(void *arg)
 			follow(f, ev[i].obj->key);
 			store_event_clear(&ev[i]);
 		}
+	if (f->watch && missed_events(f->watch, n))
+		follow_all(f);
 	while (map_next(&f->all, &it)) {
 		struct followed *w = it.value;
 		bool changed = drain(w->service);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/authn/authn.h"
 #include "controlplane/apiserver/authn/csr.h"
 #include "controlplane/apiserver/authn/jwt.h"
@@ -387,11 +388,13 @@ static bool wait_for_work(struct keeper *k, int seconds)
 static void drain(struct store_watch *w)
 {
 	struct store_event ev[32];
-	int n;
+	int n = 0;
 
 	while (w && (n = store_watch_read(w, ev, 32)) > 0)
 		for (int i = 0; i < n; i++)
 			store_event_clear(&ev[i]);
+	if (w)
+		(void)missed_events(w, n); /* all is looked at anyway */
 }
 
 /* Tenants in which a role has changed. */
@@ -401,7 +404,7 @@ static void follow_roles(struct api *api, struct store_watch *w)
 	struct map_iter it = MAP_ITER_INIT;
 	struct store_event ev[32];
 	struct err e = { 0 };
-	int n;
+	int n = 0;
 
 	while (w && (n = store_watch_read(w, ev, 32)) > 0)
 		for (int i = 0; i < n; i++) {
@@ -412,6 +415,8 @@ static void follow_roles(struct api *api, struct store_watch *w)
 				map_set(&tenants, name, api, NULL);
 			store_event_clear(&ev[i]);
 		}
+	if (w && missed_events(w, n))
+		missed_tenants(api, &tenants);
 	while (map_next(&tenants, &it))
 		if (aggregate_roles(api, it.key, &e) < 0)
 			log_debug("roles of tenant %s: %s", it.key, e.msg);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdatomic.h>
 
+#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
@@ -442,7 +443,7 @@ static void catch_up(struct rbac *x)
 				store_event_clear(&ev[i]);
 			}
 		/* It fell behind: nothing that is known is sure. */
-		if (n < 0) {
+		if (missed_events(x->watches[w], n)) {
 			map_clear(&x->tenants, policy_unref);
 			for (size_t i = 0; i < ARRAY_LEN(x->changes); i++)
 				x->changes[i]++;

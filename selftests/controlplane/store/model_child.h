@@ -144,6 +144,12 @@ static int fresh(struct worker *w)
 	return w->c->shared ? store_sync(w->s, NULL) : 0;
 }
 
+/* Where there are several clusters: asked after that, before it is read. */
+static int whole(struct worker *w, const char *key)
+{
+	return w->c->shared ? store_whole(w->s, key, NULL) : 0;
+}
+
 static void do_get(struct worker *w, struct model_rec *r)
 {
 	struct object_bytes *o;
@@ -154,6 +160,8 @@ static void do_get(struct worker *w, struct model_rec *r)
 	r->type = M_INVOKE;
 	report(w->c, r);
 	r->result = fresh(w);
+	if (!r->result)
+		r->result = whole(w, key);
 	if (!r->result) {
 		o = store_get(w->s, key);
 		r->revision = o ? o->revision : 0;
@@ -169,7 +177,7 @@ static void do_list(struct worker *w, struct model_rec *r)
 {
 	uint32_t tenant = rnd(&w->random) % (MODEL_TENANTS + 1);
 	char prefix[64] = "core/pods/";
-	struct store_range range = { .prefix = prefix };
+	struct store_range range = { .prefix = prefix, .whole = true };
 	struct store_list l = { 0 };
 
 	if (tenant < MODEL_TENANTS)

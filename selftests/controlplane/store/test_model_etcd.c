@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The model checker on etcd: two processes share one store, while processes and
- * etcd members are killed, stopped (SIGSTOP) and go on, on one member and on
- * three. MODEL_SECONDS=N runs each kind for N seconds (8).
- * LANE: native
- * SECONDS: 180
+ * etcd members are killed, stopped (SIGSTOP) and go on, on one member, on
+ * three, and on three clusters between which the keys are divided.
+ * MODEL_SECONDS=N runs each kind for N seconds (8). LANE: native SECONDS: 200
  */
 #include <poll.h>
 
 #include "selftests/controlplane/store/etcd_server.h"
 #include "selftests/controlplane/store/model_check.h"
 #include "selftests/controlplane/store/model_child.h"
+#include "selftests/controlplane/store/shards.h"
 #include "selftests/harness.h"
 
 #define CHILDREN 2
 
+/* @endpoints: of one cluster, or of three with ';' in between. */
 static struct store_etcd where(const char *endpoints)
 {
-	return (struct store_etcd){ .endpoints = endpoints,
-				    .timeout_ms = 2000 };
+	static char text[3][256];
+	static const char *clusters[3];
+	struct store_etcd o = { .endpoints = text[0], .timeout_ms = 2000 };
+
+	if (sscanf(endpoints, "%255[^;];%255[^;];%255s", text[0], text[1],
+		   text[2]) == 3) {
+		clusters[0] = text[1];
+		clusters[1] = text[2];
+		o.clusters = clusters;
+		o.place = shards_by_key;
+	}
+	return o;
 }
 
 static int child_main(char **a)
@@ -45,14 +56,16 @@ struct runner {
 };
 
 struct run {
-	struct etcd_servers servers;
+	struct etcd_servers *servers; /* of each cluster */
+	int nr;
+	char endpoints[800];
 	struct model_history h;
 	struct runner r[CHILDREN];
 	uint32_t children;
 	uint64_t random, from;
 	int kills, stops, member_kills, member_stops;
 	int bad;
-	int stopped_member; /* -1: none */
+	pid_t stopped_member; /* 0: none */
 };
 
 static void spawn(struct run *t, struct runner *r)
@@ -73,7 +86,7 @@ static void spawn(struct run *t, struct runner *r)
 			if (k != fds[1])
 				close(k);
 		execl("/proc/self/exe", "model", "--child", args[0], args[1],
-		      args[2], args[3], t->servers.endpoints, NULL);
+		      args[2], args[3], t->endpoints, NULL);
 		_exit(9);
 	}
 	close(fds[1]);
@@ -136,11 +149,12 @@ static void disturb(struct run *t)
 {
 	uint64_t x = rnd(&t->random);
 	struct runner *r = &t->r[x / 16 % CHILDREN];
-	int m = (int)(x / 64 % (uint64_t)t->servers.nr);
+	struct etcd_servers *servers = &t->servers[x / 256 % (uint64_t)t->nr];
+	int m = (int)(x / 64 % (uint64_t)servers->nr);
 
-	if (t->stopped_member >= 0) {
-		kill(t->servers.pid[t->stopped_member], SIGCONT);
-		t->stopped_member = -1;
+	if (t->stopped_member) {
+		kill(t->stopped_member, SIGCONT);
+		t->stopped_member = 0;
 	}
 	if (r->stopped) {
 		kill(r->pid, SIGCONT);
@@ -159,13 +173,13 @@ static void disturb(struct run *t)
 		t->stops++;
 		break;
 	case 2:
-		etcd_kill_member(&t->servers, m);
-		etcd_start_member(&t->servers, m);
+		etcd_kill_member(servers, m);
+		etcd_start_member(servers, m);
 		t->member_kills++;
 		break;
 	case 3:
-		kill(t->servers.pid[m], SIGSTOP);
-		t->stopped_member = m;
+		t->stopped_member = servers->pid[m];
+		kill(t->stopped_member, SIGSTOP);
 		t->member_stops++;
 		break;
 	default:
@@ -175,7 +189,7 @@ static void disturb(struct run *t)
 
 static bool look_at_the_end(struct run *t)
 {
-	struct store_etcd etcd = where(t->servers.endpoints);
+	struct store_etcd etcd = where(t->endpoints);
 	struct store_opts opts = { .etcd = &etcd, .history_bytes = 256 << 20 };
 	struct model_rec r = { .type = M_WATCH, .child = t->children };
 	struct store_watch *w = NULL;
@@ -187,6 +201,8 @@ static bool look_at_the_end(struct run *t)
 
 	while (store_open(&opts, &s, &e) && tries++ < 10)
 		;
+	while (s && store_whole(s, "core/pods/", &e) && tries++ < 400)
+		poll(NULL, 0, 50);
 	if (!s) {
 		printf("# cannot open: %s\n", e.msg);
 		return false;
@@ -216,19 +232,45 @@ static bool look_at_the_end(struct run *t)
 	return r.result == 0;
 }
 
-static bool explore(int members)
+static bool start_all(struct run *t, int members)
+{
+	char dir[16];
+
+	for (int i = 0; i < t->nr; i++) {
+		snprintf(dir, sizeof(dir), "etcd%d", i);
+		if (!etcd_start(&t->servers[i], dir, members, NULL))
+			return false;
+		snprintf(t->endpoints + strlen(t->endpoints),
+			 sizeof(t->endpoints) - strlen(t->endpoints), "%s%s",
+			 i ? ";" : "", t->servers[i].endpoints);
+	}
+	return true;
+}
+
+static void stop_all(struct run *t)
+{
+	for (int i = 0; i < t->nr; i++)
+		etcd_stop(&t->servers[i]);
+}
+
+static bool explore(int clusters, int members)
 {
 	const char *text = getenv("MODEL_SECONDS"),
 		   *seed = getenv("MODEL_SEED");
 	uint64_t seconds = text ? strtoull(text, NULL, 10) : 8;
 	uint64_t begin = seed ? strtoull(seed, NULL, 10) : mono_ns();
-	struct run t = { .random = begin | 1, .from = 1, .stopped_member = -1 };
+	struct etcd_servers servers[3] = { 0 };
+	struct run t = { .random = begin | 1,
+			 .from = 1,
+			 .servers = servers,
+			 .nr = clusters };
 	struct model_verdict v;
 	uint64_t end;
 	bool ok;
 
 	test_alarm((unsigned int)seconds * 2 + 60);
-	if (!etcd_start(&t.servers, "etcd", members, NULL)) {
+	if (!start_all(&t, members)) {
+		stop_all(&t);
 		printf("# etcd does not start\n");
 		return false;
 	}
@@ -241,20 +283,20 @@ static bool explore(int members)
 	}
 	for (int i = 0; i < CHILDREN; i++)
 		end_child(&t, &t.r[i]);
-	if (t.stopped_member >= 0)
-		kill(t.servers.pid[t.stopped_member], SIGCONT);
+	if (t.stopped_member)
+		kill(t.stopped_member, SIGCONT);
 	ok = look_at_the_end(&t);
-	etcd_stop(&t.servers);
+	stop_all(&t);
 	v = model_check(&t.h);
-	printf("# %d member(s): seed %llu, %d kills and %d stops of processes, "
+	printf("# %d cluster(s) of %d member(s): seed %llu, %d kills and %d stops of processes, "
 	       "%d and %d of members, %zu operations (%zu writes, %zu in doubt), "
 	       "%zu events\n",
-	       members, LL(begin), t.kills, t.stops, t.member_kills,
+	       clusters, members, LL(begin), t.kills, t.stops, t.member_kills,
 	       t.member_stops, v.ops, v.writes, v.unknown, v.events);
 	free(t.h.v);
 	/* What the servers had to say is the other half of the story. */
 	if (v.failures)
-		(void)!system("tail -n 200 etcd/*.log >&2");
+		(void)!system("tail -n 200 etcd?/*.log >&2");
 	return ok && !t.bad && !v.failures && v.events > 20 && v.reads > 20;
 }
 
@@ -262,14 +304,21 @@ TEST(histories_of_two_processes_on_one_member_are_linearizable)
 {
 	if (!etcd_present())
 		SKIP("no /usr/bin/etcd: package etcd-server");
-	EXPECT_EQ(explore(1), true);
+	EXPECT_EQ(explore(1, 1), true);
 }
 
 TEST(histories_of_two_processes_on_three_members_are_linearizable)
 {
 	if (!etcd_present())
 		SKIP("no /usr/bin/etcd: package etcd-server");
-	EXPECT_EQ(explore(3), true);
+	EXPECT_EQ(explore(1, 3), true);
+}
+
+TEST(histories_of_two_processes_on_three_clusters_are_linearizable)
+{
+	if (!etcd_present())
+		SKIP("no /usr/bin/etcd: package etcd-server");
+	EXPECT_EQ(explore(3, 1), true);
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A shard's thread: it keeps a connection, knows whether there is an answer,
+ * and does the jobs that others leave.
+ *
+ * Before the first job it makes sure that this is the etcd it should be: a key
+ * there says of which store it is which cluster, and etcd's own revision is not
+ * below one that was seen before. So an address that was mistyped, and a
+ * cluster that came back empty or from an old copy, is not written to.
+ */
+#include <openssl/rand.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "controlplane/store/etcd_shard.h"
+#include "lib/str.h"
+
+#define PROBE_MS   1500 /* how long a probe waits */
+#define IDLE_MS    2000 /* between two of a cluster that answers */
+#define AGAIN_MS   300  /* and of one that does not */
+#define COMPACT_MS 60000
+
+static uint64_t mono_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static struct timespec in_ms(uint64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(ms / 1000);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	return until;
+}
+
+/* --- state --- */
+
+void shard_state_set(struct shard *sh, enum shard_state state, int code,
+		     const char *fmt, ...)
+{
+	struct store_backend *b = &sh->owner->base;
+	bool changed;
+	va_list ap;
+
+	va_start(ap, fmt);
+	pthread_mutex_lock(&sh->c.lock);
+	changed = sh->state != state;
+	sh->state = state;
+	sh->code = code;
+	vsnprintf(sh->why, sizeof(sh->why), fmt, ap);
+	pthread_mutex_unlock(&sh->c.lock);
+	va_end(ap);
+	if (changed && b->wake)
+		b->wake(b->wake_arg);
+}
+
+enum shard_state shard_state(struct shard *sh)
+{
+	enum shard_state state;
+
+	pthread_mutex_lock(&sh->c.lock);
+	state = sh->state;
+	pthread_mutex_unlock(&sh->c.lock);
+	return state;
+}
+
+/* --- jobs --- */
+
+struct shard_job *shard_job_new(enum shard_task task)
+{
+	struct shard_job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	atomic_init(&job->refs, 1);
+	job->task = task;
+	return job;
+}
+
+void shard_job_unref(struct shard_job *job)
+{
+	if (!job || atomic_fetch_sub(&job->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < job->nr; i++)
+		object_unref(job->v[i]);
+	free(job->v);
+	for (size_t i = 0; i < job->nr_segs; i++)
+		free(job->segs[i].has);
+	free(job->segs);
+	free(job->seg.dead);
+	free(job->parts);
+	free(job->keys);
+	buf_clear(&job->data);
+	buf_clear(&job->orphans);
+	free(job);
+}
+
+static void finish(struct shard *sh, struct shard_job *job, int result,
+		   const struct err *e)
+{
+	struct shards *all = sh->owner->shards;
+
+	pthread_mutex_lock(&all->done_lock);
+	job->result = result;
+	job->err = *e;
+	job->done = true;
+	pthread_cond_broadcast(&all->done);
+	pthread_mutex_unlock(&all->done_lock);
+	if (job->task == SHARD_LOAD && sh->owner->base.wake)
+		sh->owner->base.wake(sh->owner->base.wake_arg);
+	shard_job_unref(job);
+}
+
+static void refuse(struct shard *sh, struct shard_job *job)
+{
+	struct err e = { 0 };
+
+	err_set(&e, -EHOSTUNREACH, "its StorageCluster is gone");
+	finish(sh, job, -EHOSTUNREACH, &e);
+}
+
+void shard_post(struct shard *sh, struct shard_job *job)
+{
+	bool over;
+
+	atomic_fetch_add(&job->refs, 1);
+	job->next = NULL;
+	pthread_mutex_lock(&sh->c.lock);
+	over = sh->over;
+	if (!over) {
+		*sh->jobs_tail = job;
+		sh->jobs_tail = &job->next;
+		pthread_cond_broadcast(&sh->c.cond);
+	}
+	pthread_mutex_unlock(&sh->c.lock);
+	if (over)
+		refuse(sh, job);
+}
+
+bool shard_job_done(struct etcd *owner, struct shard_job *job)
+{
+	bool done;
+
+	pthread_mutex_lock(&owner->shards->done_lock);
+	done = job->done;
+	pthread_mutex_unlock(&owner->shards->done_lock);
+	return done;
+}
+
+int shard_wait(struct etcd *owner, struct shard_job **jobs, size_t nr,
+	       uint32_t ms)
+{
+	struct shards *all = owner->shards;
+	struct timespec until = in_ms(ms);
+	size_t i = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&all->done_lock);
+	while (i < nr && !rc) {
+		if (jobs[i]->done)
+			i++;
+		else
+			rc = pthread_cond_timedwait(&all->done, &all->done_lock,
+						    &until);
+	}
+	while (i < nr && jobs[i]->done)
+		i++;
+	pthread_mutex_unlock(&all->done_lock);
+	return i == nr ? 0 : -ETIMEDOUT;
+}
+
+/* --- whose it is --- */
+
+static int copy_value(void *arg, const struct etcd_kv *kv)
+{
+	struct buf *b = arg;
+
+	buf_reset(b);
+	buf_add(b, kv->value, kv->value_len);
+	return buf_error(b);
+}
+
+/* The number of the whole store, made when it is first needed. */
+static int store_id(struct etcd *c, char out[40], struct err *e)
+{
+	auto_free char *key = str_printf("%sid", c->prefix);
+	auto_buf struct buf reply = BUF_INIT;
+	auto_buf struct buf found = BUF_INIT;
+	auto_buf struct buf q = BUF_INIT;
+	unsigned char raw[16];
+	struct etcd_answer a;
+	char text[33];
+	int r;
+
+	pthread_rwlock_rdlock(&c->shards->lock);
+	memcpy(out, c->shards->store_id, 40);
+	pthread_rwlock_unlock(&c->shards->lock);
+	if (*out)
+		return 0;
+	if (!key || RAND_bytes(raw, sizeof(raw)) != 1)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < sizeof(raw); i++)
+		snprintf(text + i * 2, 3, "%02x", raw[i]);
+	etcd_if_create(&q, key, 0);
+	etcd_do_put(&q, ETCD_THEN, key, text, 32, 0);
+	etcd_do_range(&q, ETCD_ELSE, &(struct etcd_range){ .key = key });
+	r = etcd_call(c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, e);
+	if (r == 0)
+		r = etcd_read_txn(&reply, &a, copy_value, &found);
+	if (r < 0)
+		return err_wrap(e, r,
+				"the system's cluster does not say of "
+				"which store this is");
+	snprintf(out, 40, "%.32s", a.succeeded ? text : buf_str(&found));
+	pthread_rwlock_wrlock(&c->shards->lock);
+	memcpy(c->shards->store_id, out, 40);
+	pthread_rwlock_unlock(&c->shards->lock);
+	return 0;
+}
+
+struct ident {
+	struct buf value;
+	uint64_t mod;
+};
+
+static int take_ident(void *arg, const struct etcd_kv *kv)
+{
+	struct ident *id = arg;
+
+	id->mod = kv->mod_revision;
+	return copy_value(&id->value, kv);
+}
+
+static int read_ident(struct shard *sh, struct ident *id,
+		      struct etcd_answer *ret, struct err *e)
+{
+	auto_buf struct buf reply = BUF_INIT;
+	auto_buf struct buf q = BUF_INIT;
+	int r;
+
+	id->mod = 0;
+	etcd_range_request(&q, &(struct etcd_range){ .key = sh->ident });
+	r = etcd_call(&sh->c, "/etcdserverpb.KV/Range", &q, &reply, NULL, e);
+	if (r == 0 && etcd_read_range(&reply, ret, take_ident, id) < 0)
+		r = err_set(e, -EBADMSG, "its answer cannot be read");
+	return r;
+}
+
+/* It is nobody's: it becomes ours. */
+static int claim(struct shard *sh, const char *want, struct ident *id,
+		 struct etcd_answer *ret, struct err *e)
+{
+	auto_buf struct buf reply = BUF_INIT;
+	auto_buf struct buf q = BUF_INIT;
+	int r;
+
+	etcd_if_create(&q, sh->ident, 0);
+	etcd_do_put(&q, ETCD_THEN, sh->ident, want, strlen(want), 0);
+	r = etcd_call(&sh->c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, e);
+	return r < 0 ? r : read_ident(sh, id, ret, e);
+}
+
+static int identify(struct shard *sh, struct err *e)
+{
+	struct ident id = { .value = BUF_INIT };
+	auto_free char *want = NULL;
+	struct etcd_answer a = { 0 };
+	char store[40];
+	int r = store_id(sh->owner, store, e);
+
+	if (r == 0)
+		want = str_printf("store %s cluster %d", store, sh->id);
+	if (r == 0 && !want)
+		r = err_set(e, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = read_ident(sh, &id, &a, e);
+	if (r == 0 && !id.mod && !atomic_load(&sh->used))
+		r = claim(sh, want, &id, &a, e);
+	if (r == 0 && !id.mod)
+		r = err_set(e, -EREMOTEIO,
+			    "at %s there is nothing of this cluster: the "
+			    "address is wrong, or its data was lost",
+			    sh->c.prefix);
+	else if (r == 0 && strcmp(buf_str(&id.value), want) != 0)
+		r = err_set(e, -EREMOTEIO,
+			    "this etcd is '%s', and '%s' is wanted: the "
+			    "address is wrong",
+			    buf_str(&id.value), want);
+	else if (r == 0 && a.revision < atomic_load(&sh->at))
+		r = err_set(e, -EREMOTEIO,
+			    "it went back from etcd revision %llu to %llu: "
+			    "its data was lost or restored",
+			    (unsigned long long)atomic_load(&sh->at),
+			    (unsigned long long)a.revision);
+	pthread_mutex_lock(&sh->c.lock);
+	sh->ident_mod = id.mod;
+	pthread_mutex_unlock(&sh->c.lock);
+	buf_clear(&id.value);
+	return r;
+}
+
+/* --- the thread --- */
+
+/* host:port as it is, or with a scheme, or several by commas. */
+static int connect_to(struct shard *sh, const char *address, struct err *e)
+{
+	const struct store_etcd *o = &sh->owner->shards->opts;
+	const char *scheme = o->ca_file || o->cert_file ? "https" : "http";
+	auto_buf struct buf list = BUF_INIT;
+
+	for (const char *p = address; *p; p += *p == ',') {
+		int n = (int)strcspn(p, ",");
+
+		buf_printf(&list, "%s%s%s%.*s", list.len ? "," : "",
+			   str_starts(p, "http://") || str_starts(p, "https://")
+				   ? ""
+				   : scheme,
+			   str_starts(p, "http://") || str_starts(p, "https://")
+				   ? ""
+				   : "://",
+			   n, p);
+		p += n;
+	}
+	if (buf_error(&list))
+		return err_set(e, -ENOMEM, "out of memory");
+	return etcd_connect(&sh->c, o, buf_str(&list), e);
+}
+
+static void probe(struct shard *sh)
+{
+	struct err e = { 0 };
+	int r = sh->c.g ? identify(sh, &e) : -EHOSTUNREACH;
+	bool damaged;
+
+	pthread_mutex_lock(&sh->c.lock);
+	damaged = sh->damaged;
+	pthread_mutex_unlock(&sh->c.lock);
+	if (damaged)
+		return;
+	if (r == 0)
+		shard_state_set(sh, SHARD_READY, 0, "%s", "");
+	else if (sh->c.g)
+		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s", e.msg);
+}
+
+static void reconnect(struct shard *sh)
+{
+	auto_free char *address = NULL;
+	struct err e = { 0 };
+
+	pthread_mutex_lock(&sh->c.lock);
+	address = sh->address ? strdup(sh->address) : NULL;
+	pthread_mutex_unlock(&sh->c.lock);
+	if (!address || connect_to(sh, address, &e) < 0)
+		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s",
+				address ? e.msg : "out of memory");
+}
+
+/* What it says of itself while it is not to be had is more than what became
+ * of this job. */
+static void after_job(struct shard *sh, int r, const struct err *e)
+{
+	if (r == 0 || r == -EAGAIN)
+		shard_state_set(sh, SHARD_READY, 0, "%s", "");
+	else if (r == -ENOSPC || r == -EFBIG)
+		shard_state_set(sh, SHARD_AWAY, r, "%s", e->msg);
+	else
+		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s", e->msg);
+}
+
+static void work(struct shard *sh, struct shard_job *job)
+{
+	enum shard_state state = shard_state(sh);
+	struct err e = { 0 };
+	int r;
+
+	if (state == SHARD_AWAY || state == SHARD_NEW)
+		r = err_set(&e, -EHOSTUNREACH, "%s", sh->why);
+	else
+		r = shard_do(sh, job, &e);
+	if (state == SHARD_READY || state == SHARD_SLOW)
+		after_job(sh, r, &e);
+	finish(sh, job, r, &e);
+}
+
+/* With the lock; the next job, or NULL once @ms are over. */
+static struct shard_job *next_job(struct shard *sh, uint64_t ms)
+{
+	struct timespec until = in_ms(ms);
+	struct shard_job *job;
+
+	while (!sh->jobs && !sh->gone && !sh->moved)
+		if (pthread_cond_timedwait(&sh->c.cond, &sh->c.lock, &until))
+			break;
+	job = sh->moved || sh->gone ? NULL : sh->jobs;
+	if (!job)
+		return NULL;
+	sh->jobs = job->next;
+	if (!sh->jobs)
+		sh->jobs_tail = &sh->jobs;
+	return job;
+}
+
+static void compact(struct shard *sh)
+{
+	uint64_t now = mono_ms();
+
+	if (!atomic_load(&sh->owner->collects) || now < sh->compacted_at)
+		return;
+	etcd_compact(&sh->c, &sh->compact_to);
+	sh->compacted_at = now + COMPACT_MS;
+}
+
+/* Its StorageCluster is gone, and no tenant was there: what is left is history
+ * that nobody can ask for. */
+static void leave_nothing(struct shard *sh)
+{
+	auto_free char *end = strdup(sh->c.prefix);
+	auto_buf struct buf reply = BUF_INIT;
+	auto_buf struct buf q = BUF_INIT;
+
+	if (!end || shard_state(sh) != SHARD_READY)
+		return;
+	end[strlen(end) - 1]++; /* '/' and what follows it */
+	etcd_do_delete(&q, ETCD_THEN, sh->c.prefix, end);
+	(void)etcd_call(&sh->c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, NULL);
+}
+
+static void *run(void *arg)
+{
+	struct shard *sh = arg;
+	struct shard_job *jobs, *next;
+	uint64_t wait = 0;
+
+	reconnect(sh);
+	pthread_mutex_lock(&sh->c.lock);
+	while (!sh->gone) {
+		struct shard_job *job = next_job(sh, wait);
+		bool moved = sh->moved;
+
+		sh->moved = false;
+		if (sh->gone)
+			break;
+		pthread_mutex_unlock(&sh->c.lock);
+		if (moved)
+			reconnect(sh);
+		if (job)
+			work(sh, job);
+		else
+			probe(sh);
+		compact(sh);
+		pthread_mutex_lock(&sh->c.lock);
+		wait = sh->state == SHARD_READY ? IDLE_MS : AGAIN_MS;
+	}
+	sh->over = true;
+	jobs = sh->jobs;
+	pthread_mutex_unlock(&sh->c.lock);
+	for (; jobs; jobs = next) {
+		next = jobs->next;
+		refuse(sh, jobs);
+	}
+	if (sh->empty)
+		leave_nothing(sh);
+	return NULL;
+}
+
+/* --- life --- */
+
+struct shard *shard_new(struct etcd *owner, int id, const char *name,
+			const char *address)
+{
+	auto_free char *prefix = str_printf("%scluster-%d/", owner->prefix, id);
+	struct shard *sh = calloc(1, sizeof(*sh));
+
+	if (!sh || !prefix) {
+		free(sh);
+		return NULL;
+	}
+	sh->owner = owner;
+	sh->id = id;
+	sh->jobs_tail = &sh->jobs;
+	atomic_init(&sh->loaded, true); /* unless parts are named */
+	if (etcd_init(&sh->c, &owner->shards->opts, prefix, NULL) < 0) {
+		free(sh);
+		return NULL;
+	}
+	if (sh->c.timeout_ms > PROBE_MS * 2)
+		sh->c.timeout_ms = PROBE_MS * 2;
+	sh->c.base.keys = owner->base.keys;
+	sh->name = strdup(name);
+	sh->address = strdup(address);
+	sh->ident = str_printf("%sident", prefix);
+	if (!sh->name || !sh->address || !sh->ident) {
+		shard_free(sh);
+		return NULL;
+	}
+	return sh;
+}
+
+int shard_start(struct shard *sh)
+{
+	sh->c.base.keys = sh->owner->base.keys;
+	sh->started =
+		sh->started || !pthread_create(&sh->thread, NULL, run, sh);
+	return sh->started ? 0 : -EAGAIN;
+}
+
+void shard_move(struct shard *sh, const char *address)
+{
+	char *copy;
+
+	pthread_mutex_lock(&sh->c.lock);
+	copy = strcmp(sh->address, address) != 0 ? strdup(address) : NULL;
+	if (copy) {
+		free(sh->address);
+		sh->address = copy;
+		sh->moved = true;
+		sh->damaged = false;
+		pthread_cond_broadcast(&sh->c.cond);
+	}
+	pthread_mutex_unlock(&sh->c.lock);
+}
+
+void shard_end(struct shard *sh, bool empty)
+{
+	pthread_mutex_lock(&sh->c.lock);
+	sh->gone = true;
+	sh->empty = empty;
+	pthread_cond_broadcast(&sh->c.cond);
+	pthread_mutex_unlock(&sh->c.lock);
+}
+
+void shard_free(struct shard *sh)
+{
+	if (sh->started)
+		pthread_join(sh->thread, NULL);
+	shard_job_unref(sh->gc);
+	shard_job_unref(sh->load);
+	free(sh->parts);
+	buf_clear(&sh->orphans);
+	free(sh->name);
+	free(sh->address);
+	free(sh->ident);
+	etcd_fini(&sh->c);
+	free(sh);
+}
