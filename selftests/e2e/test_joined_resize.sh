@@ -107,6 +107,29 @@ for t in acme zeta; do
 done
 ok "both have the same address, each in its own network" \
 	[ "$(t_ip acme)" = "$(t_ip zeta)" ]
+serve() # TENANT
+{
+	kt "$1" exec same -- sh -c "mkdir -p /tmp/w && echo of $1 >/tmp/w/index.html && httpd -p 9090 -h /tmp/w"
+}
+ask() { kt "$1" exec peer -- timeout 5 wget -qO- "http://$2:9090/"; }
+for t in acme zeta; do
+	web_manifest peer | bound | kt $t create -f - >/dev/null
+	ok "one of $t serves" serve $t
+done
+peer_ready() { kt "$1" get pod peer -o json | jq -e "$READY == \"True\""; }
+for t in acme zeta; do
+	ok "another of $t runs" wait_for 30 peer_ready $t
+	ok "and reaches its own" prints "^of $t\$" ask $t "$(t_ip $t)"
+done
+# An address that only acme has.
+web_manifest more | bound | kt acme create -f - >/dev/null
+more_ip() { kt acme get pod more -o json | jq -re .status.podIP; }
+ok "a third of acme has an address" wait_for 30 more_ip
+kt acme exec more -- sh -c 'httpd -p 9090 -h /tmp' >/dev/null
+reach() { kt "$1" exec peer -- timeout 5 wget -O- "http://$(more_ip):9090/" 2>&1; }
+ok "which acme reaches" prints '404' reach acme
+ok "and zeta does not" prints 'exit code (124|143)|timed out|unreachable|No route' reach zeta
+kt acme delete pod more peer --wait=false --grace-period=1 >/dev/null
 ok "one is deleted" kt acme delete pod same
 ok "the other one does not care" t_ready zeta
 ok "a tenant's deletion waits for its pods on the node" \

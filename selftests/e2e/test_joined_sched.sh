@@ -164,6 +164,37 @@ for kubectl in "${KUBECTLS[0]}"; do
 	k delete deployment w >/dev/null
 	ok "$v: with the deployment its containers go" wait_for 30 is 0 count
 done
+# --- drained of all tenants -----------------------------------------------------------------
+tenant_create acme
+kt acme create deployment w --image=web:1 --replicas=2 >/dev/null
+kt acme patch deployment w --type json -p '[{"op":"add","path":"/spec/template/spec/terminationGracePeriodSeconds","value":1}]' >/dev/null
+cat <<-END | kt acme create -f - >/dev/null
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: w}
+spec: {minAvailable: 2, selector: {matchLabels: {app: w}}}
+END
+pod_yaml alone | kt acme create -f - >/dev/null
+ok "a tenant's pods run" wait_for 30 kt acme rollout status deployment w --timeout=20s
+ok "its budget counts them" wait_for 20 eval '[ "$(kt acme get pdb w -o "jsonpath={.status.currentHealthy}")" = 2 ]'
+t_running() { kt acme get pods --field-selector=status.phase=Running -o name | wc -l; }
+ok "all of them" wait_for 20 is 3 t_running
+ok "kubectl drain knows those of the system alone" k drain $NAME --timeout=20s
+ok "the tenant's are there" is 3 t_running
+k uncordon $NAME >/dev/null
+drain() { timeout 90 "$CTL" node drain $NAME "$@"; }
+ok "arktosctl node drain tells whose would be lost" prints \
+	'acme/default/alone is nobody.s, .*--force' drain
+ok "and has done nothing" prints 'false|^$' k get node $NAME -o 'jsonpath={.spec.unschedulable}'
+ok "it heeds budgets" prints 'acme/default/w-.* waits: .*disruption budget.*' drain --force --timeout 3s
+ok "with nobody evicted that one holds" is 2 t_running
+kt acme delete pdb w >/dev/null
+ok "without it the node is drained" prints "^node/$NAME drained" drain --force --timeout 60s
+ok "of everybody's" is 0 count
+k uncordon $NAME >/dev/null
+ok "uncordoned, the tenant's come back" wait_for 40 is 2 t_running
+kt acme delete deployment w >/dev/null
+
 empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ]; }
 ok "all pods go" wait_for 40 empty
 control_stop

@@ -107,8 +107,11 @@ int cmd_node(const char *kubeconfig, int argc, char **argv)
 {
 	struct err e = { 0 };
 
+	if (argc > 1 && strcmp(argv[1], "drain") == 0)
+		return cmd_drain(kubeconfig, argc - 1, argv + 1);
 	if (argc != 2 || strcmp(argv[1], "token") != 0) {
-		fputs("arktosctl: want node token; see arktosctl --help\n",
+		fputs("arktosctl: want node token, or node drain NAME; see "
+		      "arktosctl --help\n",
 		      stderr);
 		return 2;
 	}

@@ -14,6 +14,7 @@ int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
 
 /* Each returns an exit code. */
 int cmd_doctor(const char *kubeconfig, int argc, char **argv);
+int cmd_drain(const char *kubeconfig, int argc, char **argv);
 int cmd_node(const char *kubeconfig, int argc, char **argv);
 int cmd_raw(const char *kubeconfig, int argc, char **argv);
 int cmd_action(const char *kubeconfig, int argc, char **argv);
