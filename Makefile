@@ -108,6 +108,7 @@ benches	:= $(patsubst %.c,$(O)/%,$(bench_src))
 shims	:= $(patsubst %.c,$(O)/%.so,$(sort $(wildcard selftests/shims/*.c)))
 
 all: $(bins)
+	@: # and no word when there is nothing to do
 build-tests: $(bins) $(tests) $(peers) $(shims)
 build-fuzz: $(fuzzers)
 build-bench: $(bins) $(benches)
