@@ -252,9 +252,9 @@ deps:
 up: 
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run
 	+$(Q)$(MAKE) --no-print-directory all
-	$(Q)STANDALONE=$(STANDALONE) LISTEN=$(LISTEN) tools/up.sh
+	$(Q)O=$(O) STANDALONE=$(STANDALONE) LISTEN=$(LISTEN) tools/up.sh
 down:
-	$(Q)PURGE=$(PURGE) tools/down.sh
+	$(Q)O=$(O) PURGE=$(PURGE) tools/down.sh
 
 check:
 	$(Q)BUILD=$(BUILD) tools/deps.sh build run test

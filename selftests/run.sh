@@ -211,7 +211,8 @@ run_all 1 < <(grep '^yes ' "$logs/native.list")
 # Boot a guest for one list of tests.
 run_lane() # NAME VCPUS
 {
-	LANE_CPUS=$2 LANE_SECONDS=2700 timeout -k 10 2760 \
+	local limit=$((1350 * times))
+	LANE_CPUS=$2 LANE_SECONDS=$limit timeout -k 10 $((limit + 60)) \
 		selftests/guest/lane.sh "$logs/$1.list" >"$logs/$1.log" 2>&1 \
 		</dev/null
 	echo $? >"$logs/$1.rc"

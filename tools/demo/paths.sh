@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2034
 # Where 'make up' and 'make down' keep things, and how processes are started and
 # ended, by systemd where it rules; sourced by both.
-node=$BUILD/bin/arktos-node
-control=$BUILD/bin/arktos-control
-ctl=$BUILD/bin/arktosctl
+node=${O:-$BUILD}/bin/arktos-node
+control=${O:-$BUILD}/bin/arktos-control
+ctl=${O:-$BUILD}/bin/arktosctl
 state_dir=${ARKTOS_ROOT-}/var/lib/arktos
 run_dir=${ARKTOS_ROOT-}/run/arktos
 log_dir=${ARKTOS_ROOT-}/var/log/arktos
