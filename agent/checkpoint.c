@@ -26,7 +26,7 @@
 #define CHECKPOINT_FILE    "pod.json"
 #define CHECKPOINT_MAX     (4 * 1024 * 1024)
 #define CHECKPOINT_VERSION 1
-#define SYNC_LATER_MS      1000
+#define SYNC_LATER_MS      5000
 
 static void put_set(struct json_out *o, const char *key,
 		    const struct quantity_set *q)

@@ -92,7 +92,7 @@ ok "and neither was restarted" [ "$(started stay) $(started own)" = \
 # --- what the API knows need not be on the node's disk before it runs ----------------
 touch "$hold"
 web_manifest eager | bound | k create -f - >/dev/null
-ok "a pod runs while the disk does not answer" wait_for 20 k_ready eager
+ok "a pod runs while the disk does not answer" wait_for 20 k_is eager .status.phase Running
 ok "nothing of it was made durable until then" [ -z "$(grep "$(pod eager \
 	.metadata.uid)" "$saw")" ]
 rm "$hold"
