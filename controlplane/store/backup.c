@@ -68,7 +68,8 @@ static int read_back(struct store *s, const char *dir, size_t nr, struct err *e)
 /* What is in memory, as of one revision. */
 static int backup_memory(struct store *s, const char *dir, struct err *e)
 {
-	struct store_range all = { .prefix = "" };
+	/* A part that was not read yet must not be missing without a word. */
+	struct store_range all = { .prefix = "", .whole = true };
 	struct store_list l = { 0 };
 	int r = store_list(s, &all, &l, e);
 
@@ -141,7 +142,8 @@ int store_backup_folder(const char *dir, const char *to, const char *key_file,
 int store_restore(const char *from, const char *dir, const char *key_file,
 		  struct err *e)
 {
-	struct store_range all = { .prefix = "" };
+	/* A part that was not read yet must not be missing without a word. */
+	struct store_range all = { .prefix = "", .whole = true };
 	struct store_list l = { 0 };
 	auto_ptr(store) s = NULL;
 	int r = check_target(dir, e);

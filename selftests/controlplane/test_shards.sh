@@ -200,6 +200,20 @@ for tenant in acme bolt core; do
 		'as $tenant get configmap same -o jsonpath={.data.whose}'
 done
 
+backup() # DIR
+{
+	"$O/bin/arktos-control" backup --data-dir "$dir/data" --to "$dir/$1" \
+		--store "etcd=http://127.0.0.1:${etcd_port[0]}" 2>&1
+}
+backed_up() # as many objects as there are records
+{
+	local has
+	has=$(backup copy | sed -nE 's,.*: ([0-9]+) objects.*,\1,p')
+	wants=$(k get --raw /metrics | awk '/^apiserver_storage_objects\{/ { n += $2 } END { print n }')
+	echo "$has of $wants$([ "$has" -ge "$wants" ] && echo ': all')"
+}
+t backup "all clusters are in one backup" '^[0-9]+ of [0-9]+: all$' 'backed_up'
+
 # --- one is killed ---
 kill_etcd 1
 t create "a tenant whose cluster is gone is told" \
@@ -221,6 +235,7 @@ t get "what it cannot know it does not show" 'storage cluster 1 \(c1\): what is 
 	'as acme get configmap same'
 t list "nor leaves out in silence" 'storage cluster 1 \(c1\): what is in it is not known here' \
 	'k get --raw /api/v1/tenants/all/configmaps'
+t backup "a backup would lack it" 'storage cluster 1 \(c1\): what is in it is not known here' 'backup copy2'
 t get "others are whole" '^bolt$' 'as bolt get configmap same -o jsonpath={.data.whose}'
 t create "and can write" created 'works bolt'
 
