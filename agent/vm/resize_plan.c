@@ -248,7 +248,9 @@ static struct vm_plan confirm_mem(const struct vm_have *have)
 	if ((!have->mem_total_before || grown > own) &&
 	    have->mem_total + own >= size)
 		return done();
-	seen = have->mem_total > have->mem_total_before
+	/* Of what was not known before nobody can say that it has grown. */
+	seen = have->mem_total_before &&
+			       have->mem_total > have->mem_total_before
 		       ? have->mem_total - have->mem_total_before
 		       : 0;
 	if (seen >= grown - grown / 10)

@@ -169,6 +169,14 @@ TEST(memory_up_is_confirmed_by_the_guest)
 	    h.mem_size_before = 256 * MIB; h.mem_total_before = 218 * MIB;
 	    h.mem_total = 346 * MIB, 512, VM_STEP_NONE, 0, BUSY,
 	    "the guest has 256Mi more memory but uses 128Mi of it: boot it with memhp_default_state=online_movable");
+	/* of what was before nothing is known: all of it must be there */
+	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB;
+	    h.mem_size_before = 256 * MIB; h.mem_total_before = 0;
+	    h.mem_total = 346 * MIB, 512, VM_STEP_NONE, 0, BUSY,
+	    "the guest has 256Mi more memory but uses 0 of it: boot it with memhp_default_state=online_movable");
+	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB;
+	    h.mem_size_before = 256 * MIB; h.mem_total_before = 0;
+	    h.mem_total = 474 * MIB, 512, VM_STEP_NONE, 0, VM_RESIZE_DONE, "");
 	/* without an agent the driver's word counts */
 	MEM(h.vmem_requested = h.vmem_actual = 256 * MIB;
 	    h.agent = h.told = h.mem_told = false;
