@@ -22,7 +22,8 @@ struct version {
 	uint64_t prev;
 	uint32_t key;
 	bool deleted, event;
-	uint64_t begun; /* when its operation began */
+	uint32_t child, stream; /* who told of it last */
+	uint64_t begun;         /* when its operation began */
 };
 
 struct judge {
@@ -90,8 +91,15 @@ static void collect_events(struct judge *j)
 		if (v->event &&
 		    (v->value != r->value || v->key != r->key ||
 		     v->deleted != !!r->deleted || v->prev != r->id))
-			WRONG(j, "revision %llu is told in two ways",
-			      LL(r->revision));
+			WRONG(j,
+			      "revision %llu is told in two ways: key %u value "
+			      "%llu after %llu%s by child %u, watch %u; key %u "
+			      "value %llu after %llu%s by child %u, watch %u",
+			      LL(r->revision), v->key, LL(v->value),
+			      LL(v->prev), v->deleted ? ", deleted" : "",
+			      v->child, v->stream, r->key, LL(r->value),
+			      LL(r->id), r->deleted ? ", deleted" : "",
+			      r->child, r->stream);
 		if (!v->event)
 			j->v.events++;
 		*v = (struct version){ .revision = r->revision,
@@ -99,6 +107,8 @@ static void collect_events(struct judge *j)
 				       .prev = r->id,
 				       .key = r->key,
 				       .deleted = r->deleted,
+				       .child = r->child,
+				       .stream = r->stream,
 				       .event = true };
 	}
 	qsort(j->invoked, j->nr_invoked, sizeof(struct model_rec *), by_id);
