@@ -89,6 +89,7 @@ struct vm {
 	bool no_vmem_driver;
 	struct vm_unplug {
 		char id[QMP_NAME_MAX]; /* asked to go */
+		int64_t asked_ns;
 		bool refused;
 	} cpu_unplug, dimm_unplug;
 };

@@ -348,12 +348,23 @@ static int plug_dimm(struct vm *vm, const struct look *l, uint64_t bytes,
 	return qmp_dimm_add(vm->qmp, id, bytes, VM_QMP_MS, e);
 }
 
-/* Ask for a device once; the guest may take its time. */
+/* Ask for a device; the guest may take its time. It is asked again now and
+ * then: one that was just restored, or boots, may not have heard it. */
 static int unplug(struct vm *vm, struct vm_unplug *asked, const char *id,
 		  struct err *e)
 {
-	if (str_eq(asked->id, id))
+	int64_t now = vm_now_ns();
+
+	if (str_eq(asked->id, id)) {
+		if (asked->refused ||
+		    now - asked->asked_ns < VM_NOTICE_MS * INT64_C(1000000))
+			return 0;
+		asked->asked_ns = now;
+		/* QEMU may say that it is under way. */
+		(void)qmp_device_del(vm->qmp, id, VM_QMP_MS, 0, NULL);
 		return 0;
+	}
+	asked->asked_ns = now;
 	snprintf(asked->id, sizeof(asked->id), "%s", id);
 	asked->refused = false;
 	vm->slots_fresh = false;

@@ -101,7 +101,8 @@ ok "what is written later" writes later
 ok "is gone when it has gone back" eval 'node restore vm --snapshot two \
 	--timeout ${resize_limit}s && wait_for $boot_limit prints "^of two$" kept'
 ok "without a boot" prints "^$before$" boot_id
-ok "the pod has one CPU now" node resize vm --cpu 1 --timeout ${resize_limit}s
+ok "the pod has one CPU now" wait_for $resize_limit node resize vm --cpu 1 \
+	--timeout ${resize_limit}s
 ok "and its console is the same file" has_all_rows
 kill -9 "$(qemu_pid)"
 ok "a VM whose QEMU was killed is started again" wait_for 20 pod_is vm \
