@@ -409,7 +409,7 @@ int etcd_backend_open(const struct store_opts *opts, struct store_backend **ret,
 	if (r == 0 &&
 	    RAND_bytes((unsigned char *)&c->batch, sizeof(c->batch)) != 1)
 		r = err_set(e, -EIO, "etcd: no random numbers");
-	c->batch &= ~0u;
+	c->batch &= ~(uint64_t)UINT32_MAX;
 	if (r == 0)
 		r = shards_open(c, o, e);
 	if (r == 0)
