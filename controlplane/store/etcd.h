@@ -4,6 +4,7 @@
 #define CONTROLPLANE_STORE_ETCD_H
 
 #include <stdatomic.h>
+#include <time.h>
 
 #include "controlplane/store/etcd_proto.h"
 #include "controlplane/store/internal.h" /* never seen outside of the folder */
@@ -98,6 +99,8 @@ char *etcd_log_key(const struct etcd *c, uint64_t first);
 /* --- etcd_mind.c --- */
 
 void *etcd_minder(void *arg);
+/* That much from now, on the clock that the conditions here wait by. */
+struct timespec etcd_in_ms(uint64_t ms);
 /* Have etcd forget what was old the last time. */
 void etcd_compact(struct etcd *c, uint64_t *compact_to);
 

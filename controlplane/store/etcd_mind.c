@@ -201,8 +201,7 @@ void etcd_compact(struct etcd *c, uint64_t *compact_to)
 		*compact_to = a.revision;
 }
 
-/* Lock held. */
-static void pause_ms(struct etcd *c, uint64_t ms)
+struct timespec etcd_in_ms(uint64_t ms)
 {
 	struct timespec until;
 
@@ -213,6 +212,14 @@ static void pause_ms(struct etcd *c, uint64_t ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
+	return until;
+}
+
+/* Lock held. */
+static void pause_ms(struct etcd *c, uint64_t ms)
+{
+	struct timespec until = etcd_in_ms(ms);
+
 	while (!c->closing && !c->watch_over && !c->keep_over)
 		if (pthread_cond_timedwait(&c->cond, &c->lock, &until))
 			break;

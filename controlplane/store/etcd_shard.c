@@ -29,20 +29,6 @@ static uint64_t mono_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static struct timespec in_ms(uint64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	return until;
-}
-
 /* --- state --- */
 
 void shard_state_set(struct shard *sh, enum shard_state state, int code,
@@ -161,7 +147,7 @@ int shard_wait(struct etcd *owner, struct shard_job **jobs, size_t nr,
 	       uint32_t ms)
 {
 	struct shards *all = owner->shards;
-	struct timespec until = in_ms(ms);
+	struct timespec until = etcd_in_ms(ms);
 	size_t i = 0;
 	int rc = 0;
 
@@ -396,7 +382,7 @@ static void work(struct shard *sh, struct shard_job *job)
 /* With the lock; the next job, or NULL once @ms are over. */
 static struct shard_job *next_job(struct shard *sh, uint64_t ms)
 {
-	struct timespec until = in_ms(ms);
+	struct timespec until = etcd_in_ms(ms);
 	struct shard_job *job;
 
 	while (!sh->jobs && !sh->gone && !sh->moved)
