@@ -66,7 +66,7 @@ static int make_optional(struct run *r, const struct cel_value *v,
 
 /* --- fields and items --- */
 
-/* 1: found, 0: not there, -errno. @n is for a list's index or a map's key. */
+/* 1: found, 0: not there, -errno. */
 static int find_index(struct run *r, const struct cel_value *of,
 		      const struct cel_value *key, struct cel_value *ret)
 {
@@ -93,9 +93,6 @@ static int find_index(struct run *r, const struct cel_value *of,
 static int not_there(struct run *r, const struct cel_value *of,
 		     const struct cel_value *key)
 {
-	struct buf b = BUF_INIT;
-	int e;
-
 	if (of->kind == CEL_LIST)
 		return run_fail(r, "index out of bounds: %lld",
 				(long long)key->i);
@@ -103,10 +100,8 @@ static int not_there(struct run *r, const struct cel_value *of,
 		return run_fail(r, "no such key: %.*s", (int)key->text.len,
 				key->text.s);
 	if (key->kind == CEL_INT)
-		buf_printf(&b, "%lld", (long long)key->i);
-	e = run_fail(r, "no such key: %s", buf_str(&b));
-	buf_clear(&b);
-	return e;
+		return run_fail(r, "no such key: %lld", (long long)key->i);
+	return run_fail(r, "no such key: ");
 }
 
 /* a.b, a[b] and their optional forms; through an optional value, too. */
