@@ -167,8 +167,11 @@ static int step_image(struct pod *pod, size_t i)
 
 static struct volume_dirs volume_dirs(const struct pod *pod)
 {
-	return (struct volume_dirs){ pod->agent->opts.state_dir,
-				     pod->agent->opts.run_dir };
+	return (struct volume_dirs){
+		.state_dir = pod->agent->opts.state_dir,
+		.run_dir = pod->agent->opts.run_dir,
+		.memory_ids = pod_memory_ids(pod),
+	};
 }
 
 static int step_volumes(struct pod *pod, struct err *e)

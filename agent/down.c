@@ -37,7 +37,8 @@ static void remove_stray(struct agent *a, const char *uid)
 {
 	auto_free char *run = str_printf("%s/pods/%s", a->opts.run_dir, uid);
 	auto_free char *name = str_printf("pod%s", uid);
-	struct volume_dirs dirs = { a->opts.state_dir, a->opts.run_dir };
+	struct volume_dirs dirs = { .state_dir = a->opts.state_dir,
+				    .run_dir = a->opts.run_dir };
 	struct err e = { 0 };
 	int r;
 

@@ -14,13 +14,13 @@
 /* What containers cannot do without is told now, and not by the first pod. */
 static void probe_kernel(struct agent *a)
 {
-	struct doctor d = { .nr = 0 };
+	struct doctor d = DOCTOR_INIT;
 
 	doctor_kernel(&d);
-	for (size_t i = 0; i < d.nr; i++) {
-		const struct doctor_check *c = &d.checks[i];
+	for (size_t i = 0; i < d.found.nr; i++) {
+		const struct check *c = &d.found.v[i];
 
-		if (c->verdict != DOCTOR_FAIL)
+		if (c->verdict != VERDICT_FAILED)
 			continue;
 		log_error("this host cannot run pods: %s: %s; %s, and see "
 			  "'arktos-node doctor'",
@@ -30,6 +30,7 @@ static void probe_kernel(struct agent *a)
 				 "%.32s: %.120s; %.200s", c->name, c->detail,
 				 c->remedy);
 	}
+	checks_clear(&d.found);
 }
 
 void host_probe(struct agent *a)
@@ -48,6 +49,7 @@ void host_probe(struct agent *a)
 	a->userns = sandbox_userns_probe(a->opts.state_dir, &e) == 0;
 	snprintf(a->userns_why, sizeof(a->userns_why), "%.*s", 255,
 		 a->userns ? "" : e.msg);
+	a->memory_maps = a->userns && sandbox_memory_maps();
 	if (a->kvm && !v.usable)
 		log_warn("VMs run with KVM, as --accel=kvm says, but it does "
 			 "not look usable: %s; --accel=auto falls back",

@@ -73,7 +73,8 @@ struct agent {
 	char kvm_why[256];
 	bool userns;
 	char userns_why[256];
-	char lacks[400]; /* what of the kernel containers need; "" */
+	bool memory_maps; /* mounts of a tmpfs can map ids: Linux 6.3 */
+	char lacks[400];  /* what of the kernel containers need; "" */
 	int64_t started_us;
 	bool quiet; /* taking down: no word about the host */
 	atomic_bool stopping, drained;

@@ -256,6 +256,14 @@ bool pod_has_userns(const struct pod *pod)
 	       !pod->spec->host_network && pod->agent->userns;
 }
 
+uint32_t pod_memory_ids(const struct pod *pod)
+{
+	return pod_has_userns(pod) && !pod->agent->memory_maps &&
+			       pod->userns_slot < USERNS_SLOTS
+		       ? pod_first_uid(pod)
+		       : 0;
+}
+
 /* Where the supervisor lives: the pod's network; for a VM one of its own, with
  * nothing in it, as QEMU gets its tap from us. */
 static int sandbox_netns(struct pod *pod, int *ret_own, int *ret, struct err *e)

@@ -39,6 +39,8 @@ int pod_write_limits(struct pod *pod, struct err *e);
 struct resources pod_allocated_total(const struct pod *pod);
 uint32_t pod_first_uid(const struct pod *pod);
 bool pod_has_userns(const struct pod *pod);
+/* For struct volume_dirs: 0, or whose its volumes in memory have to be. */
+uint32_t pod_memory_ids(const struct pod *pod);
 void payload_start_failed(struct ctr *c, const char *reason, int code,
 			  const char *message);
 char *payload_log_path(const struct pod *pod, const struct ctr *c);

@@ -142,12 +142,22 @@ static int add_file(struct start *s, const struct pod *pod,
 	return add_mount(s, dest, fd, false, pod_has_userns(pod), e);
 }
 
-/* The host's own files keep their owners; what is ours belongs to the pod. */
-static bool is_ours(const struct pod *pod, const struct mount_spec *m)
+/* The host's own files keep their owners; what is ours belongs to the pod,
+ * unless it does so already (volume_dirs.memory_ids). */
+static bool is_mapped(const struct pod *pod, const struct mount_spec *m)
 {
-	for (size_t i = 0; i < pod->spec->nr_volumes; i++)
-		if (str_eq(pod->spec->volumes[i].name, m->volume))
-			return pod->spec->volumes[i].kind == VOLUME_EMPTY_DIR;
+	const struct pod_spec *spec = pod->spec;
+
+	for (size_t i = 0; i < spec->nr_volumes; i++) {
+		const struct volume_spec *v = &spec->volumes[i];
+
+		if (!str_eq(v->name, m->volume))
+			continue;
+		if (v->kind == VOLUME_PAYLOAD ||
+		    (v->kind == VOLUME_EMPTY_DIR && v->memory))
+			return !pod_memory_ids(pod);
+		return v->kind == VOLUME_EMPTY_DIR;
+	}
 	return false;
 }
 
@@ -170,7 +180,7 @@ static int add_mounts(struct start *s, const struct pod *pod,
 		r = volume_open(pod->volumes, m, &fd, e);
 		if (r == 0)
 			r = add_mount(s, m->mount_path, fd, m->read_only,
-				      pod_has_userns(pod) && is_ours(pod, m),
+				      pod_has_userns(pod) && is_mapped(pod, m),
 				      e);
 		if (r < 0)
 			return err_wrap(e, r, "volume '%s'", m->volume);

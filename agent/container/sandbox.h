@@ -223,6 +223,9 @@ int sandbox_mount_open(int root_fd, const char *path, bool recursive,
  * idmapped? 0, or why not: the message goes into conditions and doctor. */
 int sandbox_userns_probe(const char *dir, struct err *e);
 
+/* Can mounts of a tmpfs map ids, too? Not before Linux 6.3. */
+bool sandbox_memory_maps(void);
+
 DEFINE_AUTO_PTR(sandbox, sandbox_close)
 
 #endif /* AGENT_CONTAINER_SANDBOX_H */

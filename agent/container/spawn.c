@@ -267,10 +267,10 @@ static pid_t hold_userns(int go)
 	return pid;
 }
 
-static int probe_map(const char *dir, pid_t pid, struct err *e)
+/* Let a mount map ids as the user namespace of @pid does. */
+static int probe_map(int tree, pid_t pid, struct err *e)
 {
 	struct mount_attr a = { .attr_set = MOUNT_ATTR_IDMAP };
-	auto_close int tree = -EBADF;
 	auto_close int ns = -EBADF;
 	char path[64];
 	int r;
@@ -287,19 +287,13 @@ static int probe_map(const char *dir, pid_t pid, struct err *e)
 	ns = open(path, O_RDONLY | O_CLOEXEC);
 	if (ns < 0)
 		return err_sys(e, "open '%s'", path);
-	r = sandbox_mount_open(AT_FDCWD, dir, false, &tree, e);
-	if (r < 0)
-		return r;
 	a.userns_fd = (uint64_t)ns;
 	if (mount_setattr(tree, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0)
-		return err_sys(e,
-			       "the file system of '%s' cannot map user ids: "
-			       "place it on ext4, xfs or btrfs (kernel 5.19)",
-			       dir);
+		return err_sys(e, "map user ids");
 	return 0;
 }
 
-int sandbox_userns_probe(const char *dir, struct err *e)
+static int probe_tree(int tree, struct err *e)
 {
 	int fds[2], r;
 	pid_t pid;
@@ -309,7 +303,7 @@ int sandbox_userns_probe(const char *dir, struct err *e)
 	pid = hold_userns(fds[0]);
 	r = pid < 0 ? err_sys(e, "user namespaces: see "
 				 "/proc/sys/user/max_user_namespaces")
-		    : probe_map(dir, pid, e);
+		    : probe_map(tree, pid, e);
 	(void)!write(fds[1], "x", 1);
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -317,4 +311,31 @@ int sandbox_userns_probe(const char *dir, struct err *e)
 	close(fds[0]);
 	close(fds[1]);
 	return r;
+}
+
+int sandbox_userns_probe(const char *dir, struct err *e)
+{
+	auto_close int tree = -EBADF;
+	int r = sandbox_mount_open(AT_FDCWD, dir, false, &tree, e);
+
+	if (r < 0)
+		return r;
+	r = probe_tree(tree, e);
+	if (r == -EINVAL)
+		return err_set(e, r,
+			       "the file system of '%s' cannot map user ids: "
+			       "place it on ext4, xfs or btrfs (kernel 5.19)",
+			       dir);
+	return r;
+}
+
+bool sandbox_memory_maps(void)
+{
+	auto_close int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	auto_close int tree = -EBADF;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return false;
+	tree = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return tree >= 0 && probe_tree(tree, NULL) == 0;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The host's programs, disks and limits; and how the verdicts are told. */
+/* The host's programs, disks and limits; and the command. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -26,25 +25,6 @@
 #define DISK_GOOD_BYTES (UINT64_C(10) << 30)
 #define NOFILE_GOOD     16384
 #define TIME_MIN        1704067200 /* 2024: no clock that is set is before */
-
-void doctor_note(struct doctor *d, const char *name,
-		 enum doctor_verdict verdict, const char *remedy,
-		 const char *fmt, ...)
-{
-	struct doctor_check *c;
-	va_list ap;
-
-	if (d->nr == DOCTOR_CHECKS_MAX)
-		return;
-	c = &d->checks[d->nr++];
-	c->name = name;
-	c->verdict = verdict;
-	snprintf(c->remedy, sizeof(c->remedy), "%s",
-		 verdict == DOCTOR_OK ? "" : remedy);
-	va_start(ap, fmt);
-	vsnprintf(c->detail, sizeof(c->detail), fmt, ap);
-	va_end(ap);
-}
 
 /* --- programs ----------------------------------------------------------------
  */
@@ -81,7 +61,7 @@ static void check_qemu(struct doctor *d)
 	const char *at;
 
 	if (version_of(qemu, text, sizeof(text)) < 0) {
-		doctor_note(d, "qemu", DOCTOR_WARN, fix,
+		checks_note(&d->found, "qemu", VERDICT_WARNING, fix,
 			    "%s: VM pods cannot run", text);
 		return;
 	}
@@ -89,15 +69,15 @@ static void check_qemu(struct doctor *d)
 	if (at)
 		(void)sscanf(at + 8, "%d.%d", &major, &minor);
 	if (major * 100 + minor < 702)
-		doctor_note(d, "qemu", DOCTOR_WARN, fix,
+		checks_note(&d->found, "qemu", VERDICT_WARNING, fix,
 			    "%s: VM pods want 7.2 or later", text);
 	else
-		doctor_note(d, "qemu", DOCTOR_OK, "", "%s", text);
+		checks_note(&d->found, "qemu", VERDICT_OK, "", "%s", text);
 	if (version_of("qemu-img", text, sizeof(text)) < 0)
-		doctor_note(d, "qemu-img", DOCTOR_WARN, fix,
+		checks_note(&d->found, "qemu-img", VERDICT_WARNING, fix,
 			    "%s: VM disks cannot be made", text);
 	else
-		doctor_note(d, "qemu-img", DOCTOR_OK, "", "%s", text);
+		checks_note(&d->found, "qemu-img", VERDICT_OK, "", "%s", text);
 }
 
 static void check_skopeo(struct doctor *d)
@@ -105,10 +85,11 @@ static void check_skopeo(struct doctor *d)
 	char text[ERR_MSG_SIZE];
 
 	if (version_of("skopeo", text, sizeof(text)) < 0)
-		doctor_note(d, "skopeo", DOCTOR_WARN, "apt-get install skopeo",
+		checks_note(&d->found, "skopeo", VERDICT_WARNING,
+			    "apt-get install skopeo",
 			    "%s: images cannot be pulled or imported", text);
 	else
-		doctor_note(d, "skopeo", DOCTOR_OK, "", "%s", text);
+		checks_note(&d->found, "skopeo", VERDICT_OK, "", "%s", text);
 }
 
 static void check_kvm(struct doctor *d)
@@ -116,7 +97,7 @@ static void check_kvm(struct doctor *d)
 	struct kvm_verdict v = { .usable = false };
 
 	kvm_probe("/dev/kvm", &v);
-	doctor_note(d, "kvm", v.usable ? DOCTOR_OK : DOCTOR_WARN,
+	checks_note(&d->found, "kvm", v.usable ? VERDICT_OK : VERDICT_WARNING,
 		    "enable virtualization in the firmware (on a virtual"
 		    " machine: nested), and load kvm_intel or kvm_amd",
 		    "%s%s", v.why,
@@ -147,10 +128,10 @@ static void check_disk(struct doctor *d)
 	}
 	bytes = (uint64_t)st.f_bavail * st.f_frsize;
 	quantity_format_human(bytes, text);
-	doctor_note(d, "disk",
-		    bytes < DISK_MIN_BYTES    ? DOCTOR_FAIL
-		    : bytes < DISK_GOOD_BYTES ? DOCTOR_WARN
-					      : DOCTOR_OK,
+	checks_note(&d->found, "disk",
+		    bytes < DISK_MIN_BYTES    ? VERDICT_FAILED
+		    : bytes < DISK_GOOD_BYTES ? VERDICT_WARNING
+					      : VERDICT_OK,
 		    "free some space, or run the agent with --state-dir"
 		    " elsewhere",
 		    "%s free for %s", text, d->state_dir);
@@ -162,8 +143,8 @@ static void check_limits(struct doctor *d)
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return;
-	doctor_note(d, "open files",
-		    rl.rlim_max < NOFILE_GOOD ? DOCTOR_WARN : DOCTOR_OK,
+	checks_note(&d->found, "open files",
+		    rl.rlim_max < NOFILE_GOOD ? VERDICT_WARNING : VERDICT_OK,
 		    "raise it: LimitNOFILE=1048576 in the unit, or ulimit -Hn",
 		    "at most %" PRIu64 " descriptors", (uint64_t)rl.rlim_max);
 }
@@ -174,16 +155,16 @@ static void check_clock(struct doctor *d)
 	time_t now = time(NULL);
 
 	if (now < TIME_MIN)
-		doctor_note(d, "clock", DOCTOR_FAIL,
+		checks_note(&d->found, "clock", VERDICT_FAILED,
 			    "set it, and keep it so: apt-get install chrony",
 			    "the clock is not set: certificates and tokens"
 			    " would be refused");
 	else if (adjtimex(&tx) == TIME_ERROR || tx.status & STA_UNSYNC)
-		doctor_note(d, "clock", DOCTOR_WARN,
+		checks_note(&d->found, "clock", VERDICT_WARNING,
 			    "keep it in time: apt-get install chrony",
 			    "nothing keeps the clock in time");
 	else
-		doctor_note(d, "clock", DOCTOR_OK, "", "kept in time");
+		checks_note(&d->found, "clock", VERDICT_OK, "", "kept in time");
 }
 
 void doctor_run(struct doctor *d)
@@ -201,42 +182,12 @@ void doctor_run(struct doctor *d)
 /* --- telling
  * ------------------------------------------------------------------ */
 
-bool doctor_passed(const struct doctor *d)
+/* The list, and what it means for pods. */
+static void put_text(const struct checks *found, struct buf *b)
 {
-	for (size_t i = 0; i < d->nr; i++)
-		if (d->checks[i].verdict == DOCTOR_FAIL)
-			return false;
-	return true;
-}
+	size_t missing = checks_count(found, VERDICT_FAILED);
 
-static const char *word(enum doctor_verdict verdict)
-{
-	return verdict == DOCTOR_OK     ? "ok"
-	       : verdict == DOCTOR_WARN ? "warning"
-					: "missing";
-}
-
-void doctor_put_text(const struct doctor *d, struct buf *b)
-{
-	struct cli_table t = CLI_TABLE_INIT;
-	size_t missing = 0, warnings = 0;
-
-	cli_row(&t, "CHECK", "RESULT", "DETAIL", NULL);
-	for (size_t i = 0; i < d->nr; i++) {
-		const struct doctor_check *c = &d->checks[i];
-
-		cli_row(&t, c->name, word(c->verdict), c->detail, NULL);
-		missing += c->verdict == DOCTOR_FAIL;
-		warnings += c->verdict == DOCTOR_WARN;
-	}
-	(void)cli_table_print(&t, b); /* the buf keeps the failure */
-	cli_table_clear(&t);
-	if (missing + warnings)
-		buf_puts(b, "\nWhat to do:\n");
-	for (size_t i = 0; i < d->nr; i++)
-		if (d->checks[i].verdict != DOCTOR_OK)
-			buf_printf(b, "  %s: %s\n", d->checks[i].name,
-				   d->checks[i].remedy);
+	checks_put_text(found, b);
 	if (missing)
 		buf_printf(
 			b,
@@ -244,29 +195,9 @@ void doctor_put_text(const struct doctor *d, struct buf *b)
 			missing, missing > 1 ? "s are" : " is");
 	else
 		buf_printf(b, "\nThis host can run pods%s.\n",
-			   warnings ? ", with the losses above" : "");
-}
-
-void doctor_put_json(const struct doctor *d, struct buf *b)
-{
-	struct json_out o = JSON_OUT(b);
-
-	json_put_object(&o, NULL);
-	json_put_bool(&o, "passed", doctor_passed(d));
-	json_put_array(&o, "checks");
-	for (size_t i = 0; i < d->nr; i++) {
-		const struct doctor_check *c = &d->checks[i];
-
-		json_put_object(&o, NULL);
-		json_put_str(&o, "name", c->name);
-		json_put_str(&o, "result", word(c->verdict));
-		json_put_str(&o, "detail", c->detail);
-		json_put_str(&o, "remedy", c->remedy);
-		json_put_end(&o);
-	}
-	json_put_end(&o);
-	json_put_end(&o);
-	buf_putc(b, '\n');
+			   checks_count(found, VERDICT_WARNING)
+				   ? ", with the losses above"
+				   : "");
 }
 
 struct args {
@@ -287,7 +218,7 @@ const struct cli_option doctor_options[] = {
 int cmd_doctor(const struct cli_command *c, int argc, char **argv)
 {
 	struct args a = { .state_dir = AGENT_STATE_DIR };
-	struct doctor d = { .nr = 0 };
+	struct doctor d = DOCTOR_INIT;
 	auto_buf struct buf b = BUF_INIT;
 	int r = cmd_begin(c, argc, argv, &a, 0, 0);
 
@@ -296,10 +227,10 @@ int cmd_doctor(const struct cli_command *c, int argc, char **argv)
 	d.state_dir = a.state_dir;
 	d.qemu = a.qemu;
 	doctor_run(&d);
-	if (a.output)
-		doctor_put_json(&d, &b);
-	else
-		doctor_put_text(&d, &b);
+	(a.output ? checks_put_json : put_text)(&d.found, &b);
 	r = cmd_print(&b);
-	return r ? r : doctor_passed(&d) ? 0 : 1;
+	if (r == 0 && !checks_passed(&d.found))
+		r = 1;
+	checks_clear(&d.found);
+	return r;
 }

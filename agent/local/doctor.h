@@ -7,47 +7,23 @@
 #ifndef AGENT_LOCAL_DOCTOR_H
 #define AGENT_LOCAL_DOCTOR_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-struct buf;
-
-enum doctor_verdict {
-	DOCTOR_OK,
-	DOCTOR_WARN, /* works, but something is lost: detail says what */
-	DOCTOR_FAIL, /* required, and missing */
-};
-
-#define DOCTOR_CHECKS_MAX 32
-#define DOCTOR_TEXT_MAX   256
-
-struct doctor_check {
-	const char *name;
-	enum doctor_verdict verdict;
-	char detail[DOCTOR_TEXT_MAX];
-	char remedy[DOCTOR_TEXT_MAX]; /* "" when there is nothing to do */
-};
+#include "lib/checks.h"
 
 struct doctor {
 	const char *state_dir;
 	const char *qemu; /* NULL: qemu-system-x86_64 */
-	struct doctor_check checks[DOCTOR_CHECKS_MAX];
-	size_t nr;
+	struct checks found;
 };
 
-/* Run all checks: takes about a second. */
+#define DOCTOR_INIT                             \
+	{                                       \
+		.found = {.failed = "missing" } \
+	}
+
+/* Run all checks: takes about a second. The caller clears what was found. */
 void doctor_run(struct doctor *d);
 
-/* Is nothing required missing? */
-bool doctor_passed(const struct doctor *d);
-
-void doctor_put_text(const struct doctor *d, struct buf *b);
-void doctor_put_json(const struct doctor *d, struct buf *b);
-
-/* For doctor_*.c: note a verdict. */
-void doctor_note(struct doctor *d, const char *name,
-		 enum doctor_verdict verdict, const char *remedy,
-		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Parts of it, of doctor_*.c. */
 void doctor_kernel(struct doctor *d);
 void doctor_network(struct doctor *d);
 

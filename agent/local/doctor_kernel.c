@@ -33,9 +33,9 @@
 static void check_root(struct doctor *d)
 {
 	if (geteuid() == 0)
-		doctor_note(d, "root", DOCTOR_OK, "", "yes");
+		checks_note(&d->found, "root", VERDICT_OK, "", "yes");
 	else
-		doctor_note(d, "root", DOCTOR_FAIL,
+		checks_note(&d->found, "root", VERDICT_FAILED,
 			    "run it as root: 'sudo arktos-node ...'",
 			    "not root: what follows could not all be tried");
 }
@@ -49,9 +49,10 @@ static void check_version(struct doctor *d)
 		return;
 	if (major > KERNEL_MAJOR ||
 	    (major == KERNEL_MAJOR && minor >= KERNEL_MINOR))
-		doctor_note(d, "kernel", DOCTOR_OK, "", "Linux %s", u.release);
+		checks_note(&d->found, "kernel", VERDICT_OK, "", "Linux %s",
+			    u.release);
 	else
-		doctor_note(d, "kernel", DOCTOR_FAIL,
+		checks_note(&d->found, "kernel", VERDICT_FAILED,
 			    "install a kernel 6.1 or later",
 			    "Linux %s is older than %d.%d", u.release,
 			    KERNEL_MAJOR, KERNEL_MINOR);
@@ -79,7 +80,7 @@ static void check_cgroups(struct doctor *d)
 	char path[64];
 
 	if (!root) {
-		doctor_note(d, "cgroups", DOCTOR_FAIL,
+		checks_note(&d->found, "cgroups", VERDICT_FAILED,
 			    "boot with systemd.unified_cgroup_hierarchy=1, or"
 			    " mount -t cgroup2 none /sys/fs/cgroup",
 			    "no cgroup v2 hierarchy is mounted");
@@ -90,9 +91,10 @@ static void check_cgroups(struct doctor *d)
 	if (b.len && b.data[b.len - 1] == '\n')
 		b.data[b.len - 1] = '\0';
 	if (strstr(buf_str(&b), "memory") && strstr(buf_str(&b), "cpu"))
-		doctor_note(d, "cgroups", DOCTOR_OK, "", "v2: %s", buf_str(&b));
+		checks_note(&d->found, "cgroups", VERDICT_OK, "", "v2: %s",
+			    buf_str(&b));
 	else
-		doctor_note(d, "cgroups", DOCTOR_WARN,
+		checks_note(&d->found, "cgroups", VERDICT_WARNING,
 			    "boot with systemd.unified_cgroup_hierarchy=1",
 			    "hybrid: cpu and memory come from v1: no memory.high"
 			    " and reclaim before a shrink, no pressure per pod"
@@ -143,10 +145,10 @@ static void check_clone(struct doctor *d)
 	int r = cgroup < 0 ? -ENOENT : try_clone(&args);
 
 	if (r == 0)
-		doctor_note(d, "clone3", DOCTOR_OK, "",
+		checks_note(&d->found, "clone3", VERDICT_OK, "",
 			    "children start inside their cgroup");
 	else
-		doctor_note(d, "clone3", DOCTOR_WARN,
+		checks_note(&d->found, "clone3", VERDICT_WARNING,
 			    "run it in a delegated cgroup (Delegate=yes)",
 			    "CLONE_INTO_CGROUP: %s", strerror(-r));
 }
@@ -159,12 +161,14 @@ static void check_namespaces(struct doctor *d)
 	struct clone_args user = { .flags = CLONE_NEWUSER };
 	int r = try_clone(&all);
 
-	doctor_note(d, "namespaces", r == 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "namespaces",
+		    r == 0 ? VERDICT_OK : VERDICT_FAILED,
 		    NEW_KERNEL "all CONFIG_*_NS, and with CAP_SYS_ADMIN",
 		    "mnt, pid, ipc, uts, net, cgroup: %s",
 		    r == 0 ? "yes" : strerror(-r));
 	r = try_clone(&user);
-	doctor_note(d, "user namespaces", r == 0 ? DOCTOR_OK : DOCTOR_WARN,
+	checks_note(&d->found, "user namespaces",
+		    r == 0 ? VERDICT_OK : VERDICT_WARNING,
 		    "sysctl user.max_user_namespaces=15000", "%s",
 		    r == 0 ? "yes"
 			   : "no: root in a pod is root on the host, but"
@@ -188,11 +192,13 @@ static void check_mounts(struct doctor *d)
 
 	if (r == 0)
 		r = -open_errno;
-	doctor_note(d, "mount API", r == 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "mount API",
+		    r == 0 ? VERDICT_OK : VERDICT_FAILED,
 		    NEW_KERNEL "CAP_SYS_ADMIN", "fsopen, open_tree: %s",
 		    r == 0 ? "yes" : strerror(-r));
 	r = try_fs("overlay");
-	doctor_note(d, "overlayfs", r == 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "overlayfs",
+		    r == 0 ? VERDICT_OK : VERDICT_FAILED,
 		    NEW_KERNEL "CONFIG_OVERLAY_FS: modprobe overlay", "%s",
 		    r == 0 ? "yes" : strerror(-r));
 }
@@ -201,7 +207,7 @@ static void check_pidfd(struct doctor *d)
 {
 	auto_close int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 
-	doctor_note(d, "pidfd", fd >= 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "pidfd", fd >= 0 ? VERDICT_OK : VERDICT_FAILED,
 		    NEW_KERNEL "pidfd_open(2) not filtered away", "%s",
 		    fd >= 0 ? "yes" : strerror(errno));
 }
@@ -210,7 +216,7 @@ static void check_pressure(struct doctor *d)
 {
 	bool there = access("/proc/pressure/cpu", R_OK) == 0;
 
-	doctor_note(d, "pressure", there ? DOCTOR_OK : DOCTOR_WARN,
+	checks_note(&d->found, "pressure", there ? VERDICT_OK : VERDICT_WARNING,
 		    "boot with psi=1", "%s",
 		    there ? "yes"
 			  : "no pressure figures: top shows none, and a"

@@ -37,22 +37,23 @@ static void check_bpf(struct doctor *d)
 		const char *name, *what;
 		enum bpf_prog_type type;
 		enum bpf_attach_type attach;
-		enum doctor_verdict without;
+		enum verdict without;
 	} types[] = {
 		{ "bpf tc", "the pod network's data path",
-		  BPF_PROG_TYPE_SCHED_CLS, 0, DOCTOR_FAIL },
+		  BPF_PROG_TYPE_SCHED_CLS, 0, VERDICT_FAILED },
 		{ "bpf connect", "services are translated at connect time",
 		  BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT,
-		  DOCTOR_WARN },
+		  VERDICT_WARNING },
 		{ "bpf device", "device access of containers",
-		  BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE, DOCTOR_WARN },
+		  BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE,
+		  VERDICT_WARNING },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
 		auto_close int fd = load(types[i].type, types[i].attach);
 
-		doctor_note(d, types[i].name,
-			    fd >= 0 ? DOCTOR_OK : types[i].without,
+		checks_note(&d->found, types[i].name,
+			    fd >= 0 ? VERDICT_OK : types[i].without,
 			    KERNEL "CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and"
 				   " CONFIG_NET_CLS_BPF; as root",
 			    "%s: %s", types[i].what,
@@ -64,7 +65,7 @@ static void check_bpffs(struct doctor *d)
 {
 	auto_close int fs = (int)syscall(SYS_fsopen, "bpf", 1 /* CLOEXEC */);
 
-	doctor_note(d, "bpffs", fs >= 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "bpffs", fs >= 0 ? VERDICT_OK : VERDICT_FAILED,
 		    KERNEL "CONFIG_BPF_SYSCALL", "%s",
 		    fs >= 0 ? "yes" : strerror(errno));
 }
@@ -102,7 +103,8 @@ static void check_clsact(struct doctor *d, int nsfd)
 	int r = ns_call(nsfd, try_clsact, NULL, &e);
 
 	libbpf_set_print(before);
-	doctor_note(d, "tc clsact", r == 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "tc clsact",
+		    r == 0 ? VERDICT_OK : VERDICT_FAILED,
 		    KERNEL "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF:"
 			   " modprobe sch_ingress cls_bpf",
 		    "%s", r == 0 ? "a program was attached" : e.msg);
@@ -120,7 +122,7 @@ static void check_links(struct doctor *d, int nsfd)
 	r = rt_open(nsfd, &rt, &e);
 	if (r == 0)
 		r = rt_veth_add(rt, &a, &b, &e);
-	doctor_note(d, "veth", r == 0 ? DOCTOR_OK : DOCTOR_FAIL,
+	checks_note(&d->found, "veth", r == 0 ? VERDICT_OK : VERDICT_FAILED,
 		    KERNEL "CONFIG_VETH: modprobe veth", "%s",
 		    r == 0 ? "yes" : e.msg);
 	if (r == 0)
@@ -128,7 +130,7 @@ static void check_links(struct doctor *d, int nsfd)
 	rt_close(rt);
 	e = (struct err){ 0 };
 	r = ns_tap_open(nsfd, "arkdoc2", &tap, &e);
-	doctor_note(d, "tun", r == 0 ? DOCTOR_OK : DOCTOR_WARN,
+	checks_note(&d->found, "tun", r == 0 ? VERDICT_OK : VERDICT_WARNING,
 		    KERNEL "CONFIG_TUN: modprobe tun, and /dev/net/tun", "%s%s",
 		    r == 0 ? "yes" : e.msg,
 		    r == 0 ? "" : ": VM pods have no network");
@@ -142,7 +144,7 @@ void doctor_network(struct doctor *d)
 	check_bpf(d);
 	check_bpffs(d);
 	if (ns_create(NULL, &nsfd, &e) < 0)
-		doctor_note(d, "veth", DOCTOR_FAIL, "run it as root",
+		checks_note(&d->found, "veth", VERDICT_FAILED, "run it as root",
 			    "network namespace: %s", e.msg);
 	else
 		check_links(d, nsfd);

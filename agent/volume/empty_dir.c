@@ -82,10 +82,16 @@ static uint64_t tmpfs_bytes(const struct volume_set *set,
 	return total.limits.has_mem ? total.limits.mem_bytes : 0;
 }
 
+uint32_t volume_memory_gid(const struct volume_set *set)
+{
+	return set->memory_ids +
+	       (set->pod->has_fs_group ? set->pod->fs_group : 0);
+}
+
 int volume_tmpfs(const struct volume_set *set, const char *path, mode_t mode,
 		 uint64_t bytes, struct err *e)
 {
-	gid_t gid = set->pod->has_fs_group ? set->pod->fs_group : 0;
+	uint32_t uid = set->memory_ids, gid = volume_memory_gid(set);
 	char options[128];
 	int at, r;
 
@@ -95,8 +101,9 @@ int volume_tmpfs(const struct volume_set *set, const char *path, mode_t mode,
 	r = is_mounted(set, path, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	at = snprintf(options, sizeof(options), "mode=%o,uid=0,gid=%" PRIu32,
-		      (unsigned int)mode, (uint32_t)gid);
+	at = snprintf(options, sizeof(options),
+		      "mode=%o,uid=%" PRIu32 ",gid=%" PRIu32,
+		      (unsigned int)mode, uid, gid);
 	if (bytes)
 		(void)snprintf(options + at, sizeof(options) - (size_t)at,
 			       ",size=%" PRIu64, bytes);

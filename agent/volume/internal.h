@@ -15,6 +15,7 @@ struct volume {
 
 struct volume_set {
 	const struct pod_spec *pod; /* borrowed */
+	uint32_t memory_ids;
 	struct volume *v;
 	size_t nr;
 	char *state; /* <state>/pods/<uid>/volumes */
@@ -34,6 +35,9 @@ struct volume_kind_ops {
 extern const struct volume_kind_ops empty_dir_ops;
 extern const struct volume_kind_ops host_path_ops;
 extern const struct volume_kind_ops payload_ops;
+
+/* Whose group what lies in memory is. */
+uint32_t volume_memory_gid(const struct volume_set *set);
 
 /* A tmpfs at @path, unless there is one; @bytes 0: without a limit. */
 int volume_tmpfs(const struct volume_set *set, const char *path, mode_t mode,

@@ -74,7 +74,7 @@ static size_t top_len(const char *path)
 /* --- is it there already? --------------------------------------------------
  */
 
-static bool is_same(int slot, const struct payload_file *f)
+static bool is_same(int slot, const struct payload_file *f, mode_t add)
 {
 	auto_close int fd =
 		openat(slot, f->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -82,7 +82,8 @@ static bool is_same(int slot, const struct payload_file *f)
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    (st.st_mode & 07777) != f->mode || (size_t)st.st_size != f->len ||
+	    (st.st_mode & 07777) != (f->mode | add) ||
+	    (size_t)st.st_size != f->len ||
 	    buf_read_fd(&b, fd, PAYLOAD_BYTES_MAX) < 0)
 		return false;
 	return b.len == f->len && memcmp(buf_str(&b), f->data, f->len) == 0;
@@ -120,7 +121,7 @@ static long count_files(int fd)
 }
 
 static bool is_current(int dir, const char *slot_name,
-		       const struct payload_file *files, size_t nr)
+		       const struct payload_file *files, size_t nr, mode_t add)
 {
 	auto_close int slot = -EBADF;
 
@@ -131,7 +132,7 @@ static bool is_current(int dir, const char *slot_name,
 	if (slot < 0 || count_files(slot) != (long)nr)
 		return false;
 	for (size_t i = 0; i < nr; i++)
-		if (!is_same(slot, &files[i]))
+		if (!is_same(slot, &files[i], add))
 			return false;
 	return true;
 }
@@ -139,7 +140,8 @@ static bool is_current(int dir, const char *slot_name,
 /* --- writing -----------------------------------------------------------------
  */
 
-static int make_folders(int slot, const char *path, gid_t gid, struct err *e)
+static int make_folders(int slot, const char *path,
+			const struct payload_owner *own, struct err *e)
 {
 	auto_free char *part = strdup(path);
 
@@ -157,7 +159,7 @@ static int make_folders(int slot, const char *path, gid_t gid, struct err *e)
 				return err_set(e, -EEXIST,
 					       "'%s' is a file and a folder",
 					       part);
-		} else if (fchownat(slot, part, (uid_t)-1, gid, 0) < 0 ||
+		} else if (fchownat(slot, part, own->uid, own->gid, 0) < 0 ||
 			   fchmodat(slot, part, 0755, 0) < 0) {
 			return err_sys(e, "set owner of '%s'", part);
 		}
@@ -166,13 +168,13 @@ static int make_folders(int slot, const char *path, gid_t gid, struct err *e)
 	return 0;
 }
 
-static int write_file(int slot, const struct payload_file *f, gid_t gid,
-		      struct err *e)
+static int write_file(int slot, const struct payload_file *f,
+		      const struct payload_owner *own, struct err *e)
 {
 	const char *data = f->data;
 	auto_close int fd = -EBADF;
 	size_t at = 0;
-	int r = make_folders(slot, f->path, gid, e);
+	int r = make_folders(slot, f->path, own, e);
 
 	if (r < 0)
 		return r;
@@ -192,13 +194,15 @@ static int write_file(int slot, const struct payload_file *f, gid_t gid,
 			return err_sys(e, "write '%.128s'", f->path);
 		at += (size_t)n;
 	}
-	if (fchown(fd, (uid_t)-1, gid) < 0 || fchmod(fd, f->mode) < 0)
+	if (fchown(fd, own->uid, own->gid) < 0 ||
+	    fchmod(fd, f->mode | own->add) < 0)
 		return err_sys(e, "set owner and mode of '%.128s'", f->path);
 	return 0;
 }
 
 /* Names no slot had before: a reader may still be in an old one. */
-static int make_slot(int dir, char name[SLOT_MAX], gid_t gid, struct err *e)
+static int make_slot(int dir, char name[SLOT_MAX],
+		     const struct payload_owner *own, struct err *e)
 {
 	struct timespec now;
 
@@ -208,7 +212,7 @@ static int make_slot(int dir, char name[SLOT_MAX], gid_t gid, struct err *e)
 			       (long long)now.tv_sec, now.tv_nsec++);
 	while (mkdirat(dir, name, 0755) < 0 && errno == EEXIST);
 	if (fchmodat(dir, name, 0755, 0) < 0 ||
-	    fchownat(dir, name, (uid_t)-1, gid, 0) < 0)
+	    fchownat(dir, name, own->uid, own->gid, 0) < 0)
 		return err_sys(e, "make '%s'", name);
 	return 0;
 }
@@ -280,8 +284,8 @@ static int sweep(int dir, const char *slot, const struct payload_file *files,
 }
 
 static int write_slot(int dir, const char *name,
-		      const struct payload_file *files, size_t nr, gid_t gid,
-		      struct err *e)
+		      const struct payload_file *files, size_t nr,
+		      const struct payload_owner *own, struct err *e)
 {
 	auto_close int slot =
 		openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -290,13 +294,16 @@ static int write_slot(int dir, const char *name,
 	if (slot < 0)
 		return err_sys(e, "open '%s'", name);
 	for (size_t i = 0; r == 0 && i < nr; i++)
-		r = write_file(slot, &files[i], gid, e);
+		r = write_file(slot, &files[i], own, e);
 	return r;
 }
 
 int payload_write(int dir, const struct payload_file *files, size_t nr,
-		  gid_t gid, bool *ret_changed, struct err *e)
+		  const struct payload_owner *owner, bool *ret_changed,
+		  struct err *e)
 {
+	static const struct payload_owner none = { (uid_t)-1, (gid_t)-1, 0 };
+	const struct payload_owner *own = owner ? owner : &none;
 	char slot[PATH_MAX] = "";
 	ssize_t n;
 	bool same;
@@ -306,11 +313,11 @@ int payload_write(int dir, const struct payload_file *files, size_t nr,
 		return r;
 	n = readlinkat(dir, DATA, slot, sizeof(slot) - 1);
 	slot[n > 0 ? n : 0] = '\0';
-	same = is_current(dir, slot, files, nr);
+	same = is_current(dir, slot, files, nr, own->add);
 	if (!same) {
-		r = make_slot(dir, slot, gid, e);
+		r = make_slot(dir, slot, own, e);
 		if (r == 0)
-			r = write_slot(dir, slot, files, nr, gid, e);
+			r = write_slot(dir, slot, files, nr, own, e);
 		if (r == 0)
 			r = switch_to(dir, slot, e);
 		if (r < 0) {

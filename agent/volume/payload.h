@@ -29,11 +29,17 @@ struct payload_file {
 	mode_t mode; /* 0644 */
 };
 
+struct payload_owner {
+	uid_t uid;
+	gid_t gid;  /* the fsGroup's */
+	mode_t add; /* to the mode of files: what the fsGroup may do */
+};
+
 /**
  * payload_write() - Make @dir hold these files, and no others of ours.
  * @dir:         The volume's folder. Nobody but us may write there. Borrowed.
  * @files:       Borrowed.
- * @gid:         Their group (fsGroup), or (gid_t)-1.
+ * @owner:       Of all that is made, host ids. NULL: as it comes. Borrowed.
  * @ret_changed: Set to whether anything had to be done. May be NULL.
  *
  * Not flushed: it is made again after a crash, and a crash in between leaves
@@ -43,7 +49,8 @@ struct payload_file {
  * -EEXIST (a path twice, or a file as another's folder), -E2BIG, or -errno.
  */
 int payload_write(int dir, const struct payload_file *files, size_t nr,
-		  gid_t gid, bool *ret_changed, struct err *e);
+		  const struct payload_owner *owner, bool *ret_changed,
+		  struct err *e);
 
 /* The files of several volumes of a pod. Everything is owned. */
 struct payload_volume {

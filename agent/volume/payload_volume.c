@@ -14,6 +14,8 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
+/* As in Kubernetes: whatever the mode says, the fsGroup may read. */
+#define FS_GROUP_READS 0440
 #define TMPFS_BYTES                                               \
 	(8 * PAYLOAD_BYTES_MAX) /* old, new, and the blocks' rest \
 				 */
@@ -101,7 +103,11 @@ const struct volume_kind_ops payload_ops = {
 static int fill_one(const struct volume_set *set, const struct volume *v,
 		    const struct payload_set *content, struct err *e)
 {
-	gid_t gid = set->pod->has_fs_group ? set->pod->fs_group : (gid_t)-1;
+	const struct payload_owner owner = {
+		.uid = set->memory_ids,
+		.gid = volume_memory_gid(set),
+		.add = set->pod->has_fs_group ? FS_GROUP_READS : 0,
+	};
 	auto_close int dir = -EBADF;
 
 	for (size_t i = 0; i < content->nr; i++) {
@@ -112,7 +118,7 @@ static int fill_one(const struct volume_set *set, const struct volume *v,
 		dir = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dir < 0)
 			return err_sys(e, "open '%s'", v->path);
-		return payload_write(dir, pv->files, pv->nr, gid, NULL, e);
+		return payload_write(dir, pv->files, pv->nr, &owner, NULL, e);
 	}
 	return 0;
 }

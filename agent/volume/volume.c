@@ -61,6 +61,7 @@ int volume_setup(const struct volume_dirs *dirs, const struct pod_spec *pod,
 	if (!set)
 		return err_set(e, -ENOMEM, "out of memory");
 	set->pod = pod;
+	set->memory_ids = dirs->memory_ids;
 	set->v = calloc(pod->nr_volumes + 1, sizeof(*set->v));
 	r = set->v ? make_paths(dirs, pod->uid, &set->state, &set->run, e)
 		   : err_set(e, -ENOMEM, "out of memory");

@@ -38,6 +38,10 @@ struct volume_set;
 struct volume_dirs {
 	const char *state_dir; /* /var/lib/arktos */
 	const char *run_dir;   /* /run/arktos */
+	/* First host id of the pod's range, where its mounts cannot map ids
+	 * of what lies in memory (before Linux 6.3): that belongs to it then.
+	 * 0: ids are as seen inside, as those on the disk are. */
+	uint32_t memory_ids;
 };
 
 /**

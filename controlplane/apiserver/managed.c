@@ -424,13 +424,7 @@ static void reply_conflicts(struct write *w, const struct buf *causes,
 	else
 		buf_printf(&msg, "Apply failed with %zu conflicts: %s", c->nr,
 			   buf_str(lines));
-	json_put_object(&o, NULL);
-	json_put_str(&o, "kind", "Status");
-	json_put_str(&o, "apiVersion", "v1");
-	json_put_object(&o, "metadata");
-	json_put_end(&o);
-	json_put_str(&o, "status", "Failure");
-	json_put_str(&o, "message", buf_str(&msg));
+	status_begin(&o, "Failure", buf_str(&msg));
 	json_put_str(&o, "reason", "Conflict");
 	json_put_object(&o, "details");
 	json_put_raw(&o, "causes", buf_str(causes), causes->len);

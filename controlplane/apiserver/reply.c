@@ -127,17 +127,23 @@ void reply_warning(struct req *r, const char *text)
 	buf_puts(&r->lines, "\r\n");
 }
 
+void status_begin(struct json_out *o, const char *status, const char *msg)
+{
+	json_put_object(o, NULL);
+	json_put_str(o, "kind", "Status");
+	json_put_str(o, "apiVersion", "v1");
+	json_put_object(o, "metadata");
+	json_put_end(o);
+	json_put_str(o, "status", status);
+	if (msg)
+		json_put_str(o, "message", msg);
+}
+
 void status_json(struct buf *b, int code, const char *reason, const char *msg)
 {
 	struct json_out o = JSON_OUT(b);
 
-	json_put_object(&o, NULL);
-	json_put_str(&o, "kind", "Status");
-	json_put_str(&o, "apiVersion", "v1");
-	json_put_object(&o, "metadata");
-	json_put_end(&o);
-	json_put_str(&o, "status", "Failure");
-	json_put_str(&o, "message", msg);
+	status_begin(&o, "Failure", msg);
 	json_put_str(&o, "reason", reason);
 	json_put_i64(&o, "code", code);
 	json_put_end(&o);
@@ -199,13 +205,7 @@ static void reply_status(struct req *r, int code, const char *reason,
 	struct json_out o = JSON_OUT(&b);
 
 	audit_failed(r, reason, msg);
-	json_put_object(&o, NULL);
-	json_put_str(&o, "kind", "Status");
-	json_put_str(&o, "apiVersion", "v1");
-	json_put_object(&o, "metadata");
-	json_put_end(&o);
-	json_put_str(&o, "status", "Failure");
-	json_put_str(&o, "message", msg);
+	status_begin(&o, "Failure", msg);
 	if (reason)
 		json_put_str(&o, "reason", reason);
 	if (kind)
@@ -278,12 +278,7 @@ void reply_success(struct req *r, struct object_bytes *o)
 		doc ? mut_str(yyjson_mut_doc_get_root(doc), "metadata.uid")
 		    : NULL;
 
-	json_put_object(&out, NULL);
-	json_put_str(&out, "kind", "Status");
-	json_put_str(&out, "apiVersion", "v1");
-	json_put_object(&out, "metadata");
-	json_put_end(&out);
-	json_put_str(&out, "status", "Success");
+	status_begin(&out, "Success", NULL);
 	json_put_object(&out, "details");
 	if (r->route.name)
 		json_put_str(&out, "name", r->route.name);

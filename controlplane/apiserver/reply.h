@@ -13,6 +13,7 @@
 
 struct buf;
 struct err;
+struct json_out;
 struct field_errors;
 struct listing;
 struct object_bytes;
@@ -56,6 +57,9 @@ void reply_success(struct req *r, struct object_bytes *o);
 void reply_warning(struct req *r, const char *text);
 /* How a failure of the store is told. */
 void reply_store_error(struct req *r, int code, const struct err *e);
+/* Begin a Status: up to its message (NULL: none); the caller goes on and ends
+ * the object. */
+void status_begin(struct json_out *o, const char *status, const char *msg);
 /* Append the JSON of a Status to @b. */
 void status_json(struct buf *b, int code, const char *reason, const char *msg);
 

@@ -85,6 +85,48 @@ ok "environment" prints '^red xyzzy unset red-xyzzy-10 10$' env_
 on_disk() { ! grep -rqs xyzzy "$STATE/pods"; }
 ok "the secret is nowhere on disk" on_disk
 
+# --- whose they are ---------------------------------------------------------------
+# Modes that only the owner or the fsGroup may read, for root and for others.
+owned() # NAME SECURITY
+{
+	cat <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: $1}
+	spec:
+	  nodeName: $NAME
+	  terminationGracePeriodSeconds: 1
+	  securityContext: {$2}
+	  containers:
+	  - name: web
+	    image: web
+	    imagePullPolicy: Never
+	    volumeMounts:
+	    - {name: key, mountPath: /key}
+	    - {name: conf, mountPath: /conf}
+	    - {name: tmp, mountPath: /mem, subPath: sub}
+	  volumes:
+	  - {name: key, secret: {secretName: key, defaultMode: 0400, items: [{key: word, path: sub/word}]}}
+	  - {name: conf, configMap: {name: conf, defaultMode: 0600}}
+	  - {name: tmp, emptyDir: {medium: Memory}}
+	END
+}
+reads() # POD OWNER:GROUP MODE
+{
+	prints "^xyzzy $2 $3 [a-z]+ $2\$" node exec "$1" -- /bin/sh -c 'echo $(cat /key/sub/word) \
+		$(stat -L -c "%u:%g %a" /key/sub/word) $(cat /conf/color) $(stat -L -c %u:%g /key/..data)' &&
+		prints '^mine$' node exec "$1" -- /bin/sh -c 'echo mine >/mem/f; cat /mem/f'
+}
+readers() # PREFIX
+{
+	owned $1-root 'runAsUser: 0' | k create -f - >/dev/null
+	owned $1-group 'runAsUser: 1000, fsGroup: 2000' | k create -f - >/dev/null
+	wait_for 30 k_ready $1-root && wait_for 30 k_ready $1-group &&
+		reads $1-root 0:0 400 && reads $1-group 0:2000 440
+}
+ok "secrets of narrow modes are read by root and by the fsGroup" readers new
+k delete pod new-root new-group --wait=false >/dev/null
+
 # --- they follow ------------------------------------------------------------------
 # The server's count of watches: those of configmaps and secrets are ours, one
 # for an object, however many pods use it.
@@ -164,6 +206,12 @@ ok "a tenant's pod of the same names runs" wait_for 30 t_ready
 t_cat() { node exec acme/default/all -- /bin/sh -c "cat $1"; }
 ok "with its own" prints '^acmeacme$' t_cat "/conf/color /all/word"
 ok "and so does the other" is blue /conf/color
+
+# --- on an older kernel ----------------------------------------------------------------
+agent_kill
+LD_PRELOAD=$(shim no_memory_map) node_join
+ok "where no mount of a tmpfs maps ids they are read as well" readers old
+k delete pod old-root old-group --wait=false >/dev/null
 
 for p in all lacks; do k delete pod $p --wait=false >/dev/null; done
 kt acme delete pod all >/dev/null

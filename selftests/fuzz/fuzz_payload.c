@@ -68,7 +68,7 @@ static void write_all(int dir, const struct payload_file *files, size_t nr)
 	struct err e = { 0 };
 	bool changed = true;
 
-	if (payload_write(dir, files, nr, (gid_t)-1, NULL, &e) < 0) {
+	if (payload_write(dir, files, nr, NULL, NULL, &e) < 0) {
 		assert(*e.msg);
 		return;
 	}
@@ -83,7 +83,7 @@ static void write_all(int dir, const struct payload_file *files, size_t nr)
 		buf_clear(&b);
 		close(fd);
 	}
-	assert(payload_write(dir, files, nr, (gid_t)-1, &changed, &e) == 0);
+	assert(payload_write(dir, files, nr, NULL, &changed, &e) == 0);
 	assert(!changed);
 }
 

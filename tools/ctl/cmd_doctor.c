@@ -2,7 +2,6 @@
 /* Is the control plane well, and what is to be done if not. */
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,14 +9,13 @@
 #include "controlplane/client/object.h"
 #include "controlplane/client/rest.h"
 #include "controlplane/heartbeat.h"
-#include "lib/cli.h"
+#include "lib/checks.h"
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 #include "tools/ctl/ctl.h"
 
-#define CHECKS_MAX  256
 #define PATIENCE_S  10
 #define SLOW_MS     1000
 #define DAY_S       INT64_C(86400)
@@ -31,49 +29,12 @@
 	"is it running? 'systemctl status arktos-control' or 'make up' on " \
 	"its host; the address is the kubeconfig's"
 
-enum verdict { OK, SKIPPED, WARNING, FAILED };
-
-struct check {
-	char name[128];
-	enum verdict verdict;
-	char detail[512];
-	const char *remedy;
-};
-
 struct doctor {
 	struct rest *rest;
-	struct check checks[CHECKS_MAX];
-	size_t nr;
+	struct checks found;
 	int64_t now_s;
 	yyjson_doc *leases; /* of kube-system */
 };
-
-static const char *word(enum verdict v)
-{
-	static const char *const words[] = { [OK] = "ok",
-					     [SKIPPED] = "skipped",
-					     [WARNING] = "warning",
-					     [FAILED] = "failed" };
-	return words[v];
-}
-
-__attribute__((format(printf, 5, 6))) static void
-note(struct doctor *d, const char *name, enum verdict v, const char *remedy,
-     const char *fmt, ...)
-{
-	struct check *c;
-	va_list ap;
-
-	if (d->nr == CHECKS_MAX)
-		return;
-	c = &d->checks[d->nr++];
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	c->verdict = v;
-	c->remedy = v == OK || v == SKIPPED ? "" : remedy;
-	va_start(ap, fmt);
-	vsnprintf(c->detail, sizeof(c->detail), fmt, ap);
-	va_end(ap);
-}
 
 /* The answer as JSON; what is refused is skipped, what fails has failed. */
 static yyjson_doc *get(struct doctor *d, const char *name, const char *path,
@@ -88,11 +49,12 @@ static yyjson_doc *get(struct doctor *d, const char *name, const char *path,
 	if (r == 0)
 		r = json_parse(buf_str(&answer), answer.len, &doc, &e);
 	if (r == -EACCES && !strstr(e.msg, "nauthorized"))
-		note(d, name, SKIPPED, "",
-		     "for the system's admin: run it with "
-		     "/etc/arktos/admin.kubeconfig");
+		checks_note(&d->found, name, VERDICT_SKIPPED, "",
+			    "for the system's admin: run it with "
+			    "/etc/arktos/admin.kubeconfig");
 	else if (r < 0)
-		note(d, name, FAILED, remedy, "%s", e.msg);
+		checks_note(&d->found, name, VERDICT_FAILED, remedy, "%s",
+			    e.msg);
 	return r < 0 ? NULL : doc;
 }
 
@@ -116,12 +78,15 @@ static bool check_server(struct doctor *d)
 	r = r < 0 ? r : rest_check(r, &answer, &e);
 	ms = clock_ms() - begin_ms;
 	if (r < 0)
-		note(d, "api server", FAILED, START_REMEDY, "%s", e.msg);
+		checks_note(&d->found, "api server", VERDICT_FAILED,
+			    START_REMEDY, "%s", e.msg);
 	else
-		note(d, "api server", ms > SLOW_MS ? WARNING : OK,
-		     "look for load on its host, and for the disk of its store",
-		     "%s is ready, %" PRId64 " ms with the handshake",
-		     rest_server(d->rest), ms);
+		checks_note(
+			&d->found, "api server",
+			ms > SLOW_MS ? VERDICT_WARNING : VERDICT_OK,
+			"look for load on its host, and for the disk of its store",
+			"%s is ready, %" PRId64 " ms with the handshake",
+			rest_server(d->rest), ms);
 	return r == 0;
 }
 
@@ -135,10 +100,14 @@ static void check_until(struct doctor *d, const char *name, int64_t until_s,
 		return;
 	time_format(until_s, date);
 	if (left_s <= 0)
-		note(d, name, FAILED, remedy, "expired at %s", date);
+		checks_note(&d->found, name, VERDICT_FAILED, remedy,
+			    "expired at %s", date);
 	else
-		note(d, name, left_s < SOON_DAYS * DAY_S ? WARNING : OK, remedy,
-		     "good until %s, %" PRId64 " days", date, left_s / DAY_S);
+		checks_note(&d->found, name,
+			    left_s < SOON_DAYS * DAY_S ? VERDICT_WARNING
+						       : VERDICT_OK,
+			    remedy, "good until %s, %" PRId64 " days", date,
+			    left_s / DAY_S);
 }
 
 /* Ours first: with an expired one nothing else can be asked. */
@@ -171,8 +140,9 @@ static void check_condition(struct doctor *d, const char *name,
 	const char *status = obj_str(c, "status");
 
 	if (c && !str_eq(status, good ? "True" : "False"))
-		note(d, name, WARNING, remedy, "%s is %s: %s", type, status,
-		     obj_str(c, "message"));
+		checks_note(&d->found, name, VERDICT_WARNING, remedy,
+			    "%s is %s: %s", type, status,
+			    obj_str(c, "message"));
 }
 
 static void check_node(struct doctor *d, yyjson_val *node)
@@ -184,23 +154,25 @@ static void check_node(struct doctor *d, yyjson_val *node)
 
 	snprintf(name, sizeof(name), "node %s", obj_str(node, "metadata.name"));
 	if (!ready)
-		note(d, name, FAILED,
-		     "start the agent there: systemctl start arktos-node, or "
-		     "'make up'",
-		     "has never told how it is");
+		checks_note(
+			&d->found, name, VERDICT_FAILED,
+			"start the agent there: systemctl start arktos-node, or "
+			"'make up'",
+			"has never told how it is");
 	else
-		note(d, name, good ? OK : FAILED,
-		     "on that host: 'systemctl status arktos-node' or 'make "
-		     "up', then 'arktos-node doctor'",
-		     "Ready is %s: %s%s%s", obj_str(ready, "status"),
-		     obj_str(ready, "reason"),
-		     *obj_str(ready, "message") ? ": " : "",
-		     obj_str(ready, "message"));
+		checks_note(
+			&d->found, name, good ? VERDICT_OK : VERDICT_FAILED,
+			"on that host: 'systemctl status arktos-node' or 'make "
+			"up', then 'arktos-node doctor'",
+			"Ready is %s: %s%s%s", obj_str(ready, "status"),
+			obj_str(ready, "reason"),
+			*obj_str(ready, "message") ? ": " : "",
+			obj_str(ready, "message"));
 	if (!good)
 		return;
 	if (obj_bool(node, "spec.unschedulable", false))
-		note(d, name, WARNING, "kubectl uncordon it",
-		     "is cordoned: no new pods");
+		checks_note(&d->found, name, VERDICT_WARNING,
+			    "kubectl uncordon it", "is cordoned: no new pods");
 	check_condition(d, name, conds, "ContainerRuntimeReady", true,
 			"'arktos-node doctor' there says what is missing");
 	check_condition(d, name, conds, "VmRuntimeReady", true,
@@ -225,9 +197,9 @@ static void check_nodes(struct doctor *d)
 	items = obj_at(yyjson_doc_get_root(doc), "items");
 	it = yyjson_arr_iter_with(items);
 	if (!yyjson_arr_size(items))
-		note(d, "nodes", WARNING,
-		     "'arktosctl node token' says how one joins",
-		     "there is none: nothing can run");
+		checks_note(&d->found, "nodes", VERDICT_WARNING,
+			    "'arktosctl node token' says how one joins",
+			    "there is none: nothing can run");
 	while ((v = yyjson_arr_iter_next(&it)))
 		check_node(d, v);
 	yyjson_doc_free(doc);
@@ -266,29 +238,34 @@ static void check_store(struct doctor *d)
 
 	r = r < 0 ? r : rest_check(r, &answer, &e);
 	if (r < 0) {
-		note(d, "store", r == -EACCES ? SKIPPED : FAILED, START_REMEDY,
-		     "%s", r == -EACCES ? "for the system's admin" : e.msg);
+		checks_note(&d->found, "store",
+			    r == -EACCES ? VERDICT_SKIPPED : VERDICT_FAILED,
+			    START_REMEDY, "%s",
+			    r == -EACCES ? "for the system's admin" : e.msg);
 		return;
 	}
 	(void)metric(buf_str(&answer), "apiserver_storage_size_bytes", &size);
 	quantity_format_human(size, a);
 	if (metric(buf_str(&answer), "arktos_store_available_bytes", &room)) {
 		quantity_format_human(room, b);
-		note(d, "store",
-		     room < ROOM_MIN + size      ? FAILED
-		     : room < ROOM_LITTLE + size ? WARNING
-						 : OK,
-		     remedy, "%s, %s free beside it", a, b);
+		checks_note(&d->found, "store",
+			    room < ROOM_MIN + size      ? VERDICT_FAILED
+			    : room < ROOM_LITTLE + size ? VERDICT_WARNING
+							: VERDICT_OK,
+			    remedy, "%s, %s free beside it", a, b);
 	} else {
-		note(d, "store", OK, "", "%s, not on the server's disk", a);
+		checks_note(&d->found, "store", VERDICT_OK, "",
+			    "%s, not on the server's disk", a);
 	}
 	(void)metric(buf_str(&answer), "arktos_store_failed_commits_total",
 		     &failed);
 	if (failed)
-		note(d, "store", WARNING,
-		     "the log of arktos-control says why: a full or a failing "
-		     "disk",
-		     "%" PRIu64 " commits have failed since the start", failed);
+		checks_note(
+			&d->found, "store", VERDICT_WARNING,
+			"the log of arktos-control says why: a full or a failing "
+			"disk",
+			"%" PRIu64 " commits have failed since the start",
+			failed);
 }
 
 /* --- controllers and scheduler --- */
@@ -302,28 +279,32 @@ static void check_health(struct doctor *d, const char *name, const char *text)
 	const char *last = obj_str(h, "lastSync");
 
 	if (!obj_bool(h, "synced", false))
-		note(d, name, FAILED,
-		     "it has to list all objects first; if this stays, its "
-		     "log says why",
-		     "does not know all objects yet");
+		checks_note(
+			&d->found, name, VERDICT_FAILED,
+			"it has to list all objects first; if this stays, its "
+			"log says why",
+			"does not know all objects yet");
 	else if (stuck_s)
-		note(d, name, FAILED, "restart arktos-control, and report it",
-		     "has not moved for %" PRId64 " s, %" PRId64 " keys wait",
-		     stuck_s, obj_int(h, "waiting", 0));
+		checks_note(&d->found, name, VERDICT_FAILED,
+			    "restart arktos-control, and report it",
+			    "has not moved for %" PRId64 " s, %" PRId64
+			    " keys wait",
+			    stuck_s, obj_int(h, "waiting", 0));
 	else
-		note(d, name, OK, "", "in step%s%s",
-		     *last ? ", last sync " : "", last);
+		checks_note(&d->found, name, VERDICT_OK, "", "in step%s%s",
+			    *last ? ", last sync " : "", last);
 	while ((v = yyjson_arr_iter_next(&it))) {
 		char what[128];
 
 		snprintf(what, sizeof(what), "controller %s",
 			 obj_str(v, "controller"));
-		note(d, what, WARNING,
-		     "it is tried again; 'kubectl describe' of the object and "
-		     "the message say what it wants",
-		     "%s: %s (%" PRId64 " times, last %s)", obj_str(v, "key"),
-		     obj_str(v, "message"), obj_int(v, "times", 0),
-		     obj_str(v, "last"));
+		checks_note(
+			&d->found, what, VERDICT_WARNING,
+			"it is tried again; 'kubectl describe' of the object and "
+			"the message say what it wants",
+			"%s: %s (%" PRId64 " times, last %s)",
+			obj_str(v, "key"), obj_str(v, "message"),
+			obj_int(v, "times", 0), obj_str(v, "last"));
 	}
 	yyjson_doc_free(doc);
 }
@@ -334,11 +315,12 @@ static void check_lease(struct doctor *d, const char *name, yyjson_val *lease)
 	const char *holder = obj_str(lease, "spec.holderIdentity");
 
 	if (age_s > HEARTBEAT_LEASE_S)
-		note(d, name, FAILED,
-		     "start them: arktos-control run --roles "
-		     "scheduler,controllers --kubeconfig FILE, or all in one",
-		     "%s has not been heard of for %" PRId64 " s", holder,
-		     age_s);
+		checks_note(
+			&d->found, name, VERDICT_FAILED,
+			"start them: arktos-control run --roles "
+			"scheduler,controllers --kubeconfig FILE, or all in one",
+			"%s has not been heard of for %" PRId64 " s", holder,
+			age_s);
 	else
 		check_health(d, name,
 			     obj_annotation(lease, HEARTBEAT_ANNOTATION));
@@ -361,10 +343,11 @@ static void check_role(struct doctor *d, const char *role, const char *lease)
 		check_lease(d, strlen(name) > strlen(lease) ? name : role, v);
 	}
 	if (!nr)
-		note(d, role, FAILED,
-		     "start them: arktos-control run --roles "
-		     "scheduler,controllers --kubeconfig FILE, or all in one",
-		     "none has ever run here");
+		checks_note(
+			&d->found, role, VERDICT_FAILED,
+			"start them: arktos-control run --roles "
+			"scheduler,controllers --kubeconfig FILE, or all in one",
+			"none has ever run here");
 }
 
 static void check_roles(struct doctor *d)
@@ -382,63 +365,11 @@ static void check_roles(struct doctor *d)
 
 /* --- the whole --- */
 
-static bool has_failed(const struct doctor *d)
-{
-	for (size_t i = 0; i < d->nr; i++)
-		if (d->checks[i].verdict == FAILED)
-			return true;
-	return false;
-}
-
-static void put_text(const struct doctor *d, struct buf *b)
-{
-	struct cli_table t = CLI_TABLE_INIT;
-	bool heading = false;
-
-	cli_row(&t, "CHECK", "RESULT", "DETAIL", NULL);
-	for (size_t i = 0; i < d->nr; i++)
-		cli_row(&t, d->checks[i].name, word(d->checks[i].verdict),
-			d->checks[i].detail, NULL);
-	(void)cli_table_print(&t, b); /* the buf keeps the failure */
-	cli_table_clear(&t);
-	for (size_t i = 0; i < d->nr; i++) {
-		if (!*d->checks[i].remedy)
-			continue;
-		if (!heading)
-			buf_puts(b, "\nWhat to do:\n");
-		heading = true;
-		buf_printf(b, "  %s: %s\n", d->checks[i].name,
-			   d->checks[i].remedy);
-	}
-}
-
-static void put_json(const struct doctor *d, struct buf *b)
-{
-	struct json_out o = JSON_OUT(b);
-
-	json_put_object(&o, NULL);
-	json_put_bool(&o, "passed", !has_failed(d));
-	json_put_array(&o, "checks");
-	for (size_t i = 0; i < d->nr; i++) {
-		const struct check *c = &d->checks[i];
-
-		json_put_object(&o, NULL);
-		json_put_str(&o, "name", c->name);
-		json_put_str(&o, "result", word(c->verdict));
-		json_put_str(&o, "detail", c->detail);
-		json_put_str(&o, "remedy", c->remedy);
-		json_put_end(&o);
-	}
-	json_put_end(&o);
-	json_put_end(&o);
-	buf_putc(b, '\n');
-}
-
 static void examine(struct doctor *d)
 {
 	d->now_s = time_now();
 	check_certificates(d, false);
-	if (has_failed(d) || !check_server(d))
+	if (!checks_passed(&d->found) || !check_server(d))
 		return;
 	check_certificates(d, true);
 	check_nodes(d);
@@ -452,11 +383,11 @@ int cmd_doctor(const char *kubeconfig, int argc, char **argv)
 		{ "output", required_argument, NULL, 'o' },
 		{ NULL, 0, NULL, 0 },
 	};
-	auto_free struct doctor *d = calloc(1, sizeof(*d));
+	struct doctor d = { .found = CHECKS_INIT };
 	auto_buf struct buf b = BUF_INIT;
 	auto_ptr(rest) c = NULL;
 	struct err e = { 0 };
-	bool json = false;
+	bool json = false, failed;
 	int ch;
 
 	optind = 0;
@@ -467,22 +398,22 @@ int cmd_doctor(const char *kubeconfig, int argc, char **argv)
 	}
 	if (optind != argc)
 		goto usage;
-	if (!d)
-		return 1;
 	if (ctl_open(kubeconfig, &c, &e) < 0) {
-		note(d, "kubeconfig", FAILED,
-		     "name one with --kubeconfig or $KUBECONFIG; the admin's "
-		     "is /etc/arktos/admin.kubeconfig, or in the data folder",
-		     "%s", e.msg);
+		checks_note(
+			&d.found, "kubeconfig", VERDICT_FAILED,
+			"name one with --kubeconfig or $KUBECONFIG; the admin's "
+			"is /etc/arktos/admin.kubeconfig, or in the data folder",
+			"%s", e.msg);
 	} else {
 		rest_set_patience(c, PATIENCE_S);
-		d->rest = c;
-		examine(d);
+		d.rest = c;
+		examine(&d);
 	}
-	(json ? put_json : put_text)(d, &b);
-	if (fwrite(buf_str(&b), 1, b.len, stdout) != b.len || fflush(stdout))
-		return 1;
-	return has_failed(d);
+	(json ? checks_put_json : checks_put_text)(&d.found, &b);
+	failed = fwrite(buf_str(&b), 1, b.len, stdout) != b.len ||
+		 fflush(stdout) || !checks_passed(&d.found);
+	checks_clear(&d.found);
+	return failed;
 usage:
 	fputs("arktosctl: want doctor [-o json]; see arktosctl --help\n",
 	      stderr);

@@ -57,7 +57,7 @@ TEST(files_appear_change_and_go)
 	struct stat st;
 	int dir = open_volume(), old;
 
-	ASSERT_EQ(payload_write(dir, first, 3, (gid_t)-1, &changed, &e), 0);
+	ASSERT_EQ(payload_write(dir, first, 3, NULL, &changed, &e), 0);
 	EXPECT_EQ(changed, 1);
 	expect_text(verdict_, "volume/a", "1");
 	expect_text(verdict_, "volume/dir/sub/c", "3");
@@ -65,11 +65,11 @@ TEST(files_appear_change_and_go)
 	EXPECT_EQ(S_ISLNK(st.st_mode), 1);
 	EXPECT_EQ(count_entries(), 4); /* slot, ..data, a, dir */
 
-	ASSERT_EQ(payload_write(dir, first, 3, (gid_t)-1, &changed, &e), 0);
+	ASSERT_EQ(payload_write(dir, first, 3, NULL, &changed, &e), 0);
 	EXPECT_EQ(changed, 0);
 
 	old = open("volume/a", O_RDONLY | O_CLOEXEC);
-	ASSERT_EQ(payload_write(dir, second, 2, (gid_t)-1, &changed, &e), 0);
+	ASSERT_EQ(payload_write(dir, second, 2, NULL, &changed, &e), 0);
 	EXPECT_EQ(changed, 1);
 	expect_text(verdict_, "volume/a", "one");
 	expect_text(verdict_, "volume/dir/d", "4");
@@ -79,10 +79,9 @@ TEST(files_appear_change_and_go)
 	EXPECT_EQ(st.st_size, 1);
 	close(old);
 
-	ASSERT_EQ(payload_write(dir, second + 1, 1, (gid_t)-1, &changed, &e),
-		  0);
+	ASSERT_EQ(payload_write(dir, second + 1, 1, NULL, &changed, &e), 0);
 	EXPECT_EQ(access("volume/a", F_OK), -1);
-	ASSERT_EQ(payload_write(dir, NULL, 0, (gid_t)-1, &changed, &e), 0);
+	ASSERT_EQ(payload_write(dir, NULL, 0, NULL, &changed, &e), 0);
 	EXPECT_EQ(count_entries(), 2);
 	close(dir);
 }
@@ -90,6 +89,7 @@ TEST(files_appear_change_and_go)
 TEST(mode_and_group_count_too)
 {
 	struct payload_file f = FILE_OF("key", "secret");
+	struct payload_owner group = { .uid = 1000, .gid = 2000 };
 	bool changed = false;
 	struct stat st;
 	int dir = open_volume();
@@ -97,13 +97,21 @@ TEST(mode_and_group_count_too)
 	if (geteuid() != 0)
 		SKIP("root, for another group");
 	f.mode = 0440;
-	ASSERT_EQ(payload_write(dir, &f, 1, 2000, &changed, NULL), 0);
+	ASSERT_EQ(payload_write(dir, &f, 1, &group, &changed, NULL), 0);
 	ASSERT_EQ(stat("volume/key", &st), 0);
 	EXPECT_EQ(st.st_mode & 07777, 0440);
 	EXPECT_EQ(st.st_gid, 2000);
+	EXPECT_EQ(st.st_uid, 1000);
 	f.mode = 0400;
-	ASSERT_EQ(payload_write(dir, &f, 1, 2000, &changed, NULL), 0);
+	ASSERT_EQ(payload_write(dir, &f, 1, &group, &changed, NULL), 0);
 	EXPECT_EQ(changed, 1);
+	group.add = 0440;
+	ASSERT_EQ(payload_write(dir, &f, 1, &group, &changed, NULL), 0);
+	EXPECT_EQ(changed, 1);
+	ASSERT_EQ(stat("volume/key", &st), 0);
+	EXPECT_EQ(st.st_mode & 07777, 0440);
+	ASSERT_EQ(payload_write(dir, &f, 1, &group, &changed, NULL), 0);
+	EXPECT_EQ(changed, 0);
 	close(dir);
 }
 
@@ -122,12 +130,12 @@ TEST(bad_paths_are_refused_and_nothing_changes)
 	const struct payload_file good = FILE_OF("good", "1");
 	int dir = open_volume();
 
-	ASSERT_EQ(payload_write(dir, &good, 1, (gid_t)-1, NULL, NULL), 0);
+	ASSERT_EQ(payload_write(dir, &good, 1, NULL, NULL, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct payload_file f[2] = { good, FILE_OF(bad[i].path, "2") };
 		struct err e = { 0 };
 
-		EXPECT_EQ(payload_write(dir, f, 2, (gid_t)-1, NULL, &e),
+		EXPECT_EQ(payload_write(dir, f, 2, NULL, NULL, &e),
 			  bad[i].code);
 		EXPECT_EQ(e.msg[0] != '\0', 1);
 	}
@@ -142,11 +150,11 @@ TEST(what_a_crash_left_is_swept)
 	bool changed = true;
 	int dir = open_volume();
 
-	ASSERT_EQ(payload_write(dir, &good, 1, (gid_t)-1, NULL, NULL), 0);
+	ASSERT_EQ(payload_write(dir, &good, 1, NULL, NULL, NULL), 0);
 	ASSERT_EQ(mkdir("volume/..123_4", 0755), 0);
 	ASSERT_EQ(symlink("..123_4", "volume/..data_tmp"), 0);
 	ASSERT_EQ(unlink("volume/good"), 0);
-	ASSERT_EQ(payload_write(dir, &good, 1, (gid_t)-1, &changed, NULL), 0);
+	ASSERT_EQ(payload_write(dir, &good, 1, NULL, &changed, NULL), 0);
 	EXPECT_EQ(changed, 0);
 	expect_text(verdict_, "volume/good", "1");
 	EXPECT_EQ(count_entries(), 3);
@@ -194,7 +202,7 @@ TEST(readers_see_one_generation)
 		snprintf(text, sizeof(text), "%d", i);
 		f[0].data = f[1].data = text;
 		f[0].len = f[1].len = strlen(text);
-		ASSERT_EQ(payload_write(dir, f, 2, (gid_t)-1, NULL, NULL), 0);
+		ASSERT_EQ(payload_write(dir, f, 2, NULL, NULL, NULL), 0);
 	}
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
