@@ -28,6 +28,7 @@
 #define VM_INPUT_MAX   (1024 * 1024)
 #define ATTACH_PIPE    (1024 * 1024)
 #define LOG_CHUNK      (64 * 1024)
+#define KNOWN_WAIT_S   10
 #define LOOK_MS        500 /* at the cancel flag, and for rotated consoles */
 
 struct session {
@@ -78,6 +79,19 @@ static void close_pair(int p[2])
 			close(p[i]);
 }
 
+/* An agent that has just come back does not know yet what runs: under the pod's
+ * lock. */
+static void wait_known(struct pod *pod)
+{
+	struct timespec end;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += KNOWN_WAIT_S;
+	while (pod->unknown && !pod->gone && r == 0)
+		r = pthread_cond_timedwait(&pod->changed, &pod->lock, &end);
+}
+
 /* The container meant: the one named, or the first of those that stay. */
 static int pick(struct pod *pod, const char *name, char *ret, size_t size,
 		bool *ret_vm, struct err *e)
@@ -86,6 +100,7 @@ static int pick(struct pod *pod, const char *name, char *ret, size_t size,
 	int r = 0;
 
 	pthread_mutex_lock(&pod->lock);
+	wait_known(pod);
 	if (name)
 		c = pod_ctr(pod, name);
 	else if (pod->nr_ctrs > pod->nr_init)

@@ -564,9 +564,15 @@ int pod_exec_spec(struct pod *pod, const char *container,
 		;
 	else if (!c || !c->spec)
 		r = err_set(e, -ENOENT, "no container '%s'", container);
-	else if (!c->image)
+	else if (c->phase != CTR_RUNNING)
 		r = err_set(e, -ESRCH, "container '%s' is not running",
 			    container);
+	else if (!c->image)
+		r = err_set(e, -ESRCH,
+			    "image '%s' of container '%s' is not on this node "
+			    "any more, and commands take their settings from "
+			    "it: pull it again and restart the agent",
+			    c->spec->image, container);
 	else
 		r = fill_image(s, c->image, e);
 	if (r == 0) {

@@ -113,7 +113,8 @@ pod_is() # NAME EXPRESSION VALUE
 		return 1
 	}
 }
-READY='[.status.conditions[]? | select(.type == "Ready") | .status][0] // "False"'
+# In brackets: '//' binds less than '==' does.
+READY='([.status.conditions[]? | select(.type == "Ready") | .status][0] // "False")'
 pod_ready() { pod_is "$1" "$READY" True; }
 pod_gone() { [ -z "$(pod "$1" .metadata.name)" ]; }
 answers() { node ps -o json; }

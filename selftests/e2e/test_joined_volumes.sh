@@ -198,11 +198,18 @@ ok "and runs when it is there" wait_for 30 k_ready lacks
 
 # --- a tenant's pod ------------------------------------------------------------------
 tenant_create acme
+kt acme create -f "$E2E/pod.yaml" >/dev/null
+t_is() { kt acme get pod all -o json | jq -e "$1"; }
+ok "a tenant's pod of the same names waits for its own" \
+	wait_for 20 t_is "$READY == \"False\" and .status.hostIP"
+t_exec() { node exec acme/default/all -- /bin/true; }
+ok "and is told what it is" prints "container 'web' is not running" t_exec
+t_ready() { t_is "$READY == \"True\""; }
+not_yet() { ! t_ready; }
+ok "which is not ready" not_yet
 kt acme create configmap conf --from-literal=color=acme --from-literal=size=1 >/dev/null
 kt acme create secret generic key --from-literal=word=acme >/dev/null
-kt acme create -f "$E2E/pod.yaml" >/dev/null
-t_ready() { kt acme get pod all -o json | jq -e "$READY == \"True\""; }
-ok "a tenant's pod of the same names runs" wait_for 30 t_ready
+ok "it runs when they are there" wait_for 30 t_ready
 t_cat() { node exec acme/default/all -- /bin/sh -c "cat $1"; }
 ok "with its own" prints '^acmeacme$' t_cat "/conf/color /all/word"
 ok "and so does the other" is blue /conf/color

@@ -40,6 +40,24 @@ ok "with the same address" [ "$ip" = "$(ip_of a)" ]
 ok "not restarted" pod_is a '.status.containerStatuses[0].restartCount' \
 	"$restarts"
 ok "exec works on" prints '^a$' node exec a -- hostname
+# As long as its supervisor has not answered, nobody knows what runs in b.
+supervisor()
+{
+	our_cgroups | while read -r c; do
+		find "$c" -path "*pod$1/_supervisor/cgroup.procs" -exec cat {} +
+	done | sort -un | head -1
+}
+early() { ss -xH state connected src "$RUN/node.sock" | grep .; }
+stopped=$(supervisor "$(pod b .metadata.uid)")
+ok "the agent stops" agent_stop
+kill -STOP "$stopped"
+ok "it starts again" agent_start --restart-backoff 100ms
+node exec b -- hostname >"$E2E/early" 2>&1 &
+exec_pid=$!
+ok "a command comes before it has looked" wait_for 5 early
+kill -CONT "$stopped"
+ok "and waits for that" wait_for 10 grep -qx b "$E2E/early"
+wait $exec_pid
 kill -INT $pinger 2>/dev/null
 wait $pinger
 ok "and no ping was lost" prints ' 0% packet loss' cat "$E2E/ping"
@@ -47,10 +65,11 @@ ok "and no ping was lost" prints ' 0% packet loss' cat "$E2E/ping"
 for i in 1 2 3 4 5; do
 	size=$((64 + 16 * i))
 	node resize a --memory ${size}Mi >"$E2E/said" 2>&1 &
+	resize_pid=$!
 	wait_for 1 eval '[ $RANDOM -lt 16384 ]'
 	agent_kill
 	agent_start --restart-backoff 100ms
-	wait
+	wait $resize_pid
 	node resize a --memory ${size}Mi --timeout 20s >"$E2E/said" 2>&1
 	ok "killed in resize $i: it gets there" \
 		wait_for 20 prints " $size\$" container_size a
