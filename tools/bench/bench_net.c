@@ -3,9 +3,13 @@
  * What the network costs: a pod's attach and detach, and the way from pod to
  * pod against a bare veth pair and a bridge, in turns in the same run, all
  * pinned to one CPU. In namespaces of its own; nothing of the host is touched.
- * 'bench_net tcx' attaches the programs by TCX.
+ * 'bench_net tcx' attaches the programs by TCX. The floor is the same way as a
+ * pod's with a program that does nothing but bpf_redirect_peer(), by clsact and
+ * by TCX: what no program can go below on this kernel.
  */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/ip_icmp.h>
@@ -115,8 +119,9 @@ static int attach_many(struct network_mgr *mgr, enum network_kind kind,
 
 /* --- from one namespace to another ---------------------------------------- */
 
-enum { DATAPATH, VETH, BRIDGE, NR_PATHS };
-static const char *const path_names[NR_PATHS] = { "pod", "veth", "bridge" };
+enum { DATAPATH, VETH, BRIDGE, FLOOR, FLOOR_TCX, NR_PATHS };
+static const char *const path_names[NR_PATHS] = { "pod", "veth", "bridge",
+						  "floor", "floor_tcx" };
 
 struct path {
 	int from, to; /* namespaces */
@@ -192,21 +197,25 @@ static double turn(int fd, bool icmp)
 
 static void report(struct path paths[NR_PATHS], int what, const char *name)
 {
-	double ratio[2][ROUNDS];
+	static const struct {
+		int a, b;
+	} pairs[] = { { DATAPATH, VETH },
+		      { DATAPATH, BRIDGE },
+		      { FLOOR, VETH },
+		      { FLOOR_TCX, VETH } };
+	double ratio[4][ROUNDS];
 
-	for (int k = 0; k < ROUNDS; k++) {
-		ratio[0][k] = paths[DATAPATH].turn[what][k] /
-			      paths[VETH].turn[what][k];
-		ratio[1][k] = paths[DATAPATH].turn[what][k] /
-			      paths[BRIDGE].turn[what][k];
-	}
+	for (int k = 0; k < ROUNDS; k++)
+		for (int i = 0; i < 4; i++)
+			ratio[i][k] = paths[pairs[i].a].turn[what][k] /
+				      paths[pairs[i].b].turn[what][k];
 	for (int i = 0; i < NR_PATHS; i++)
 		printf("net_%s_rtt_%s %.2f us\n", name, path_names[i],
 		       quantile(paths[i].turn[what], ROUNDS, 0.5));
-	printf("net_%s_rtt_pod_to_veth %.3f ratio\n", name,
-	       quantile(ratio[0], ROUNDS, 0.5));
-	printf("net_%s_rtt_pod_to_bridge %.3f ratio\n", name,
-	       quantile(ratio[1], ROUNDS, 0.5));
+	for (int i = 0; i < 4; i++)
+		printf("net_%s_rtt_%s_to_%s %.3f ratio\n", name,
+		       path_names[pairs[i].a], path_names[pairs[i].b],
+		       quantile(ratio[i], ROUNDS, 0.5));
 }
 
 static int compare(struct path paths[NR_PATHS], struct err *e)
@@ -318,6 +327,90 @@ static int peer_bridge(struct path *p, struct err *e)
 	return r < 0 ? r : end_up(p->to, "eth0", p->ip, e);
 }
 
+/* Nothing but the redirect, to @to. */
+static int floor_program(int to, struct err *e)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K,
+		  .dst_reg = BPF_REG_1,
+		  .imm = to },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect_peer },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "arktos_floor", "GPL",
+			       code, sizeof(code) / sizeof(*code), NULL);
+
+	return fd < 0 ? err_sys(e, "load the floor's program") : fd;
+}
+
+static int floor_attach(int from, int to, bool tcx, struct err *e)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = from,
+			    .attach_point = BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
+	enum { TCX_INGRESS = 46 }; /* headers may be older */
+	int fd = floor_program(to, e), r;
+
+	if (fd < 0)
+		return fd;
+	opts.prog_fd = fd;
+	if (tcx)
+		r = bpf_prog_attach(fd, from, (enum bpf_attach_type)TCX_INGRESS,
+				    0);
+	else
+		r = bpf_tc_hook_create(&hook) ?: bpf_tc_attach(&hook, &opts);
+	close(fd);
+	return r < 0 ? err_set(e, r, "attach the floor's program%s",
+			       tcx ? " by TCX" : "")
+		     : 0;
+}
+
+/* An end that asks for no neighbours, and sends to its own MAC: both ends of a
+ * pair have the same, so that the host's takes what comes for its own. */
+static int floor_end(int ns, const char *ifname, struct in_addr ip,
+		     int *ret_ifindex, struct err *e)
+{
+	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 9 };
+	const struct rt_link_change change = { .mac = mac, .noarp = 1 };
+	auto_ptr(rt) rt = NULL;
+	struct rt_link link;
+	int r = rt_open(ns, &rt, e);
+
+	if (r == 0)
+		r = rt_link_find(rt, ifname, &link, e);
+	if (r == 0)
+		r = rt_link_set(rt, link.ifindex, &change, e);
+	if (r == 0)
+		*ret_ifindex = link.ifindex;
+	return r < 0 ? r : end_up(ns, ifname, ip, e);
+}
+
+static int peer_floor(struct path *p, bool tcx, struct err *e)
+{
+	const struct in_addr ip = { htonl(0xcb007101) }, none = { 0 };
+	const char *const host[2] = { tcx ? "fxa" : "fla",
+				      tcx ? "fxb" : "flb" };
+	int inside, a = 0, b = 0, r = spaces(p, e);
+
+	p->ip.s_addr = htonl(0xcb007102);
+	if (r == 0)
+		r = pair(NS_OWN, host[0], p->from, "eth0", e);
+	if (r == 0)
+		r = pair(NS_OWN, host[1], p->to, "eth0", e);
+	if (r == 0)
+		r = floor_end(NS_OWN, host[0], none, &a, e);
+	if (r == 0)
+		r = floor_end(NS_OWN, host[1], none, &b, e);
+	if (r == 0)
+		r = floor_end(p->from, "eth0", ip, &inside, e);
+	if (r == 0)
+		r = floor_end(p->to, "eth0", p->ip, &inside, e);
+	if (r == 0)
+		r = floor_attach(a, b, tcx, e);
+	return r < 0 ? r : floor_attach(b, a, tcx, e);
+}
+
 static int pods(struct network_mgr *mgr, struct path *p, struct err *e)
 {
 	static struct endpoint a = ENDPOINT_INIT, b = ENDPOINT_INIT;
@@ -348,6 +441,10 @@ static int bench(struct network_mgr *mgr, struct err *e)
 		r = peer_veth(&paths[VETH], e);
 	if (r == 0)
 		r = peer_bridge(&paths[BRIDGE], e);
+	if (r == 0)
+		r = peer_floor(&paths[FLOOR], false, e);
+	if (r == 0)
+		r = peer_floor(&paths[FLOOR_TCX], true, e);
 	for (int i = 0; r == 0 && i < NR_PATHS; i++)
 		r = path_open(&paths[i], e);
 	usleep(100000); /* carriers come up */
