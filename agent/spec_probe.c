@@ -273,6 +273,17 @@ static int tcp_action(struct spec_ctx *c, yyjson_val *v, void *out)
 	return net_action(c, v, out, PROBE_TCP, fields, ARRAY_LEN(fields));
 }
 
+/* A number here, never a name, as in Kubernetes. */
+static int grpc_action(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct probe_spec, "port", spec_port, port),
+		SPEC_FIELD(struct probe_spec, "service", spec_str, service),
+	};
+
+	return net_action(c, v, out, PROBE_GRPC, fields, ARRAY_LEN(fields));
+}
+
 static int positive(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	int r = spec_u32(c, v, out);
@@ -289,7 +300,7 @@ int spec_probe(struct spec_ctx *c, yyjson_val *v, void *out)
 		{ "exec", exec_action, 0 },
 		{ "httpGet", http_action, 0 },
 		{ "tcpSocket", tcp_action, 0 },
-		SPEC_UNSUPPORTED("grpc"),
+		{ "grpc", grpc_action, 0 },
 		F("initialDelaySeconds", spec_u32, initial_delay_s),
 		F("periodSeconds", positive, period_s),
 		F("timeoutSeconds", positive, timeout_s),
@@ -309,7 +320,7 @@ int spec_probe(struct spec_ctx *c, yyjson_val *v, void *out)
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), p);
 	if (r == 0 && p->kind == PROBE_NONE)
 		return spec_fail(c, -EINVAL,
-				 "needs one of exec, httpGet, tcpSocket");
+				 "needs one of exec, httpGet, tcpSocket, grpc");
 	return r;
 }
 
@@ -351,5 +362,6 @@ void spec_probe_clear(struct probe_spec *p)
 	spec_strv_clear(&p->exec);
 	free(p->host);
 	free(p->path);
+	free(p->service);
 	spec_key_values_clear(&p->headers);
 }

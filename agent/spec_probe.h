@@ -23,14 +23,15 @@ struct key_values {
 	size_t nr;
 };
 
-enum probe_kind { PROBE_NONE, PROBE_EXEC, PROBE_HTTP, PROBE_TCP };
+enum probe_kind { PROBE_NONE, PROBE_EXEC, PROBE_HTTP, PROBE_TCP, PROBE_GRPC };
 
 struct probe_spec {
 	enum probe_kind kind;
 	struct strv exec;           /* PROBE_EXEC: command */
-	uint16_t port;              /* PROBE_HTTP, PROBE_TCP */
+	uint16_t port;              /* all but PROBE_EXEC */
 	char *host;                 /* NULL: the pod's address */
 	char *path;                 /* PROBE_HTTP */
+	char *service;              /* PROBE_GRPC; NULL: the server's whole */
 	bool https;                 /* PROBE_HTTP; no certificate is checked */
 	struct key_values headers;  /* PROBE_HTTP */
 	uint32_t initial_delay_s;   /* 0 */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One HTTP or TCP probe: connect, perhaps TLS, ask, read the header. Never
- * blocks; its caller keeps the time. */
+/* One HTTP, TCP or gRPC probe: connect, perhaps TLS, ask, read the header.
+ * Never blocks; its caller keeps the time. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -30,22 +30,29 @@ static void hang_up(struct attempt *a)
 void attempt_cancel(struct attempt *a)
 {
 	hang_up(a);
+	grpc_check_free(take_ptr(a->grpc));
 	buf_clear(&a->in);
 	buf_clear(&a->out);
 }
 
-static void finish(struct attempt *a, bool success, const char *message)
+void attempt_finish(struct attempt *a, bool success, const char *message)
 {
 	attempt_cancel(a);
 	a->done(a->arg, success, message);
 }
 
-/* "Get \"http://10.0.0.1:80/\": ", or "" for TCP. */
+/* "Get \"http://10.0.0.1:80/\": ", or "" for TCP. As the kubelet of each. */
 static void subject(const struct attempt *a, char *buf, size_t size)
 {
 	char url[400];
 
 	buf[0] = '\0';
+	if (a->spec->kind == PROBE_GRPC) {
+		probe_address_format(&a->url, url);
+		snprintf(buf, size,
+			 "error: failed to connect service at \"%s\": ", url);
+		return;
+	}
 	if (a->spec->kind != PROBE_HTTP)
 		return;
 	probe_url_format(&a->url, url, sizeof(url));
@@ -55,11 +62,10 @@ static void subject(const struct attempt *a, char *buf, size_t size)
 /* "dial tcp [::1]:80: ", as Go says it. */
 static void dial(const struct attempt *a, char *buf, size_t size)
 {
-	bool v6 = strchr(a->url.host, ':') != NULL;
+	char address[PROBE_ADDRESS_TEXT];
 
-	snprintf(buf, size,
-		 v6 ? "dial tcp [%s]:%u: " : "dial tcp %s:%u: ", a->url.host,
-		 a->url.port);
+	probe_address_format(&a->url, address);
+	snprintf(buf, size, "dial tcp %s: ", address);
 }
 
 __attribute__((format(printf, 2, 3))) static void fail(struct attempt *a,
@@ -73,7 +79,7 @@ __attribute__((format(printf, 2, 3))) static void fail(struct attempt *a,
 	va_end(ap);
 	subject(a, who, sizeof(who));
 	snprintf(message, sizeof(message), "%s%s", who, what);
-	finish(a, false, message);
+	attempt_finish(a, false, message);
 }
 
 /* Go's words for errno start small, like these. */
@@ -94,6 +100,10 @@ void attempt_timeout_message(const struct attempt *a, char *buf, size_t size)
 {
 	char who[448], where[320];
 
+	if (a->spec->kind == PROBE_GRPC) {
+		grpc_check_timeout_message(a, buf, size);
+		return;
+	}
 	subject(a, who, sizeof(who));
 	dial(a, where, sizeof(where));
 	if (a->step == ATTEMPT_CONNECT)
@@ -124,7 +134,7 @@ static void redirect(struct attempt *a, const struct probe_answer *answer)
 		return;
 	}
 	if (!same_host(&a->url, &next)) {
-		finish(a, true, "");
+		attempt_finish(a, true, "");
 		return;
 	}
 	if (++a->redirects > PROBE_REDIRECTS) {
@@ -152,12 +162,12 @@ static void judge(struct attempt *a, const struct probe_answer *answer)
 		return;
 	}
 	if (answer->status >= 200 && answer->status < 400) {
-		finish(a, true, "");
+		attempt_finish(a, true, "");
 		return;
 	}
 	snprintf(message, sizeof(message),
 		 "HTTP probe failed with statuscode: %d", answer->status);
-	finish(a, false, message);
+	attempt_finish(a, false, message);
 }
 
 /* What OpenSSL waits for. False: it has failed, and @a is finished. */
@@ -323,7 +333,9 @@ static void start_tls(struct attempt *a)
 static void connected(struct attempt *a)
 {
 	if (a->spec->kind == PROBE_TCP)
-		finish(a, true, "");
+		attempt_finish(a, true, "");
+	else if (a->spec->kind == PROBE_GRPC)
+		grpc_check_start(a);
 	else if (a->url.https)
 		start_tls(a);
 	else
@@ -360,6 +372,9 @@ static void ready(void *arg, uint32_t events)
 		break;
 	case ATTEMPT_RECV:
 		step_recv(a);
+		break;
+	case ATTEMPT_GRPC:
+		grpc_check_step(a);
 		break;
 	}
 }

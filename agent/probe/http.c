@@ -175,6 +175,13 @@ void probe_url_format(const struct probe_url *u, char *buf, size_t size)
 		 u->https ? "https" : "http", u->host, u->port, u->path);
 }
 
+void probe_address_format(const struct probe_url *u,
+			  char ret[PROBE_ADDRESS_TEXT])
+{
+	snprintf(ret, PROBE_ADDRESS_TEXT,
+		 is_ipv6(u->host) ? "[%s]:%u" : "%s:%u", u->host, u->port);
+}
+
 static bool is_token(const char *s)
 {
 	if (!s || !*s)

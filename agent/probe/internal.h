@@ -53,6 +53,11 @@ int probe_url_follow(const struct probe_url *u, const char *location,
 /* "http://10.0.0.1:80/x" */
 void probe_url_format(const struct probe_url *u, char *buf, size_t size);
 
+/* "10.0.0.1:80", "[::1]:80" */
+#define PROBE_ADDRESS_TEXT 272
+void probe_address_format(const struct probe_url *u,
+			  char ret[PROBE_ADDRESS_TEXT]);
+
 /* 0, or -EINVAL: a header that would break the request apart. */
 int probe_headers_check(const struct key_values *headers);
 int probe_request(const struct probe_url *u, const struct key_values *headers,
@@ -64,7 +69,9 @@ int probe_answer_parse(const char *data, size_t len, struct probe_answer *ret);
 /* Copy at most %PROBE_MESSAGE_MAX bytes, not ending inside a character. */
 size_t probe_message_cut(const char *s, size_t len);
 
-/* --- attempt.c: one HTTP or TCP probe on the loop --- */
+/* --- attempt.c: one HTTP, TCP or gRPC probe on the loop --- */
+
+struct grpc_check;
 
 struct attempt {
 	struct ev *loop;
@@ -76,7 +83,13 @@ struct attempt {
 	void (*done)(void *arg, bool success, const char *message);
 	void *arg;
 
-	enum { ATTEMPT_CONNECT, ATTEMPT_TLS, ATTEMPT_SEND, ATTEMPT_RECV } step;
+	enum {
+		ATTEMPT_CONNECT,
+		ATTEMPT_TLS,
+		ATTEMPT_SEND,
+		ATTEMPT_RECV,
+		ATTEMPT_GRPC
+	} step;
 	struct probe_url url;
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
@@ -86,6 +99,7 @@ struct attempt {
 	struct buf out, in;
 	size_t sent;
 	unsigned int redirects;
+	struct grpc_check *grpc; /* of a gRPC probe, once connected; owned */
 };
 
 /* Set loop, ops, pod_key, spec, tls, done, arg, and fd = -EBADF before. @done
@@ -94,5 +108,16 @@ void attempt_start(struct attempt *a, const char *pod_ip);
 void attempt_cancel(struct attempt *a); /* done is not called any more */
 /* The message for running out of time now. */
 void attempt_timeout_message(const struct attempt *a, char *buf, size_t size);
+
+/* It is over; @a may be gone afterwards. */
+void attempt_finish(struct attempt *a, bool success, const char *message);
+
+/* --- grpc.c: from the connection on --- */
+
+void grpc_check_start(struct attempt *a); /* may finish it, as may the next */
+void grpc_check_step(struct attempt *a);  /* something has come, or may go */
+void grpc_check_timeout_message(const struct attempt *a, char *buf,
+				size_t size);
+void grpc_check_free(struct grpc_check *c);
 
 #endif /* AGENT_PROBE_INTERNAL_H */

@@ -74,6 +74,7 @@ static void spec_clear(struct probe_spec *s)
 	free(s->headers.v);
 	free(s->host);
 	free(s->path);
+	free(s->service);
 	*s = (struct probe_spec){ 0 };
 }
 
@@ -112,12 +113,14 @@ static int spec_copy(struct probe_spec *to, const struct probe_spec *from)
 	*to = *from;
 	to->exec = (struct strv){ 0 };
 	to->headers = (struct key_values){ 0 };
-	to->host = to->path = NULL;
+	to->host = to->path = to->service = NULL;
 	r = exec_copy(&to->exec, &from->exec);
 	if (r == 0)
 		r = headers_copy(&to->headers, &from->headers);
 	if (r == 0)
 		r = str_set(&to->host, from->host);
+	if (r == 0)
+		r = str_set(&to->service, from->service);
 	return r < 0 ? r : str_set(&to->path, from->path);
 }
 

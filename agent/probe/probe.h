@@ -2,10 +2,10 @@
 /*
  * Liveness, readiness and startup probes of all pods, on one thread of its own.
  *
- * The prober decides when to probe, does HTTP and TCP itself (non-blocking, any
- * number at once), counts against the thresholds, and reports. What it cannot
- * know it asks through struct prober_ops: a socket in the pod's network, and
- * running a command in the container.
+ * The prober decides when to probe, does HTTP, TCP and gRPC itself
+ * (non-blocking, any number at once), counts against the thresholds, and
+ * reports. What it cannot know it asks through struct prober_ops: a socket in
+ * the pod's network, and running a command in the container.
  *
  * As kubelet does:
  *  - the first probe is sent initialDelay after the container's start, the next

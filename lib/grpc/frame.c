@@ -70,6 +70,32 @@ void grpc_message_decode(char *out, size_t size, const char *in, size_t len)
 	out[n] = '\0';
 }
 
+const char *grpc_status_name(int status)
+{
+	static const char *const names[] = {
+		"OK",
+		"Canceled",
+		"Unknown",
+		"InvalidArgument",
+		"DeadlineExceeded",
+		"NotFound",
+		"AlreadyExists",
+		"PermissionDenied",
+		"ResourceExhausted",
+		"FailedPrecondition",
+		"Aborted",
+		"OutOfRange",
+		"Unimplemented",
+		"Internal",
+		"Unavailable",
+		"DataLoss",
+		"Unauthenticated",
+	};
+	size_t nr = sizeof(names) / sizeof(*names);
+
+	return status >= 0 && (size_t)status < nr ? names[status] : "Unknown";
+}
+
 int grpc_errno(int status)
 {
 	switch (status) {

@@ -8,24 +8,11 @@
 #include <stdatomic.h>
 
 #include "lib/ev.h"
+#include "lib/grpc/frame.h"
 #include "lib/grpc/grpc.h"
 
-/* --- frame.c: messages out of a stream of bytes --- */
+/* --- frame.c: see frame.h --- */
 
-struct frames {
-	struct buf b; /* of a message that is not whole yet */
-	size_t max;
-};
-
-/* Take in @len bytes and call @fn for each whole message. -EBADMSG: a message
- * is compressed or too long; whatever @fn returns below 0. */
-int grpc_frames_feed(struct frames *f, const void *data, size_t len,
-		     int (*fn)(void *arg, const void *msg, size_t len),
-		     void *arg);
-void grpc_frame_put(struct buf *b, const void *msg, size_t len);
-
-/* grpc-message is percent-encoded. Cuts at @size. */
-void grpc_message_decode(char *out, size_t size, const char *in, size_t len);
 int grpc_errno(int status);
 
 /* --- one request, unary or stream; on the loop's thread --- */

@@ -11,6 +11,7 @@
 #include "agent/probe/probe.h"
 #include "lib/err.h"
 #include "lib/ev.h"
+#include "selftests/agent/probe/grpc_server.h"
 #include "selftests/agent/probe/server.h"
 #include "selftests/harness.h"
 
@@ -331,6 +332,117 @@ TEST(every_kind_of_server_is_judged)
 		EXPECT_EQ(got->success, !b[i].message);
 		EXPECT_EQ(got->changed, true);
 	}
+}
+
+/* One server's answer, and what the kubelet would say of it. */
+struct answer {
+	struct grpc_server server;
+	const char *service;
+	bool closed, http1;
+	const char *message; /* $PORT is replaced; NULL: success */
+	uint16_t port;
+	uint64_t id;
+};
+
+static uint64_t add_answer(struct prober *p, struct answer *a)
+{
+	uint64_t id = 0;
+
+	static struct server http1 = { .answer = OK };
+	struct probe_spec spec = { .kind = PROBE_GRPC,
+				   .service = (char *)a->service,
+				   .period_s = 1,
+				   .timeout_s = 1,
+				   .success_threshold = 1,
+				   .failure_threshold = 1 };
+	struct probe_target t = { .pod_key = "p",
+				  .container = "c",
+				  .pod_ip = "127.0.0.1",
+				  .liveness = a->message ? &spec : NULL,
+				  .readiness = a->message ? NULL : &spec,
+				  .started_ms = ev_clock_ms() };
+
+	a->port =
+		a->http1 ? server_start(&http1) : grpc_server_start(&a->server);
+	if (a->closed)
+		shutdown(a->server.fd, SHUT_RDWR);
+	spec.port = a->port;
+	(void)prober_add(p, &t, &id, NULL);
+	return id;
+}
+
+TEST(grpc_health_is_judged_as_the_kubelet_does)
+{
+#define RPC "error: health rpc probe failed: rpc error: code = "
+	static struct answer a[] = {
+		{ .server = { .status = "0", .serving = 1 } },
+		{ .server = { .status = "0", .serving = 1 }, .service = "x.Y" },
+		{ .server = { .status = "0", .serving = 2 },
+		  .message =
+			  "service unhealthy (responded with \"NOT_SERVING\")" },
+		{ .server = { .status = "0", .serving = 0 },
+		  .message = "service unhealthy (responded with \"UNKNOWN\")" },
+		{ .server = { .status = "12",
+			      .serving = -1,
+			      .message = "unknown%20service" },
+		  .message = "error: this server does not implement the grpc "
+			     "health protocol (grpc.health.v1.Health): unknown "
+			     "service" },
+		{ .server = { .status = "5",
+			      .serving = -1,
+			      .message = "unknown service" },
+		  .service = "no.Such",
+		  .message = RPC "NotFound desc = unknown service" },
+		{ .server = { .status = "0", .serving = -1 },
+		  .message = RPC "Internal desc = the answer has no message" },
+		{ .server = { .http_status = 404 },
+		  .message = RPC "Unknown desc = unexpected HTTP status code "
+				 "received from server: 404" },
+		{ .server = { .reset = true },
+		  .message = RPC
+		  "Unavailable desc = the stream ended without a status" },
+		{ .server = { .status = "0", .huge = true },
+		  .message = RPC "Internal desc = the answer is compressed, or "
+				 "no health response" },
+		{ .server = { .serving = -1 },
+		  .message = "timeout: health rpc did not complete within 1s" },
+		{ .server = { .silent = true },
+		  .message = "timeout: failed to connect service "
+			     "\"127.0.0.1:$PORT\" within 1s: context deadline "
+			     "exceeded" },
+		{ .closed = true,
+		  .message = "error: failed to connect service at "
+			     "\"127.0.0.1:$PORT\": dial tcp 127.0.0.1:$PORT: "
+			     "connect: connection refused" },
+		{ .http1 = true,
+		  .message =
+			  "error: failed to connect service at "
+			  "\"127.0.0.1:$PORT\": the peer does not speak HTTP/2" },
+	};
+	auto_ptr(prober) p = NULL;
+	char want[512];
+
+	ASSERT_EQ(start(&p), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(a); i++)
+		ASSERT_GE(a[i].id = add_answer(p, &a[i]), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(a); i++) {
+		struct event *got;
+
+		if (!WAIT_UNTIL(first_of(a[i].id))) {
+			FAIL("answer %zu: no outcome", i);
+			continue;
+		}
+		got = first_of(a[i].id);
+		with_port(a[i].message ? a[i].message : "", a[i].port, want,
+			  sizeof(want));
+		EXPECT_STREQ(got->message, want);
+		EXPECT_EQ(got->success, !a[i].message);
+	}
+	EXPECT_STREQ(a[1].server.asked, "x.Y");
+	EXPECT_STREQ(a[1].server.path, "/grpc.health.v1.Health/Check");
+	EXPECT_STREQ(a[1].server.type, "application/grpc");
+	EXPECT_STREQ(a[0].server.asked, "");
+#undef RPC
 }
 
 TEST(readiness_goes_down_after_three_and_up_after_one)
