@@ -19,6 +19,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/disk.h"
 #include "agent/figures.h"
+#include "agent/address.h"
 #include "agent/internal.h"
 #include "agent/probe/probe.h"
 #include "agent/puller.h"
@@ -81,6 +82,8 @@ static int fill_defaults(struct agent_opts *o, struct defaults *d,
 	str_lower(d->host);
 	if (!o->node_name)
 		o->node_name = d->host;
+	if (!o->cluster_domain)
+		o->cluster_domain = "cluster.local";
 	d->libexec = o->libexec ? strdup(o->libexec) : own_folder();
 	d->manifests = o->manifests_dir
 			       ? strdup(o->manifests_dir)
@@ -207,6 +210,7 @@ static int open_all(struct agent *a, struct err *e)
 	if (r < 0)
 		return r;
 	host_probe(a);
+	(void)host_address(a->opts.node_ip, a->host_ip, sizeof(a->host_ip));
 	return wq_new(&wq, &a->queue, e);
 }
 

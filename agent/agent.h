@@ -30,11 +30,13 @@ struct agent_opts {
 	const char *accel;           /* "auto", "kvm", "tcg"; NULL: auto */
 	const char *const *networks; /* "tenant/name=CIDR[,egress=snat]" */
 	size_t nr_networks;
-	const char *default_cidr; /* NULL: NETWORK_CIDR */
-	const char *kubeconfig;   /* of this node; NULL: alone */
-	const char *admin;        /* kubeconfig of the host's CLI, or NULL */
-	const char *node_ip;      /* NULL: of the default route's interface */
-	uint32_t lease_s;         /* of the node's lease; 0: 40 */
+	const char *default_cidr;   /* NULL: NETWORK_CIDR */
+	const char *kubeconfig;     /* of this node; NULL: alone */
+	const char *admin;          /* kubeconfig of the host's CLI, or NULL */
+	const char *node_ip;        /* NULL: of the default route's interface */
+	const char *cluster_domain; /* of pods with a subdomain; NULL:
+				       cluster.local */
+	uint32_t lease_s;           /* of the node's lease; 0: 40 */
 	bool default_snat;
 	uint64_t reserved_cpu_milli; /* kept from pods */
 	uint64_t reserved_mem_bytes;

@@ -74,6 +74,7 @@ struct agent {
 	bool userns;
 	char userns_why[256];
 	bool memory_maps; /* mounts of a tmpfs can map ids: Linux 6.3 */
+	char host_ip[64]; /* of the node; pods are told */
 	char lacks[400];  /* what of the kernel containers need; "" */
 	int64_t started_us;
 	bool quiet; /* taking down: no word about the host */

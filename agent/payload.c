@@ -14,6 +14,7 @@
 #include "agent/internal.h"
 #include "agent/payload.h"
 #include "agent/pod_files.h"
+#include "agent/pod_files.h"
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
@@ -293,6 +294,7 @@ static int spawn(struct pod *pod, struct err *e)
 	auto_free char *binary =
 		str_printf("%s/arktos-pod", pod->agent->opts.libexec);
 	auto_close int own_ns = -EBADF;
+	char name[POD_HOST_NAME_MAX + 1];
 	int tasks[CG_HIERARCHIES_MAX];
 	struct sandbox *sb = NULL;
 	struct sandbox_opts o = {
@@ -300,7 +302,7 @@ static int spawn(struct pod *pod, struct err *e)
 		.uid = pod->uid,
 		.run_dir = pod->run_dir,
 		.state_dir = pod->state_dir,
-		.hostname = pod->spec->hostname,
+		.hostname = name,
 		.cgroup_tasks = tasks,
 		.host_pid = pod->spec->host_pid,
 		.host_ipc = pod->spec->host_ipc,
@@ -310,6 +312,9 @@ static int spawn(struct pod *pod, struct err *e)
 
 	if (!binary)
 		return err_set(e, -ENOMEM, "out of memory");
+	r = pod_host_name(pod, name, e);
+	if (r < 0)
+		return r;
 	r = sandbox_netns(pod, &own_ns, &o.netns_fd, e);
 	if (r < 0)
 		return r;

@@ -40,6 +40,7 @@ struct start {
 	int tasks[CG_HIERARCHIES_MAX];
 	size_t nr_tasks;
 	char ip[INET_ADDRSTRLEN];
+	char host_name[POD_HOST_NAME_MAX + 1];
 	char *rw_dir, *log_path;
 	struct key_values env_from, env_values; /* of the API server */
 };
@@ -290,12 +291,18 @@ static void fill_input(struct start *s, const struct pod *pod,
 	if (pod->network_up &&
 	    inet_ntop(AF_INET, &pod->endpoint.ip, s->ip, sizeof(s->ip)))
 		ip = s->ip;
+	else if (pod->spec->host_network && pod->agent->host_ip[0])
+		ip = pod->agent->host_ip;
 	s->in = (struct container_input){
 		.pod = pod->spec,
 		.ctr = c->spec,
 		.image = &s->image,
 		.attempt = c->attempt,
 		.node_name = pod->agent->opts.node_name,
+		.host_ip = pod->agent->host_ip[0] ? pod->agent->host_ip : NULL,
+		.host_name = pod_host_name(pod, s->host_name, NULL) == 0
+				     ? s->host_name
+				     : NULL,
 		.pod_ip = ip,
 		.node_cpu_milli = pod->agent->node.cpu_milli,
 		.node_mem_bytes = pod->agent->node.mem_bytes,

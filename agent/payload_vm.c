@@ -16,6 +16,7 @@
 #include "agent/container/sandbox.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
+#include "agent/pod_files.h"
 #include "agent/vm/command.h"
 #include "agent/vm/vm.h"
 #include "cgroups/cgroup.h"
@@ -38,6 +39,7 @@ struct start {
 	struct vm_command *cmd;
 	char *run_dir, *state_dir, *unpacker;
 	char ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], mac[18];
+	char name[POD_HOST_NAME_MAX + 1];
 };
 
 static void start_clear(struct start *s)
@@ -69,6 +71,7 @@ uint64_t vm_pod_overhead(const struct pod *pod)
 static void fill_net(struct start *s, const struct pod *pod)
 {
 	const struct endpoint *ep = &pod->endpoint;
+	const struct strv *dns = &pod->spec->dns.nameservers;
 
 	s->cfg.net = (struct vm_net){ .tap_fd = -1 };
 	if (!pod->network_up)
@@ -85,6 +88,7 @@ static void fill_net(struct start *s, const struct pod *pod)
 		.prefix = ep->prefix,
 		.gateway = s->gateway,
 		.mtu = ep->mtu,
+		.dns = dns->nr ? dns->v[0] : NULL,
 	};
 }
 
@@ -109,17 +113,21 @@ static int start_fill(struct start *s, const struct pod *pod, struct err *e)
 {
 	const struct agent *a = pod->agent;
 	const struct ctr *c = &pod->ctrs[0];
+	int r;
 
 	s->run_dir = str_printf("%s/vm", pod->run_dir);
 	s->state_dir = str_printf("%s/vm", pod->state_dir);
 	s->unpacker = str_printf("%s/arktos-unpack", a->opts.libexec);
 	if (!s->run_dir || !s->state_dir || !s->unpacker)
 		return err_set(e, -ENOMEM, "out of memory");
+	r = pod_host_name(pod, s->name, e);
+	if (r < 0)
+		return r;
 	s->spec = *pod->spec->vm;
 	s->spec.resources = c->res.allocated;
 	s->cfg = (struct vm_config){
 		.uid = pod->uid,
-		.hostname = pod->spec->hostname,
+		.hostname = s->name,
 		.spec = &s->spec,
 		.size = vm_size_of_spec(&s->spec),
 		.node = { a->node.cpu_milli, a->node.mem_bytes },

@@ -10,6 +10,12 @@ struct ctr;
 struct err;
 struct pod;
 
+#define POD_HOST_NAME_MAX 64 /* the kernel's */
+/* What the pod calls itself: its hostname, that with its domain if it is to be
+ * the name, or the host's own on the host's network. -EINVAL: too long. */
+int pod_host_name(const struct pod *pod, char ret[POD_HOST_NAME_MAX + 1],
+		  struct err *e);
+
 /* Write <state>/etc/{hosts,hostname,resolv.conf} unless they are there. */
 int pod_files_write(const struct pod *pod, struct err *e);
 

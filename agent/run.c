@@ -17,6 +17,7 @@ struct run_args {
 	const char *node_name, *state_dir, *run_dir, *log_dir, *manifests;
 	const char *libexec, *cgroup_parent, *cgroup_name, *qemu, *accel;
 	const char *default_cidr, *log_level, *kubeconfig, *node_ip, *admin;
+	const char *cluster_domain;
 	const char *maybe_kubeconfig;
 	struct cli_strs networks;
 	bool snat, purge;
@@ -63,6 +64,8 @@ const struct cli_option run_options[] = {
 	    "of this node's lease, renewed at a quarter of it (40s)"),
 	OPT("node-ip", CLI_STR, node_ip, "ADDRESS",
 	    "of this node (of the default route's interface)"),
+	OPT("cluster-domain", CLI_STR, cluster_domain, "NAME",
+	    "end of the names of pods with a subdomain (cluster.local)"),
 	OPT("manifests", CLI_STR, manifests, "DIR",
 	    "pods that should be here (STATE/manifests)"),
 	OPT("network", CLI_STRS, networks, "TENANT/NAME=CIDR[,egress=snat]",
@@ -135,6 +138,7 @@ static struct agent_opts to_opts(const struct run_args *a)
 					      NULL,
 		.admin = a->admin ? a->admin : "/etc/arktos/admin.kubeconfig",
 		.node_ip = a->node_ip,
+		.cluster_domain = a->cluster_domain,
 		.reserved_cpu_milli = a->reserved_cpu,
 		.reserved_mem_bytes = a->reserved_mem,
 		.lease_s = (uint32_t)(a->lease / 1000),
@@ -157,6 +161,10 @@ static int check(const struct run_args *a, int argc, char **argv, int first,
 		return err_set(e, -EINVAL,
 			       "--accel is auto, kvm or tcg, not '%s'",
 			       a->accel);
+	if (a->cluster_domain && !str_is_dns_subdomain(a->cluster_domain))
+		return err_set(e, -EINVAL,
+			       "--cluster-domain '%s' is not a DNS name",
+			       a->cluster_domain);
 	if (a->workers < 1 || a->workers > 64)
 		return err_set(e, -EINVAL, "--workers is 1 to 64");
 	if (a->log_max && a->log_max < AGENT_LOG_MIN)

@@ -134,6 +134,10 @@ void pod_spec_free(struct pod_spec *spec)
 	free(spec->network);
 	free(spec->requested_ip);
 	free(spec->hostname);
+	free(spec->subdomain);
+	spec_strv_clear(&spec->dns.nameservers);
+	spec_strv_clear(&spec->dns.searches);
+	spec_key_values_clear(&spec->dns.options);
 	for (size_t i = 0; i < spec->nr_volumes; i++) {
 		free(spec->volumes[i].name);
 		free(spec->volumes[i].path);

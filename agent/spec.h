@@ -163,6 +163,13 @@ struct volume_spec {
 	uint64_t size_limit; /* VOLUME_EMPTY_DIR; 0: none */
 };
 
+/* dnsConfig, and of dnsPolicy what matters without a DNS of the cluster's. */
+struct dns_spec {
+	bool none; /* nothing of the host's */
+	struct strv nameservers, searches;
+	struct key_values options; /* value: "" for none */
+};
+
 struct pod_spec {
 	char *tenant;    /* metadata.tenant; "system" when not given */
 	char *namespace; /* "default" when not given */
@@ -173,6 +180,9 @@ struct pod_spec {
 	char *network; /* label arktos.futurewei.com/network, or "default" */
 	char *requested_ip; /* spec.nics[0].ipAddress */
 	char *hostname;     /* spec.hostname, or the name */
+	char *subdomain;
+	bool fqdn; /* setHostnameAsFQDN */
+	struct dns_spec dns;
 	bool host_network, host_pid, host_ipc, share_process_namespace;
 	bool has_host_users;
 	bool host_users; /* false: in a user namespace of its own */

@@ -6,6 +6,7 @@
 #include "agent/ports.h"
 #include "agent/spec_fields.h"
 #include "lib/err.h"
+#include "lib/str.h"
 
 /* As the API server does: a port once, and as it is where it is the host's. */
 static int check_ports(struct spec_ctx *c, const struct pod_spec *pod)
@@ -82,5 +83,19 @@ int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 			return r;
 		spec_pop(c, mark);
 	}
+	for (size_t i = 0; i < pod->sysctls.nr; i++) {
+		bool net = str_starts(pod->sysctls.v[i].key, "net.");
+
+		if (net ? pod->host_network : pod->host_ipc)
+			return spec_fail_at(c, "securityContext",
+					    "sysctl '%.64s' would be the "
+					    "host's: the pod has %s",
+					    pod->sysctls.v[i].key,
+					    net ? "hostNetwork" : "hostIPC");
+	}
+	if (pod->dns.none && !pod->dns.nameservers.nr)
+		return spec_fail_at(c, "dnsConfig",
+				    "must give a nameserver when dnsPolicy is "
+				    "None");
 	return check_ports(c, pod);
 }

@@ -100,6 +100,8 @@ spec_read_fn spec_mounts;        /* struct mount_spec *, size_t follows */
 spec_read_fn spec_probe;         /* struct probe_spec */
 spec_read_fn spec_hook;          /* struct hook_spec */
 spec_read_fn spec_volumes;       /* struct pod_spec */
+spec_read_fn spec_dns_policy;    /* struct dns_spec */
+spec_read_fn spec_dns_config;    /* struct dns_spec */
 
 /* One container; @pod's securityContext, already read, is merged in. */
 struct security_spec;

@@ -169,6 +169,8 @@ static int sysctl(struct spec_ctx *c, yyjson_val *v, void *out)
 		SPEC_FIELD(struct key_value, "name", spec_str, key),
 		SPEC_FIELD(struct key_value, "value", spec_str, value),
 	};
+	static const char *const ours[] = { "net.", "kernel.shm", "kernel.msg",
+					    "kernel.sem", "fs.mqueue." };
 	struct key_value *kv = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), kv);
 
@@ -176,14 +178,16 @@ static int sysctl(struct spec_ctx *c, yyjson_val *v, void *out)
 		return r;
 	if (!kv->key || !kv->value)
 		return spec_fail(c, -EINVAL, "needs name and value");
-	/* Only what the pod's own network namespace keeps to itself. */
-	if (!str_starts(kv->key, "net.") || strchr(kv->key, '/') ||
-	    strstr(kv->key, ".."))
-		return spec_fail_at(c, "name",
-				    "'%.64s' is not a namespaced sysctl; only "
-				    "net.* can be set for one pod",
-				    kv->key);
-	return 0;
+	/* Only what the pod's own namespaces keep to themselves. */
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		if (str_starts(kv->key, ours[i]) && !strchr(kv->key, '/') &&
+		    !strstr(kv->key, ".."))
+			return 0;
+	return spec_fail_at(c, "name",
+			    "'%.64s' is not a namespaced sysctl; only net.*, "
+			    "kernel.shm*, kernel.msg*, kernel.sem and "
+			    "fs.mqueue.* can be set for one pod",
+			    kv->key);
 }
 
 static int sysctls(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -286,6 +290,10 @@ static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 		F("terminationGracePeriodSeconds", spec_u32, grace_s),
 		F("activeDeadlineSeconds", spec_u64, active_deadline_s),
 		F("hostname", host_name, hostname),
+		F("subdomain", host_name, subdomain),
+		F("setHostnameAsFQDN", spec_bool, fqdn),
+		F("dnsPolicy", spec_dns_policy, dns),
+		F("dnsConfig", spec_dns_config, dns),
 		F("hostNetwork", spec_bool, host_network),
 		F("hostPID", spec_bool, host_pid),
 		F("hostIPC", spec_bool, host_ipc),
@@ -318,12 +326,8 @@ static int spec_part(struct spec_ctx *c, yyjson_val *v, void *out)
 		SPEC_IGNORED("automountServiceAccountToken"),
 		SPEC_IGNORED("enableServiceLinks"),
 		{ "imagePullSecrets", pull_secrets, 0 },
-		SPEC_IGNORED("dnsPolicy"),
 		SPEC_IGNORED("os"),
-		SPEC_UNSUPPORTED("dnsConfig"),
 		SPEC_UNSUPPORTED("readinessGates"),
-		SPEC_UNSUPPORTED("subdomain"),
-		SPEC_UNSUPPORTED("setHostnameAsFQDN"),
 		SPEC_UNSUPPORTED("ephemeralContainers"),
 		SPEC_UNSUPPORTED("runtimeClassName"),
 		SPEC_UNSUPPORTED("resources"),

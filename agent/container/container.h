@@ -52,6 +52,7 @@ struct container_input {
 	const struct container_image *image;
 	uint32_t attempt;
 	const char *node_name, *host_ip;
+	const char *host_name;   /* HOSTNAME; NULL: the pod's */
 	const char *pod_ip;      /* NULL while there is none */
 	uint64_t node_cpu_milli; /* what resourceFieldRef of a missing limit */
 	uint64_t node_mem_bytes; /* yields: the node's allocatable */

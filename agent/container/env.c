@@ -140,6 +140,7 @@ static int field_value(const struct container_input *in, const char *path,
 		{ "metadata.tenant", pod->tenant },
 		{ "spec.nodeName", in->node_name },
 		{ "status.hostIP", in->host_ip },
+		{ "status.hostIPs", in->host_ip },
 		{ "status.podIP", in->pod_ip },
 		{ "status.podIPs", in->pod_ip },
 	};
@@ -238,8 +239,9 @@ int env_build(const struct container_input *in, struct strings *ret,
 	for (size_t i = 0; i < in->image->env.nr; i++)
 		if (strchr(in->image->env.v[i], '='))
 			strings_add(ret, strdup(in->image->env.v[i]));
-	if (in->pod->hostname)
-		env_set(ret, "HOSTNAME", in->pod->hostname);
+	if (in->host_name || in->pod->hostname)
+		env_set(ret, "HOSTNAME",
+			in->host_name ? in->host_name : in->pod->hostname);
 	if (ctr->tty)
 		env_set(ret, "TERM", "xterm");
 	for (size_t i = 0; in->env_from && i < in->env_from->nr; i++) {
