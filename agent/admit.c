@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The node's CPU and memory: who has claimed how much.
+ * The node's CPU, memory and disk: who has claimed how much.
  *
  * A pod counts with what it was allocated, or with what it still has if that is
  * more (a shrink in progress), so that nothing is given twice.
@@ -11,6 +11,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "agent/disk.h"
 #include "agent/internal.h"
 #include "agent/payload.h"
 #include "agent/ports.h"
@@ -46,6 +47,7 @@ int node_init(struct agent *a, struct err *e)
 			       quantity_format_human(n->mem_bytes, have));
 	n->cpu_milli -= a->opts.reserved_cpu_milli;
 	n->mem_bytes -= a->opts.reserved_mem_bytes;
+	disk_amounts(a->opts.state_dir, &n->disk_all_bytes, &n->disk_bytes);
 	return 0;
 }
 
@@ -55,12 +57,16 @@ static void larger(struct quantity_set *q, const struct quantity_set *other)
 		q->cpu_milli = other->cpu_milli;
 	if (other->has_mem && other->mem_bytes > q->mem_bytes)
 		q->mem_bytes = other->mem_bytes;
+	if (other->has_disk && other->disk_bytes > q->disk_bytes)
+		q->disk_bytes = other->disk_bytes;
 }
 
 struct quantity_set pod_claim(const struct pod *pod)
 {
-	struct quantity_set sum = { .has_cpu = true, .has_mem = true };
-	struct quantity_set init = { 0 };
+	struct quantity_set sum = { .has_cpu = true,
+				    .has_mem = true,
+				    .has_disk = true };
+	struct quantity_set init = { .has_disk = true };
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
 		const struct ctr *c = &pod->ctrs[i];
@@ -83,24 +89,60 @@ struct quantity_set pod_claim(const struct pod *pod)
 		}
 		sum.cpu_milli += q.cpu_milli;
 		sum.mem_bytes += q.mem_bytes;
+		sum.disk_bytes += q.disk_bytes;
 	}
 	larger(&sum, &init);
 	return sum;
 }
 
-static void refusal(const struct quantity_set *want, uint64_t cpu, uint64_t mem,
-		    const char *of, struct err *e, int r)
+static void refusal(const struct quantity_set *want,
+		    const struct quantity_set *have, const char *of,
+		    struct err *e, int r)
 {
 	char a[QUANTITY_TEXT_SIZE], b[QUANTITY_TEXT_SIZE];
 
-	if (want->cpu_milli > cpu)
+	if (want->cpu_milli > have->cpu_milli)
 		err_set(e, r, "cpu: %s requested, the node has %s%s",
 			quantity_format_cpu(want->cpu_milli, a),
-			quantity_format_cpu(cpu, b), of);
-	else
+			quantity_format_cpu(have->cpu_milli, b), of);
+	else if (want->mem_bytes > have->mem_bytes)
 		err_set(e, r, "memory: %s requested, the node has %s%s",
 			quantity_format_human(want->mem_bytes, a),
-			quantity_format_human(mem, b), of);
+			quantity_format_human(have->mem_bytes, b), of);
+	else
+		err_set(e, r,
+			"ephemeral-storage: %s requested, the node has %s%s",
+			quantity_format_human(want->disk_bytes, a),
+			quantity_format_human(have->disk_bytes, b), of);
+}
+
+/* What is free of @all for a pod that has @own of it already: that does not
+ * stand in its way. */
+static uint64_t still(uint64_t all, uint64_t used, uint64_t own)
+{
+	return all + own > used ? all + own - used : 0;
+}
+
+/* Is more wanted than there is, of something it has less of @now? */
+static bool beyond(const struct quantity_set *want,
+		   const struct quantity_set *have,
+		   const struct quantity_set *now)
+{
+	return (want->cpu_milli > have->cpu_milli &&
+		(!now || want->cpu_milli > now->cpu_milli)) ||
+	       (want->mem_bytes > have->mem_bytes &&
+		(!now || want->mem_bytes > now->mem_bytes)) ||
+	       (want->disk_bytes > have->disk_bytes &&
+		(!now || want->disk_bytes > now->disk_bytes));
+}
+
+static void take(struct node_resources *n, struct pod *pod,
+		 const struct quantity_set *want)
+{
+	n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
+	n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
+	n->used_disk += want->disk_bytes - pod->claimed.disk_bytes;
+	pod->claimed = *want;
 }
 
 /* With the node's lock held. */
@@ -108,28 +150,27 @@ static int claim(struct pod *pod, const struct quantity_set *want,
 		 struct err *e)
 {
 	struct node_resources *n = &pod->agent->node;
-	uint64_t free_cpu, free_mem;
+	const struct quantity_set *now = &pod->claimed;
+	const struct quantity_set all = { .cpu_milli = n->cpu_milli,
+					  .mem_bytes = n->mem_bytes,
+					  .disk_bytes = n->disk_bytes };
+	const struct quantity_set left = {
+		.cpu_milli = still(n->cpu_milli, n->used_cpu, now->cpu_milli),
+		.mem_bytes = still(n->mem_bytes, n->used_mem, now->mem_bytes),
+		.disk_bytes =
+			still(n->disk_bytes, n->used_disk, now->disk_bytes),
+	};
 	int r = 0;
 
-	/* What this pod has already does not stand in its way. A shrink must
-	 * always be possible, so only what grows has to fit. */
-	free_cpu = n->cpu_milli + pod->claimed.cpu_milli;
-	free_cpu = free_cpu > n->used_cpu ? free_cpu - n->used_cpu : 0;
-	free_mem = n->mem_bytes + pod->claimed.mem_bytes;
-	free_mem = free_mem > n->used_mem ? free_mem - n->used_mem : 0;
-	if (want->cpu_milli > n->cpu_milli || want->mem_bytes > n->mem_bytes) {
+	/* A shrink must always be possible, so only what grows has to fit. */
+	if (beyond(want, &all, NULL)) {
 		r = -E2BIG;
-		refusal(want, n->cpu_milli, n->mem_bytes, " in all", e, r);
-	} else if ((want->cpu_milli > free_cpu &&
-		    want->cpu_milli > pod->claimed.cpu_milli) ||
-		   (want->mem_bytes > free_mem &&
-		    want->mem_bytes > pod->claimed.mem_bytes)) {
+		refusal(want, &all, " in all", e, r);
+	} else if (beyond(want, &left, now)) {
 		r = -ENOSPC;
-		refusal(want, free_cpu, free_mem, " free for it", e, r);
+		refusal(want, &left, " free for it", e, r);
 	} else {
-		n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
-		n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
-		pod->claimed = *want;
+		take(n, pod, want);
 	}
 	return r;
 }
@@ -172,9 +213,7 @@ void node_claim_anyway(struct pod *pod, const struct quantity_set *want)
 
 	(void)ports_of(pod->spec, &ports, &nr); /* the network knows, too */
 	pthread_mutex_lock(&n->lock);
-	n->used_cpu += want->cpu_milli - pod->claimed.cpu_milli;
-	n->used_mem += want->mem_bytes - pod->claimed.mem_bytes;
-	pod->claimed = *want;
+	take(n, pod, want);
 	(void)ports_take(pod, ports, nr, NULL);
 	pthread_mutex_unlock(&n->lock);
 }
@@ -182,7 +221,8 @@ void node_claim_anyway(struct pod *pod, const struct quantity_set *want)
 void node_release(struct pod *pod)
 {
 	static const struct quantity_set none = { .has_cpu = true,
-						  .has_mem = true };
+						  .has_mem = true,
+						  .has_disk = true };
 
 	pthread_mutex_lock(&pod->agent->node.lock);
 	(void)claim(pod, &none, NULL); /* nothing always fits */

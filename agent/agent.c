@@ -24,6 +24,7 @@
 #include "agent/probe/probe.h"
 #include "agent/puller.h"
 #include "agent/remote/remote.h"
+#include "agent/usage.h"
 #include "agent/vm/kvm_probe.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
@@ -162,6 +163,8 @@ static void work(void *arg, const char *key)
 		figures_look(arg);
 	else if (str_eq(key, DISK_KEY))
 		disk_look(arg);
+	else if (str_eq(key, USAGE_KEY))
+		usage_look(arg);
 	else
 		pod_reconcile(arg, key);
 }

@@ -21,6 +21,7 @@
 #include "agent/payload.h"
 #include "agent/puller.h"
 #include "agent/volume/payload.h"
+#include "agent/usage.h"
 #include "agent/volume/volume.h"
 #include "cgroups/cgroup.h"
 #include "lib/err.h"
@@ -28,10 +29,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define ROUNDS_MAX     64
-#define RETRY_MAX_MS   30000
-#define RETRY_ROOM_MS  800
-#define VOLUME_LOOK_MS 10000
+#define ROUNDS_MAX    64
+#define RETRY_MAX_MS  30000
+#define RETRY_ROOM_MS 800
 
 /* A step's result: 1 something has changed, 0 it waits for an event. */
 
@@ -280,6 +280,9 @@ static uint32_t grace_of(const struct pod *pod, const struct ctr *c,
 	if (why == STOP_LIVENESS && c->spec &&
 	    c->spec->liveness.termination_grace_s)
 		grace = c->spec->liveness.termination_grace_s;
+	/* As the kubelet: whoever is beyond a limit has no long farewell. */
+	if (pod->failed && str_eq(pod->reason, USAGE_EVICTED) && grace > 1)
+		grace = 1;
 	return grace;
 }
 
@@ -489,6 +492,8 @@ static void take_inbox(struct pod *pod)
 		pod->taken_seq = in.wish_seq;
 		pod->saved = false;
 	}
+	if (in.evict[0])
+		memcpy(pod->evict, in.evict, sizeof(pod->evict));
 	if (in.network_event && pod->network_up)
 		pod->network_lost = true;
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
@@ -558,30 +563,6 @@ static void step_failed(struct pod *pod, int r, const struct err *e)
 	(void)wq_add_after(pod->agent->queue, pod->key, pause);
 }
 
-/* A disk volume beyond its limit costs the pod its place, as in Kubernetes. */
-static void check_volumes(struct pod *pod, uint64_t *wake_ms)
-{
-	uint64_t now = ev_clock_ms();
-	struct err e = { 0 };
-
-	if (!pod->volumes || pod->failed || !volume_has_limits(pod->volumes))
-		return;
-	if (now >= pod->volumes_due_ms) {
-		pod->volumes_due_ms = now + VOLUME_LOOK_MS;
-		if (volume_check_limits(pod->volumes, &e) == -EDQUOT) {
-			pod->failed = true;
-			pod->saved = false;
-			snprintf(pod->reason, sizeof(pod->reason), "%s",
-				 VOLUME_REASON_EVICT);
-			snprintf(pod->message, sizeof(pod->message), "%.*s",
-				 POD_MESSAGE_MAX - 1, e.msg);
-			event_add(pod, true, VOLUME_REASON_EVICT, "%s", e.msg);
-		}
-	}
-	if (!*wake_ms || pod->volumes_due_ms < *wake_ms)
-		*wake_ms = pod->volumes_due_ms;
-}
-
 static void reconcile(struct pod *pod)
 {
 	struct err e = { 0 };
@@ -597,7 +578,7 @@ static void reconcile(struct pod *pod)
 		r = payload_observe_sandbox(pod, &e);
 	if (r >= 0)
 		r = 1;
-	check_volumes(pod, &wake_ms);
+	usage_step(pod);
 	for (int i = 0; i < ROUNDS_MAX && r > 0; i++)
 		r = one_round(pod, &wake_ms, &e);
 	if (pod->gone)
@@ -607,9 +588,7 @@ static void reconcile(struct pod *pod)
 
 		r = done < 0 ? done : r;
 	}
-	/* Those that were set up just now: nothing else may bring us back. */
-	if (!pod->volumes_due_ms)
-		check_volumes(pod, &wake_ms);
+	usage_step(pod); /* its volumes may have been set up just now */
 	pod_publish(pod);
 	if (r < 0) {
 		step_failed(pod, r, &e);

@@ -195,13 +195,14 @@ int backend_image_remove(void *arg, const char *ref, struct err *e)
  */
 
 static void put_amounts(struct json_out *o, const char *key, uint64_t cpu,
-			uint64_t mem)
+			uint64_t mem, uint64_t disk)
 {
 	char text[QUANTITY_TEXT_SIZE];
 
 	json_put_object(o, key);
 	json_put_str(o, "cpu", quantity_format_cpu(cpu, text));
 	json_put_str(o, "memory", quantity_format_mem(mem, text));
+	json_put_str(o, "ephemeral-storage", quantity_format_mem(disk, text));
 	json_put_end(o);
 }
 
@@ -305,9 +306,11 @@ int backend_node(void *arg, struct buf *out, struct err *e)
 	json_put_object(&o, "status");
 	pthread_mutex_lock(&n->lock);
 	put_amounts(&o, "capacity", n->cpu_milli + a->opts.reserved_cpu_milli,
-		    n->mem_bytes + a->opts.reserved_mem_bytes);
-	put_amounts(&o, "allocatable", n->cpu_milli, n->mem_bytes);
-	put_amounts(&o, "allocated", n->used_cpu, n->used_mem);
+		    n->mem_bytes + a->opts.reserved_mem_bytes,
+		    n->disk_all_bytes);
+	put_amounts(&o, "allocatable", n->cpu_milli, n->mem_bytes,
+		    n->disk_bytes);
+	put_amounts(&o, "allocated", n->used_cpu, n->used_mem, n->used_disk);
 	pthread_mutex_unlock(&n->lock);
 	put_conditions(&o, a);
 	put_join(&o, a);

@@ -36,6 +36,8 @@ static void put_set(struct json_out *o, const char *key,
 		json_put_u64(o, "cpuMilli", q->cpu_milli);
 	if (q->has_mem)
 		json_put_u64(o, "memoryBytes", q->mem_bytes);
+	if (q->has_disk)
+		json_put_u64(o, "diskBytes", q->disk_bytes);
 	json_put_end(o);
 }
 
@@ -178,11 +180,14 @@ static void get_set(yyjson_val *v, struct quantity_set *q)
 {
 	yyjson_val *cpu = yyjson_obj_get(v, "cpuMilli");
 	yyjson_val *mem = yyjson_obj_get(v, "memoryBytes");
+	yyjson_val *disk = yyjson_obj_get(v, "diskBytes");
 
 	q->has_cpu = cpu != NULL;
 	q->has_mem = mem != NULL;
 	q->cpu_milli = yyjson_get_uint(cpu);
 	q->mem_bytes = yyjson_get_uint(mem);
+	q->has_disk = disk != NULL;
+	q->disk_bytes = yyjson_get_uint(disk);
 }
 
 static void get_text(yyjson_val *v, const char *key, char *buf, size_t size)

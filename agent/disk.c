@@ -55,6 +55,18 @@ static int measure(const char *path, struct disk_room *ret)
 	return 0;
 }
 
+void disk_amounts(const char *path, uint64_t *ret_all, uint64_t *ret_usable)
+{
+	struct disk_room room = { 0 };
+
+	*ret_all = *ret_usable = INT64_MAX;
+	if (measure(path, &room) < 0 || !room.all_bytes)
+		return;
+	*ret_all = room.all_bytes;
+	room.free_bytes = 0;
+	*ret_usable = room.all_bytes - disk_missing(&room, false);
+}
+
 /* --- images ----------------------------------------------------------------
  */
 

@@ -30,6 +30,10 @@ uint64_t disk_missing(const struct disk_room *room, bool recover);
 /* The same of inodes: a twentieth. */
 uint64_t disk_missing_inodes(const struct disk_room *room, bool recover);
 
+/* What there is in all, and what pods may count on: that without what is kept
+ * free. A file system that does not say has as much as anybody wants. */
+void disk_amounts(const char *path, uint64_t *ret_all, uint64_t *ret_usable);
+
 /* Look, and do what follows. By a worker, for DISK_KEY. */
 void disk_look(struct agent *a);
 /* Look soon: something has failed for want of room. From any thread. */

@@ -29,8 +29,9 @@ struct remote;
 /* What the node can give, and who has it. Guarded by its lock. */
 struct node_resources {
 	pthread_mutex_t lock;
-	uint64_t cpu_milli, mem_bytes; /* allocatable */
-	uint64_t used_cpu, used_mem;   /* claimed by pods */
+	uint64_t cpu_milli, mem_bytes;          /* allocatable */
+	uint64_t disk_bytes, disk_all_bytes;    /* of the state folder's fs */
+	uint64_t used_cpu, used_mem, used_disk; /* claimed by pods */
 	struct stats_mark cpu_marks[2];
 	struct port_claim *ports; /* of the host */
 	size_t nr_ports;

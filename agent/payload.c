@@ -155,7 +155,10 @@ static void sum_set(struct quantity_set *sum, const struct quantity_set *q)
 /* Of what was allocated: the ceiling over all containers. */
 struct resources pod_allocated_total(const struct pod *pod)
 {
-	struct resources sum = { { true, true, 0, 0 }, { true, true, 0, 0 } };
+	struct resources sum = {
+		.requests = { .has_cpu = true, .has_mem = true },
+		.limits = { .has_cpu = true, .has_mem = true },
+	};
 	struct quantity_set init = { 0 };
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {

@@ -137,6 +137,7 @@ struct pod_inbox {
 	bool remove;
 	uint32_t grace_s;
 	bool network_event;
+	char evict[POD_MESSAGE_MAX]; /* beyond a limit on the disk */
 };
 
 enum sandbox_state { SANDBOX_NONE, SANDBOX_UP, SANDBOX_GONE };
@@ -152,6 +153,7 @@ struct pod {
 	enum qos qos;        /* may not change */
 	bool remote;         /* it came from the API server */
 	bool waits_for_node; /* atomic: resources it wants are not free */
+	bool limited;        /* atomic: usage.c looks at it */
 
 	pthread_mutex_t lock;   /* of the inbox and the published status */
 	pthread_cond_t changed; /* on every publish */
@@ -201,13 +203,13 @@ struct pod {
 	char reason[32]; /* of the pod's failure: DeadlineExceeded, Evicted */
 	char message[POD_MESSAGE_MAX];
 	bool failed;
+	char evict[POD_MESSAGE_MAX]; /* a look's verdict, not yet followed */
 	struct cg *cg;
 	struct stats_mark cpu_marks[2]; /* under the lock */
 	struct cg *supervisor_cg;
 	struct endpoint endpoint;
 	struct volume_set *volumes;
 	struct payload_set *content; /* newest; what is written may be older */
-	uint64_t volumes_due_ms;     /* their limits are looked at again */
 	enum sandbox_state sandbox_state;
 	struct sandbox *sandbox;
 	struct vm *vm;

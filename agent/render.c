@@ -79,7 +79,7 @@ static void put_set(struct json_out *o, const char *key,
 {
 	char text[QUANTITY_TEXT_SIZE];
 
-	if (!q->has_cpu && !q->has_mem)
+	if (!q->has_cpu && !q->has_mem && !q->has_disk)
 		return;
 	json_put_object(o, key);
 	if (q->has_cpu)
@@ -87,6 +87,9 @@ static void put_set(struct json_out *o, const char *key,
 	if (q->has_mem)
 		json_put_str(o, "memory",
 			     quantity_format_mem(q->mem_bytes, text));
+	if (q->has_disk)
+		json_put_str(o, "ephemeral-storage",
+			     quantity_format_mem(q->disk_bytes, text));
 	json_put_end(o);
 }
 
@@ -96,7 +99,7 @@ static void put_resources(struct json_out *o, const struct ctr *c)
 	const struct quantity_set *l = &c->res.allocated.limits;
 
 	put_set(o, "allocatedResources", &a);
-	if (l->has_cpu || l->has_mem)
+	if (l->has_cpu || l->has_mem || l->has_disk)
 		put_set(o, "allocatedLimits", l);
 	if (!c->res.actual_known)
 		return;

@@ -21,6 +21,8 @@ static void add_set(struct quantity_set *sum, const struct quantity_set *q)
 	sum->has_mem |= q->has_mem;
 	add(&sum->cpu_milli, q->has_cpu ? q->cpu_milli : 0);
 	add(&sum->mem_bytes, q->has_mem ? q->mem_bytes : 0);
+	sum->has_disk |= q->has_disk;
+	add(&sum->disk_bytes, q->has_disk ? q->disk_bytes : 0);
 }
 
 static void max_set(struct quantity_set *max, const struct quantity_set *q)
@@ -31,6 +33,9 @@ static void max_set(struct quantity_set *max, const struct quantity_set *q)
 		max->cpu_milli = q->cpu_milli;
 	if (q->has_mem && q->mem_bytes > max->mem_bytes)
 		max->mem_bytes = q->mem_bytes;
+	max->has_disk |= q->has_disk;
+	if (q->has_disk && q->disk_bytes > max->disk_bytes)
+		max->disk_bytes = q->disk_bytes;
 }
 
 /* One part without a limit leaves the whole without one. */
@@ -38,6 +43,7 @@ static void lift_limits(struct quantity_set *sum, const struct quantity_set *q)
 {
 	sum->has_cpu &= q->has_cpu;
 	sum->has_mem &= q->has_mem;
+	sum->has_disk &= q->has_disk;
 }
 
 struct resources pod_spec_total(const struct pod_spec *spec)

@@ -31,6 +31,8 @@ struct quantity_set {
 	bool has_mem;
 	uint64_t cpu_milli; /* thousandths of a CPU */
 	uint64_t mem_bytes;
+	bool has_disk; /* ephemeral-storage; never resized */
+	uint64_t disk_bytes;
 };
 
 struct resources {

@@ -408,7 +408,8 @@ static int quantity_set(struct spec_ctx *c, yyjson_val *v, void *out)
 			   cpu_milli),
 		SPEC_FIELD(struct quantity_set, "memory", spec_quantity_mem,
 			   mem_bytes),
-		SPEC_UNSUPPORTED("ephemeral-storage"),
+		SPEC_FIELD(struct quantity_set, "ephemeral-storage",
+			   spec_quantity_mem, disk_bytes),
 	};
 	struct quantity_set *q = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), q);
@@ -417,6 +418,7 @@ static int quantity_set(struct spec_ctx *c, yyjson_val *v, void *out)
 		return r;
 	q->has_cpu = yyjson_obj_get(v, "cpu") != NULL;
 	q->has_mem = yyjson_obj_get(v, "memory") != NULL;
+	q->has_disk = yyjson_obj_get(v, "ephemeral-storage") != NULL;
 	return 0;
 }
 
@@ -451,6 +453,11 @@ int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
 				    "memory of %" PRIu64
 				    " bytes is above its limit of %" PRIu64,
 				    req->mem_bytes, lim->mem_bytes);
+	if (req->has_disk && lim->has_disk && req->disk_bytes > lim->disk_bytes)
+		return spec_fail_at(c, "requests",
+				    "ephemeral-storage of %" PRIu64
+				    " bytes is above its limit of %" PRIu64,
+				    req->disk_bytes, lim->disk_bytes);
 	/* As Kubernetes: a limit without a request is a request, too. */
 	if (lim->has_cpu && !req->has_cpu) {
 		req->has_cpu = true;
@@ -459,6 +466,10 @@ int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
 	if (lim->has_mem && !req->has_mem) {
 		req->has_mem = true;
 		req->mem_bytes = lim->mem_bytes;
+	}
+	if (lim->has_disk && !req->has_disk) {
+		req->has_disk = true;
+		req->disk_bytes = lim->disk_bytes;
 	}
 	return 0;
 }

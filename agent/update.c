@@ -44,6 +44,28 @@ struct diff {
 
 static bool differs(yyjson_val *a, yyjson_val *b, struct diff *d, size_t len);
 
+/* Of resources, what cannot be resized. */
+static bool disk_differs(yyjson_val *a, yyjson_val *b, struct diff *d,
+			 size_t len)
+{
+	static const char *const sets[] = { "requests", "limits" };
+	static const char name[] = "ephemeral-storage";
+
+	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
+		yyjson_val *x =
+			yyjson_obj_get(yyjson_obj_get(a, sets[i]), name);
+		yyjson_val *y =
+			yyjson_obj_get(yyjson_obj_get(b, sets[i]), name);
+
+		if (given(x) == given(y) && (!x || yyjson_equals(x, y)))
+			continue;
+		snprintf(d->path + len, sizeof(d->path) - len,
+			 ".resources.%s.%s", sets[i], name);
+		return true;
+	}
+	return false;
+}
+
 static bool obj_differs(yyjson_val *a, yyjson_val *b, bool both, struct diff *d,
 			size_t len)
 {
@@ -55,6 +77,9 @@ static bool obj_differs(yyjson_val *a, yyjson_val *b, bool both, struct diff *d,
 		yyjson_val *other = yyjson_obj_get(b, name);
 		int n;
 
+		if (strcmp(name, "resources") == 0 &&
+		    disk_differs(val, other, d, len))
+			return true;
 		if (may_change(name) || (!both && given(other)))
 			continue;
 		n = snprintf(d->path + len, sizeof(d->path) - len, ".%.40s",

@@ -56,6 +56,7 @@ struct container_input {
 	const char *pod_ip;      /* NULL while there is none */
 	uint64_t node_cpu_milli; /* what resourceFieldRef of a missing limit */
 	uint64_t node_mem_bytes; /* yields: the node's allocatable */
+	uint64_t node_disk_bytes;
 	const struct resources *resources; /* allocated; NULL: @ctr's */
 	const char *rw_dir;   /* <state>/pods/<uid>/containers/<name>/<n> */
 	const char *log_path; /* <log>/pods/.../<container>/<attempt>.log */

@@ -182,6 +182,11 @@ static int resource_value(const struct container_input *in, const char *name,
 				      : in->node_mem_bytes;
 	else if (str_eq(name, "requests.memory"))
 		n = r->requests.has_mem ? r->requests.mem_bytes : 0;
+	else if (str_eq(name, "limits.ephemeral-storage"))
+		n = r->limits.has_disk ? r->limits.disk_bytes
+				       : in->node_disk_bytes;
+	else if (str_eq(name, "requests.ephemeral-storage"))
+		n = r->requests.disk_bytes;
 	else
 		return err_set(e, -EINVAL,
 			       "resourceFieldRef '%.100s': not supported",

@@ -120,6 +120,18 @@ static void put_net(const struct json_ref *root, struct buf *b)
 	}
 }
 
+/* "7.7Gi", as in the other tables. */
+static const char *bytes_of(const struct json_ref *set, const char *name,
+			    char text[QUANTITY_TEXT_SIZE])
+{
+	const char *exact = view_str(set, name);
+	uint64_t bytes;
+
+	return quantity_parse_mem(exact, &bytes, NULL) == 0
+		       ? quantity_format_human(bytes, text)
+		       : exact;
+}
+
 static void put_node(const struct json_ref *root, struct buf *b)
 {
 	static const char *const rows[] = { "capacity", "allocatable",
@@ -139,13 +151,15 @@ static void put_node(const struct json_ref *root, struct buf *b)
 				   ? ""
 				   : " (does not answer: pods go on)");
 	buf_putc(b, '\n');
-	cli_row(&t, "RESOURCES", "CPU", "MEMORY", NULL);
+	cli_row(&t, "RESOURCES", "CPU", "MEMORY", "DISK", NULL);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct json_ref status = view_get(root, "status");
 		struct json_ref set = view_get(&status, rows[i]);
+		char mem[QUANTITY_TEXT_SIZE], disk[QUANTITY_TEXT_SIZE];
 
 		cli_row(&t, rows[i], view_str(&set, "cpu"),
-			view_str(&set, "memory"), NULL);
+			bytes_of(&set, "memory", mem),
+			bytes_of(&set, "ephemeral-storage", disk), NULL);
 	}
 	(void)cli_table_print(&t, b);
 	cli_table_clear(&t);

@@ -50,8 +50,10 @@ static void put_amounts(const struct json_ref *res, const struct args *a,
 	set_read(&before, &was);
 	set_read(&after, &is);
 	if (!done)
-		is = (struct quantity_set){ true, true, a->cpu_milli,
-					    a->mem_bytes };
+		is = (struct quantity_set){ .has_cpu = true,
+					    .has_mem = true,
+					    .cpu_milli = a->cpu_milli,
+					    .mem_bytes = a->mem_bytes };
 	if (a->cpu_milli != UNSET) {
 		set_cpu_text(&was, x, sizeof(x));
 		set_cpu_text(&is, y, sizeof(y));

@@ -261,7 +261,8 @@ static int amount(struct build *b, const char *ctr, const char *what,
 	yyjson_doc *doc = NULL;
 	int r = 0;
 
-	if (!set || (!str_eq(dot, ".cpu") && !str_eq(dot, ".memory")))
+	if (!set || (!str_eq(dot, ".cpu") && !str_eq(dot, ".memory") &&
+		     !str_eq(dot, ".ephemeral-storage")))
 		return err_set(e, -EINVAL,
 			       "resourceFieldRef '%.60s': not "
 			       "supported",

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -78,19 +77,6 @@ static uint64_t available_memory(void)
 	    (at = strstr(buf_str(&b), "MemAvailable:")))
 		(void)sscanf(at, "MemAvailable: %llu", &kib);
 	return (uint64_t)kib << 10;
-}
-
-struct disk {
-	uint64_t bytes;
-};
-
-static void measure_disk(const char *path, struct disk *d)
-{
-	struct statvfs st;
-
-	*d = (struct disk){ 0 };
-	if (statvfs(path, &st) == 0)
-		d->bytes = (uint64_t)st.f_blocks * st.f_frsize;
 }
 
 static unsigned free_pids_percent(void)
@@ -182,18 +168,18 @@ static void put_pressures(struct node_out *n)
 			   : "process ids are available");
 }
 
-static void put_amounts(struct json_out *o, const char *key, yyjson_val *node,
-			const struct disk *d)
+static void put_amounts(struct json_out *o, const char *key, yyjson_val *node)
 {
 	yyjson_val *from = yyjson_obj_get(yyjson_obj_get(node, "status"), key);
 	const char *cpu = yyjson_get_str(yyjson_obj_get(from, "cpu"));
 	const char *mem = yyjson_get_str(yyjson_obj_get(from, "memory"));
+	const char *disk =
+		yyjson_get_str(yyjson_obj_get(from, "ephemeral-storage"));
 
 	json_put_object(o, key);
 	json_put_str(o, "cpu", cpu ? cpu : "0");
 	json_put_str(o, "memory", mem ? mem : "0");
-	json_put_fmt(o, "ephemeral-storage", "%lluKi",
-		     (unsigned long long)(d->bytes >> 10));
+	json_put_str(o, "ephemeral-storage", disk ? disk : "0");
 	json_put_str(o, "pods", PODS_MAX);
 	json_put_end(o);
 }
@@ -263,9 +249,7 @@ static void put_labels(struct json_out *o, const struct remote *r)
 static void put_node(struct remote *r, yyjson_val *own, struct node_out *n)
 {
 	struct json_out *o = n->o;
-	struct disk d;
 
-	measure_disk(r->o.state_dir, &d);
 	json_put_object(o, NULL);
 	json_put_str(o, "apiVersion", "v1");
 	json_put_str(o, "kind", "Node");
@@ -274,8 +258,8 @@ static void put_node(struct remote *r, yyjson_val *own, struct node_out *n)
 	put_labels(o, r);
 	json_put_end(o);
 	json_put_object(o, "status");
-	put_amounts(o, "capacity", own, &d);
-	put_amounts(o, "allocatable", own, &d);
+	put_amounts(o, "capacity", own);
+	put_amounts(o, "allocatable", own);
 	json_put_array(o, "conditions");
 	put_pressures(n);
 	put_own(n, own);

@@ -24,7 +24,8 @@ struct seen {
 
 struct measuring {
 	dev_t dev;
-	uint64_t bytes;
+	uint64_t bytes, most;
+	size_t files;
 	struct seen seen;
 };
 
@@ -86,6 +87,13 @@ static int measure_entry(struct measuring *m, int dir, const char *name,
 			return r < 0 ? err_set(e, r, "out of memory") : 0;
 	}
 	m->bytes += (uint64_t)st.st_blocks * BLOCK;
+	if (m->bytes > m->most)
+		return err_set(e, -EDQUOT, "more than %" PRIu64 " bytes",
+			       m->most);
+	if (++m->files > VOLUME_FILES_MAX)
+		return err_set(e, -E2BIG,
+			       "more than %u files, the rest is not counted",
+			       VOLUME_FILES_MAX);
 	if (!S_ISDIR(st.st_mode))
 		return 0;
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -121,24 +129,29 @@ static int measure(struct measuring *m, int fd, int depth, struct err *e)
 	return r;
 }
 
-static int usage(const struct volume *v, uint64_t *ret, struct err *e)
+int volume_measure(const char *path, uint64_t most, uint64_t *inout_bytes,
+		   struct err *e)
 {
-	struct measuring m = { .bytes = 0 };
+	struct measuring m = { .bytes = *inout_bytes, .most = most };
 	auto_close int fd =
-		open(v->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 	int r;
 
 	if (fd < 0)
-		return err_sys(e, "open '%s'", v->path);
+		return errno == ENOENT ? 0 : err_sys(e, "open '%s'", path);
 	if (fstat(fd, &st) < 0)
-		return err_sys(e, "stat '%s'", v->path);
+		return err_sys(e, "stat '%s'", path);
 	m.dev = st.st_dev;
-	m.bytes = (uint64_t)st.st_blocks * BLOCK;
+	m.bytes += (uint64_t)st.st_blocks * BLOCK;
 	r = measure(&m, take_fd(&fd), 0, e);
 	free(m.seen.ino);
-	if (r == 0)
-		*ret = m.bytes;
+	*inout_bytes = m.bytes;
+	/* Whoever hides files from the count has used it up. */
+	if (r == -ELOOP) {
+		*inout_bytes = UINT64_MAX;
+		return -EDQUOT;
+	}
 	return r;
 }
 
@@ -154,47 +167,9 @@ int volume_usage(const struct volume_set *set, const char *name,
 		if (!v->ops->ours)
 			return err_set(e, -ENOTSUP, "volume '%s' is the host's",
 				       name);
-		r = usage(v, ret_bytes, e);
+		*ret_bytes = 0;
+		r = volume_measure(v->path, UINT64_MAX, ret_bytes, e);
 		return r < 0 ? err_wrap(e, r, "usage of volume '%s'", name) : 0;
 	}
 	return err_set(e, -ENOENT, "the pod has no volume '%s'", name);
-}
-
-static bool is_limited(const struct volume *v)
-{
-	return v->spec->kind == VOLUME_EMPTY_DIR && !v->spec->memory &&
-	       v->spec->size_limit;
-}
-
-bool volume_has_limits(const struct volume_set *set)
-{
-	for (size_t i = 0; i < set->nr; i++)
-		if (is_limited(&set->v[i]))
-			return true;
-	return false;
-}
-
-int volume_check_limits(const struct volume_set *set, struct err *e)
-{
-	for (size_t i = 0; i < set->nr; i++) {
-		const struct volume *v = &set->v[i];
-		uint64_t bytes = 0;
-		int r;
-
-		if (!is_limited(v))
-			continue;
-		r = usage(v, &bytes, e);
-		/* Whoever hides files from the count has used it up. */
-		if (r == -ELOOP)
-			bytes = UINT64_MAX;
-		else if (r < 0)
-			return err_wrap(e, r, "usage of volume '%s'",
-					v->spec->name);
-		if (bytes > v->spec->size_limit)
-			return err_set(e, -EDQUOT,
-				       "Usage of EmptyDir volume \"%s\" "
-				       "exceeds the limit \"%" PRIu64 "\".",
-				       v->spec->name, v->spec->size_limit);
-	}
-	return 0;
 }

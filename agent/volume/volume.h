@@ -33,7 +33,6 @@ struct err;
 struct volume_set;
 
 #define VOLUME_REASON_MOUNT "FailedMount" /* of events for what fails here */
-#define VOLUME_REASON_EVICT "Evicted"     /* of a pod beyond a size limit */
 
 struct volume_dirs {
 	const char *state_dir; /* /var/lib/arktos */
@@ -102,18 +101,20 @@ int volume_usage(const struct volume_set *set, const char *name,
 		 uint64_t *ret_bytes, struct err *e);
 
 /**
- * volume_check_limits() - Is a volume larger than its sizeLimit?
+ * volume_measure() - Count what is below a folder, as volume_usage() does.
+ * @path:        Missing: nothing is there.
+ * @most:        Counting ends above it.
+ * @inout_bytes: Added to.
  *
- * To be called now and then: on disk a limit is kept by evicting the pod. A
- * tmpfs keeps its own, and is not looked at.
- *
- * Return: 0, or -EDQUOT with @e as Kubernetes words it: "Usage of EmptyDir
- * volume \"x\" exceeds the limit \"1048576\".", or -errno.
+ * Return: 0, or
+ *   -EDQUOT  more than @most; also for folders nested so deep that they hide
+ *            what they hold (@inout_bytes is UINT64_MAX then)
+ *   -E2BIG   more than %VOLUME_FILES_MAX files: the rest is not counted
+ *   -errno
  */
-int volume_check_limits(const struct volume_set *set, struct err *e);
-
-/* Does any volume need volume_check_limits() at all? */
-bool volume_has_limits(const struct volume_set *set);
+#define VOLUME_FILES_MAX (1u << 20)
+int volume_measure(const char *path, uint64_t most, uint64_t *inout_bytes,
+		   struct err *e);
 
 /* Unmount and remove all of a pod's volumes but what is the host's. 0 also when
  * there are none. -EBUSY: still mounted somewhere; try again. */

@@ -202,6 +202,7 @@ TEST(a_busy_tmpfs_is_torn_down)
 	struct pod_spec pod = pod_of(&v);
 	struct volume_set *set = NULL;
 	struct err e = { 0 };
+	uint64_t bytes = 0;
 	int fd;
 
 	NEED_ROOT();
@@ -223,12 +224,12 @@ TEST(usage_counts_blocks_once)
 	uint64_t before = 0, after = 0;
 	struct err e = { 0 };
 	char *block = malloc(512 * 1024 + 1);
+	char path[PATH_MAX];
 
 	NEED_ROOT();
 	memset(block, 'x', 512 * 1024);
 	block[512 * 1024] = '\0';
 	ASSERT_EQ(setup(&pod, &set, &e), 0);
-	EXPECT_EQ(volume_has_limits(set), 1);
 	ASSERT_EQ(volume_usage(set, "data", &before, &e), 0);
 	ASSERT_EQ(chdir(volume_path(set, "data")), 0);
 	put_text("a", block);
@@ -241,13 +242,21 @@ TEST(usage_counts_blocks_once)
 	ASSERT_EQ(volume_usage(set, "data", &after, &e), 0);
 	EXPECT_GE(after - before, 512 * 1024);
 	EXPECT_GE(600 * 1024, after - before);
-	EXPECT_EQ(volume_check_limits(set, &e), 0);
+	snprintf(path, sizeof(path), "%s", volume_path(set, "data"));
+	after = 0;
+	EXPECT_EQ(volume_measure(path, 1 << 20, &after, &e), 0);
 	put_text("more", block);
 	put_text("evenmore", block);
 	sync();
-	EXPECT_EQ(volume_check_limits(set, &e), -EDQUOT);
-	EXPECT_STREQ(e.msg, "Usage of EmptyDir volume \"data\" exceeds the "
-			    "limit \"1048576\".");
+	after = 0;
+	EXPECT_EQ(volume_measure(path, 1 << 20, &after, &e), -EDQUOT);
+	EXPECT_GE(after, (1 << 20) + 1);
+	after = 1 << 19; /* what was counted before counts */
+	EXPECT_EQ(volume_measure(path, 1 << 21, &after, &e), 0);
+	EXPECT_EQ(volume_measure(path, 1 << 21, &after, &e), -EDQUOT);
+	after = 7;
+	EXPECT_EQ(volume_measure("state/nothing", 8, &after, &e), 0);
+	EXPECT_EQ(after, 7);
 	ASSERT_EQ(chdir(here), 0);
 	EXPECT_EQ(volume_usage(set, "none", &after, &e), -ENOENT);
 	volume_close(set);
@@ -263,6 +272,7 @@ TEST(hiding_in_the_depths_helps_nobody)
 	struct pod_spec pod = pod_of(&v);
 	struct volume_set *set = NULL;
 	struct err e = { 0 };
+	uint64_t bytes = 0;
 	int fd;
 
 	NEED_ROOT();
@@ -277,7 +287,9 @@ TEST(hiding_in_the_depths_helps_nobody)
 		fd = sub;
 	}
 	close(fd);
-	EXPECT_EQ(volume_check_limits(set, &e), -EDQUOT);
+	EXPECT_EQ(volume_measure(volume_path(set, "data"), 1 << 30, &bytes, &e),
+		  -EDQUOT);
+	EXPECT_EQ(bytes == UINT64_MAX, true);
 	volume_close(set);
 	ASSERT_EQ(teardown(&e), 0);
 	EXPECT_EQ(access("state/pods/11-22/volumes", F_OK), -1);
@@ -571,7 +583,6 @@ TEST(an_unknown_volume_is_named)
 	ASSERT_EQ(setup(&pod, &set, &e), 0);
 	EXPECT_EQ(volume_open(set, &m, &fd, &e), -ENOENT);
 	EXPECT_STREQ(e.msg, "the pod has no volume 'data'");
-	EXPECT_EQ(volume_has_limits(set), 0);
 	volume_close(set);
 }
 
