@@ -163,8 +163,7 @@ void node_release(struct pod *pod);
  * QoS and age. */
 void node_freed(struct agent *a);
 
-/* --- apply.c
- * ------------------------------------------------------------------ */
+/* --- apply.c --- */
 
 void pod_reconcile(struct agent *a, const char *key);
 
@@ -199,8 +198,7 @@ int pod_exec_spec(struct pod *pod, const char *container,
 		  int *ret_filter, struct sandbox_failure *ret_fail,
 		  struct err *e);
 
-/* --- resize.c
- * ------------------------------------------------------------------- */
+/* --- resize.c --- */
 
 /* One more step of a resize. 1: something was done; 0: it waits; <0 error. */
 int pod_resize_step(struct pod *pod, uint64_t *wake_ms, struct err *e);
@@ -209,8 +207,7 @@ bool pod_resize_allocated(const struct pod *pod);
 /* A new wish has arrived with the spec. */
 void pod_resize_begin(struct pod *pod);
 
-/* --- update.c
- * ------------------------------------------------------------------- */
+/* --- update.c --- */
 
 /* Take a manifest: a new pod, or the allowed changes of an existing one.
  * @ret_what: "created", "configured", "unchanged". */
@@ -253,8 +250,7 @@ void strays_remove(struct agent *a, struct pod **pods, size_t nr);
 /* Everything of ours on this host. */
 int agent_down_all(struct agent *a, bool purge, struct err *e);
 
-/* --- manifests.c, run.c
- * ------------------------------------------------------- */
+/* --- manifests.c, run.c --- */
 
 int manifests_start(struct agent *a, const char *dir, struct manifests **ret,
 		    struct err *e);

@@ -46,6 +46,7 @@ static void read_host(struct resolv *r, char *text)
 	char *line, *key;
 
 	while ((line = strsep(&text, "\n"))) {
+		line[strcspn(line, "#;")] = '\0';
 		line += strspn(line, BLANKS);
 		key = strsep(&line, BLANKS);
 		if (!line)

@@ -213,6 +213,13 @@ void spec_ports_free(struct port_spec *ports, size_t nr)
 	free(ports);
 }
 
+/* Mounts of a pod are its own. */
+static int no_propagation(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	return str_eq(yyjson_get_str(v), "None") ? 0
+						 : spec_unsupported(c, v, out);
+}
+
 static int mount(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
@@ -223,7 +230,7 @@ static int mount(struct spec_ctx *c, yyjson_val *v, void *out)
 		SPEC_FIELD(struct mount_spec, "readOnly", spec_bool, read_only),
 		SPEC_IGNORED("recursiveReadOnly"),
 		SPEC_UNSUPPORTED("subPathExpr"),
-		SPEC_UNSUPPORTED("mountPropagation"),
+		{ "mountPropagation", no_propagation, 0 },
 	};
 
 	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);

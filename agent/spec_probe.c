@@ -84,6 +84,21 @@ static int read_only(struct spec_ctx *c, yyjson_val *v, void *out)
 	return spec_bool(c, v, &((struct context *)out)->to->read_only_root);
 }
 
+static int proc_mount(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	return str_eq(yyjson_get_str(v), "Default")
+		       ? 0
+		       : spec_unsupported(c, v, out);
+}
+
+/* No label is ever set: who asks for one shall not believe to have it. */
+static int app_armor(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	return str_eq(yyjson_get_str(yyjson_obj_get(v, "type")), "Unconfined")
+		       ? 0
+		       : spec_unsupported(c, v, out);
+}
+
 int spec_security(struct spec_ctx *c, yyjson_val *v,
 		  struct security_spec *inout)
 {
@@ -99,8 +114,8 @@ int spec_security(struct spec_ctx *c, yyjson_val *v,
 		{ "seccompProfile", seccomp_profile, 0 },
 		SPEC_UNSUPPORTED("seLinuxOptions"),
 		SPEC_UNSUPPORTED("windowsOptions"),
-		SPEC_UNSUPPORTED("procMount"),
-		SPEC_UNSUPPORTED("appArmorProfile"),
+		{ "procMount", proc_mount, 0 },
+		{ "appArmorProfile", app_armor, 0 },
 	};
 	struct context ctx = {
 		.user = { inout->has_user, inout->user },

@@ -277,7 +277,7 @@ TEST(what_is_wrong_is_told_with_its_path)
 		"pod");
 	REFUSED(POD(CTR(",\"livenessProbe\":{}")), -EINVAL,
 		"spec.containers[0].livenessProbe: needs one of exec, httpGet, "
-		"tcpSocket");
+		"tcpSocket, grpc");
 	REFUSED(POD(CTR(",\"securityContext\":{\"runAsNonRoot\":true,"
 			"\"runAsUser\":0}")),
 		-EINVAL,
@@ -308,6 +308,112 @@ TEST(what_is_wrong_is_told_with_its_path)
 	REFUSED(POD("{\"containers\":[{\"name\":\"c\",\"name\":\"d\","
 		    "\"image\":\"i\"}]}"),
 		-EINVAL, "spec.containers[0].name: given twice");
+}
+
+TEST(disk_is_a_resource_like_others)
+{
+	struct err e = { 0 };
+	struct resources total;
+	int r;
+	struct pod_spec *s =
+		parse(POD("{\"containers\":["
+			  "{\"name\":\"a\",\"image\":\"i\",\"resources\":{"
+			  "\"limits\":{\"ephemeral-storage\":\"1Gi\"}}},"
+			  "{\"name\":\"b\",\"image\":\"i\",\"resources\":{"
+			  "\"requests\":{\"ephemeral-storage\":\"1Mi\"}}}]}"),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	total = pod_spec_total(s);
+	EXPECT_EQ(total.requests.disk_bytes, (1ULL << 30) + (1ULL << 20));
+	EXPECT_EQ(total.limits.has_disk, false); /* b has none */
+	EXPECT_EQ(pod_spec_qos(s), QOS_BEST_EFFORT);
+	pod_spec_free(s);
+	REFUSED(POD(CTR(",\"resources\":{\"limits\":{\"ephemeral-storage\":"
+			"\"1\"},\"requests\":{\"ephemeral-storage\":\"2\"}}")),
+		-EINVAL,
+		"spec.containers[0].resources.requests: ephemeral-storage of 2 "
+		"bytes is above its limit of 1");
+}
+
+TEST(grpc_probes_have_a_port_and_perhaps_a_service)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse(POD(CTR(",\"livenessProbe\":{\"grpc\":{\"port\":5000,"
+			      "\"service\":\"a.B\"}}")),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->containers[0].liveness.kind, PROBE_GRPC);
+	EXPECT_EQ(s->containers[0].liveness.port, 5000);
+	EXPECT_STREQ(s->containers[0].liveness.service, "a.B");
+	pod_spec_free(s);
+	REFUSED(POD(CTR(",\"livenessProbe\":{\"grpc\":{}}")), -EINVAL,
+		"spec.containers[0].livenessProbe.grpc.port: is required");
+	REFUSED(POD(CTR(",\"livenessProbe\":{\"grpc\":{\"port\":1},"
+			"\"tcpSocket\":{\"port\":1}}")),
+		-EINVAL,
+		"spec.containers[0].livenessProbe.tcpSocket: a probe has only "
+		"one action");
+}
+
+#define WITH(more) \
+	POD("{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]," more "}")
+
+TEST(names_and_their_resolution_are_checked)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse(
+		WITH("\"hostname\":\"h\",\"subdomain\":\"s\","
+		     "\"setHostnameAsFQDN\":true,\"dnsPolicy\":\"None\","
+		     "\"dnsConfig\":{\"nameservers\":[\"10.0.0.1\"],"
+		     "\"searches\":[\"a.b.\",\".\"],\"options\":[{\"name\":"
+		     "\"ndots\",\"value\":\"2\"},{\"name\":\"rotate\"}]}"),
+		&e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_STREQ(s->subdomain, "s");
+	EXPECT_EQ(s->fqdn && s->dns.none, true);
+	EXPECT_EQ(s->dns.searches.nr, 2);
+	EXPECT_STREQ(s->dns.options.v[1].value, "");
+	pod_spec_free(s);
+	REFUSED(WITH("\"subdomain\":\"a.b\""), -EINVAL,
+		"spec.subdomain: 'a.b' is not a DNS label");
+	REFUSED(WITH("\"dnsPolicy\":\"None\""), -EINVAL,
+		"spec.dnsConfig: must give a nameserver when dnsPolicy is None");
+	REFUSED(WITH("\"dnsConfig\":{\"nameservers\":[\"dns\"]}"), -EINVAL,
+		"spec.dnsConfig.nameservers: 'dns' is not an address");
+	REFUSED(WITH("\"dnsConfig\":{\"searches\":[\"a b\"]}"), -EINVAL,
+		"spec.dnsConfig.searches: 'a b' is not a DNS name");
+	REFUSED(WITH("\"dnsConfig\":{\"options\":[{\"name\":\"a\\nb\"}]}"),
+		-EINVAL, "spec.dnsConfig.options[0]: must not hold blanks");
+}
+
+TEST(sysctls_are_those_of_the_pods_own_namespaces)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s =
+		parse(WITH("\"securityContext\":{\"sysctls\":[{\"name\":"
+			   "\"kernel.shm_rmid_forced\",\"value\":\"1\"}]}"),
+		      &e, &r);
+
+	ASSERT_EQ(r, 0);
+	pod_spec_free(s);
+	REFUSED(WITH("\"hostIPC\":true,\"securityContext\":{\"sysctls\":[{"
+		     "\"name\":\"kernel.msgmax\",\"value\":\"1\"}]}"),
+		-EINVAL,
+		"spec.securityContext: sysctl 'kernel.msgmax' would be the "
+		"host's: the pod has hostIPC");
+	REFUSED(WITH("\"securityContext\":{\"sysctls\":[{\"name\":"
+		     "\"kernel.core_pattern\",\"value\":\"x\"}]}"),
+		-EINVAL,
+		"spec.securityContext.sysctls[0].name: 'kernel.core_pattern' is "
+		"not a namespaced sysctl; only net.*, kernel.shm*, kernel.msg*, "
+		"kernel.sem and fs.mqueue.* can be set for one pod");
 }
 
 #define PORTS(list) CTR(",\"ports\":[" list "]")

@@ -36,6 +36,50 @@ ok "the agent starts" agent_start --restart-backoff 200ms \
 	--restart-backoff-max 1s --network acme/default=10.88.0.0/16
 ok "the image is imported" image_web
 
+# --- the disk: these are looked at every 10 s, so they begin here
+disk() { echo "resources: {limits: {ephemeral-storage: $1}}"; }
+fill() { echo "dd if=/dev/zero of=$1 bs=64k count=$2 2>/dev/null; exec sleep 1000"; }
+ok "pods write to their disk" eval '
+	run talkative "head -c 3000000 /dev/zero | tr \\\\0 a | fold; exec sleep 1000" \
+		"$(disk 2Mi)" &&
+	run lean "$(fill /tmp/x 16)" "$(disk 2Mi)" &&
+	run sized "$(fill /v/x 48)" "volumeMounts: [{name: v, mountPath: /v}]" \
+		"volumes: [{name: v, emptyDir: {sizeLimit: 2Mi}}]"'
+ok "ones with two containers, one beyond its own limit and neither" apply <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: fat}
+	spec:
+	  containers:
+	  - {name: a, image: web, imagePullPolicy: Never, command: [/bin/sh, -c],
+	     args: ["$(fill /tmp/x 48)"], $(disk 1Mi)}
+	  - {name: b, image: web, imagePullPolicy: Never, command: [sleep, "1000"],
+	     $(disk 8Mi)}
+	---
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: both}
+	spec:
+	  volumes: [{name: v, emptyDir: {}}]
+	  containers:
+	  - {name: a, image: web, imagePullPolicy: Never, command: [/bin/sh, -c],
+	     args: ["$(fill /v/x 48)"], $(disk 2Mi),
+	     volumeMounts: [{name: v, mountPath: /v}]}
+	  - {name: b, image: web, imagePullPolicy: Never, command: [sleep, "1000"],
+	     resources: {limits: {ephemeral-storage: 512Ki}}}
+	END
+ok "one that wants more than there is waits, and says for what" eval \
+	'run huge true "resources: {requests: {ephemeral-storage: 1Pi}}" && wait_for 10 \
+	prints "ephemeral-storage: 1Pi requested, the node has .* in all" \
+	node describe huge'
+node delete huge >/dev/null 2>&1
+ok "the node tells what there is and what is claimed" prints '^3 15872Ki$' eval \
+	'curl -s --unix-socket "$RUN/node.sock" http://n/node | jq -r "
+	.status | [.capacity, .allocatable, .allocated |
+	.[\"ephemeral-storage\"] | strings] | \"\(length) \(.[2])\""'
+ok "in units for people" prints '^capacity +[0-9]+ +[0-9.]+[GT]i +[0-9.]+[GT]i$' \
+	node node
+
 # --- one-shot pods: exit codes, policies, messages, environment
 ok "a pod that ends well" run well 'echo "$WHO on $(hostname) in $PWD"' '
 env: [{name: WHO, value: me}, {name: ALSO, value: $(WHO)}]
@@ -122,6 +166,75 @@ ok "whatever is run in it" prints '^Groups:.2000 3000' \
 ok "root that must not be root is refused" eval 'run root "true" "
 securityContext: {runAsNonRoot: true, runAsUser: 0}" 2>&1 |
 	grep -q "contradicts"'
+
+# --- names
+ok "a pod with a name, a domain, and others' names" run named 'exec sleep 1000' '
+env: [{name: HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}]' '
+hostname: db-0
+subdomain: db
+setHostnameAsFQDN: true
+hostAliases: [{ip: 10.9.8.7, hostnames: [far, far.away]}]
+dnsPolicy: None
+dnsConfig: {nameservers: [10.9.8.1], searches: [a.example, b.example],
+  options: [{name: ndots, value: "5"}, {name: rotate}]}'
+ok "is called by all of it" wait_for 20 prints \
+	'^db-0.db.default.svc.cluster.local( db-0.db.default.svc.cluster.local){2}$' \
+	node exec named -- sh -c 'echo $(hostname) $(cat /etc/hostname) $HOSTNAME'
+ok "its hosts are known to it" prints \
+	' db-0.db.default.svc.cluster.local db-0 .* 10.9.8.7 far far.away$' \
+	node exec named -- sh -c 'echo $(cat /etc/hosts)'
+ok "and whom to ask for others" prints \
+	'^nameserver 10.9.8.1 search a.example b.example options ndots:5 rotate$' node exec named -- sh -c \
+	'echo $(cat /etc/resolv.conf)'
+ok "and its host" prints '^[0-9.]+$' node exec named -- sh -c \
+	'echo $HOST_IP'
+ok "a name the kernel would cut is refused with the reason" eval \
+	'run toolong true "" "
+hostname: $(printf %040d 0 | tr 0 h)
+subdomain: a-long-domain-of-its-own
+setHostnameAsFQDN: true" && wait_for 10 prints "FQDN .* is too long" node describe \
+	toolong'
+node delete toolong >/dev/null 2>&1
+
+# --- gRPC: Debian's etcd answers for its health
+etcd --data-dir "$E2E/etcd" --logger zap --log-level error \
+	--listen-client-urls http://127.0.0.1:2379 \
+	--advertise-client-urls http://127.0.0.1:2379 \
+	--listen-peer-urls http://127.0.0.1:2380 >"$E2E/etcd.log" 2>&1 &
+etcd=$!
+ok "a pod asked by gRPC gets ready" eval 'run asked "exec sleep 1000" "
+readinessProbe: {grpc: {port: 2379}, periodSeconds: 1}" "hostNetwork: true" &&
+	wait_for 30 pod_ready asked'
+ok "a service nobody knows is not healthy" eval 'run unknown "exec sleep 1000" "
+readinessProbe: {grpc: {port: 2379, service: no.Such}, periodSeconds: 1}" \
+	"hostNetwork: true" && wait_for 20 prints "Readiness probe failed: error: \
+health rpc probe failed: rpc error: code = NotFound desc = unknown service" \
+	node describe unknown'
+kill $etcd; wait $etcd
+ok "without its server it is not ready any more" wait_for 20 pod_is asked \
+	"$READY" False
+node delete asked unknown >/dev/null 2>&1
+
+# --- evicted by now
+evicted() # POD MESSAGE
+{
+	wait_for 30 phase_is "$1" Failed && pod_is "$1" .status.reason Evicted &&
+		pod_is "$1" .status.message "$2"
+}
+ok "a container beyond its limit has lost its place" evicted fat \
+	'Container a exceeded its local ephemeral storage limit "1Mi".'
+ok "its log counts, too" evicted talkative \
+	'Pod ephemeral local storage usage exceeds the total limit of containers 2Mi.'
+ok "a pod counts with its volumes" evicted both \
+	'Pod ephemeral local storage usage exceeds the total limit of containers 2560Ki.'
+ok "a volume has its own limit" evicted sized \
+	'Usage of EmptyDir volume "v" exceeds the limit "2Mi".'
+ok "which is told" prints 'Warning +Evicted .*EmptyDir' node describe sized
+ok "what is within its limit stays" phase_is lean Running
+ok "what cannot be resized is not changed" eval '! run lean "$(fill /tmp/x 16)" \
+	"$(disk 4Mi)" 2>"$E2E/lean" && grep -q \
+	"limits.ephemeral-storage cannot be changed" "$E2E/lean"'
+node delete fat talkative both sized lean named >/dev/null 2>&1
 
 # --- host paths
 mkdir -p "$E2E/host"; echo outside >"$E2E/host/f"

@@ -98,7 +98,10 @@ static int fake_resize(void *arg, const struct api_resize *rs,
 	*ret = (struct api_resize_result){ .state = API_RESIZE_DONE,
 					   .took_ms = 214,
 					   .by_guest = true };
-	ret->before = (struct quantity_set){ true, true, 500, 64 << 20 };
+	ret->before = (struct quantity_set){ .has_cpu = true,
+					     .has_mem = true,
+					     .cpu_milli = 500,
+					     .mem_bytes = 64 << 20 };
 	ret->after = rs->want.limits;
 	return 0;
 }

@@ -227,10 +227,16 @@ TEST(size_comes_from_limits_then_requests)
 
 	EXPECT_EQ(vm_size_of_spec(&s).cpu_milli, 1000);
 	EXPECT_EQ(vm_size_of_spec(&s).mem_bytes, 512 * MIB);
-	s.resources.requests = (struct quantity_set){ true, true, 250, 1 };
+	s.resources.requests = (struct quantity_set){ .has_cpu = true,
+						      .has_mem = true,
+						      .cpu_milli = 250,
+						      .mem_bytes = 1 };
 	EXPECT_EQ(vm_size_of_spec(&s).cpu_milli, 250);
 	EXPECT_EQ(vm_size_of_spec(&s).mem_bytes, 1);
-	s.resources.limits = (struct quantity_set){ true, true, 2000, 7 };
+	s.resources.limits = (struct quantity_set){ .has_cpu = true,
+						    .has_mem = true,
+						    .cpu_milli = 2000,
+						    .mem_bytes = 7 };
 	EXPECT_EQ(vm_size_of_spec(&s).cpu_milli, 2000);
 	EXPECT_EQ(vm_size_of_spec(&s).mem_bytes, 7);
 }
