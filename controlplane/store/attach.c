@@ -42,8 +42,8 @@ static int by_key(const void *x, const void *y)
 			       (a->revision < b->revision);
 }
 
-/* What was replaced, and what was deleted, nobody can ask for. */
-static void keep_newest(struct arrived *a)
+/* What was replaced, and what was deleted, nobody can ask for here. */
+static void keep_newest(struct store *s, struct arrived *a)
 {
 	size_t nr = 0;
 
@@ -53,10 +53,12 @@ static void keep_newest(struct arrived *a)
 		bool last = i + 1 == a->nr ||
 			    strcmp(a->v[i]->key, a->v[i + 1]->key) != 0;
 
-		if (last && !a->v[i]->deleted)
+		if (last && !a->v[i]->deleted) {
 			a->v[nr++] = a->v[i];
-		else
-			object_unref(a->v[i]);
+			continue;
+		}
+		late_add(s, a->v[i], a->v[i + !last]->revision);
+		object_unref(a->v[i]);
 	}
 	a->nr = nr;
 }
@@ -125,6 +127,8 @@ static int enter(struct store *s, struct object_bytes *o)
 	if (!en)
 		return -ENOMEM;
 	old = en->head;
+	if (old && old->revision > o->revision)
+		late_add(s, o, old->revision);
 	if (old && old->revision >= o->revision)
 		return 0;
 	uncount(s, old);
@@ -169,7 +173,7 @@ void store_attach(struct store *s)
 
 		r = be->ops->attach(be, take, &a, &id, NULL);
 		if (r == 1) {
-			keep_newest(&a);
+			keep_newest(s, &a);
 			r = enter_all(s, id, &a) < 0 ? -ENOMEM : 1;
 		}
 		for (size_t i = 0; i < a.nr; i++)

@@ -23,16 +23,17 @@ struct store_backend_ops {
 		    uint64_t *ret_revision, uint64_t *ret_compacted,
 		    struct err *e);
 	/*
-	 * Make @nr new versions durable, drop the @nr_dead revisions, and
+	 * Make @nr new versions durable, drop the @nr_dead versions, and
 	 * remember @compacted and @revision; all or nothing. -EUNATCH: it is
 	 * not known which, settle() tells. -EAGAIN: nothing was changed, since
 	 * somebody else has written: tail() has news.
 	 */
 	int (*commit)(struct store_backend *b, struct object_bytes **v,
-		      size_t nr, const uint64_t *dead, size_t nr_dead,
+		      size_t nr, struct object_bytes **dead, size_t nr_dead,
 		      uint64_t compacted, uint64_t revision, struct err *e);
 	/* After -EUNATCH: find out whether that commit happened. When this has
-	 * returned 0 it cannot happen later any more. */
+	 * returned 0 it cannot happen later any more; -ENODATA: nor that, but
+	 * whether it had happened nobody can tell any more. */
 	int (*settle)(struct store_backend *b, bool *ret_happened,
 		      struct err *e);
 	/* All versions newer than @after, in order. @force: ask, do not rely
@@ -43,8 +44,11 @@ struct store_backend_ops {
 	/* Between two commits: keep what is occupied near @live_bytes.
 	 * Returns whether something was made smaller. */
 	bool (*tidy)(struct store_backend *b, uint64_t live_bytes);
-	/* While loading: nobody can ask for this one any more. Or NULL. */
-	void (*dead)(struct store_backend *b, uint64_t revision);
+	/* Of a back end that drops versions by itself, or NULL: nobody can ask
+	 * for this one any more, the compaction before that is durable. There
+	 * is a newer one, and nobody has told of this one. */
+	void (*dead)(struct store_backend *b, const struct object_bytes *o);
+	void (*outlived)(struct store_backend *b, const struct object_bytes *o);
 	int (*reencrypt)(struct store_backend *b, uint64_t *ret_nr,
 			 struct err *e);
 	/*

@@ -7,8 +7,9 @@ static uint64_t bytes_of(const struct object_bytes *o)
 	return sizeof(*o) + o->len;
 }
 
-size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
-		       size_t *nr_dead, size_t max, uint64_t *ret_compacted)
+size_t compaction_plan(struct store *s, uint64_t asked,
+		       struct object_bytes **dead, size_t *nr_dead, size_t max,
+		       uint64_t *ret_compacted)
 {
 	uint64_t room = s->live_bytes;
 	uint64_t old = now_ms() - (uint64_t)s->history_s * 1000;
@@ -21,18 +22,18 @@ size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
 	*ret_compacted = s->compacted;
 	while (pops < s->history.nr && *nr_dead + 2 < max) {
 		const struct store_event *ev = history_at(&s->history, pops);
-		const struct object_bytes *o = ev->obj;
+		struct object_bytes *o = ev->obj;
 
 		if (o->revision > last ||
 		    (o->revision > asked && bytes <= room &&
 		     o->stored_ms >= old))
 			break;
 		if (ev->prev) {
-			dead[(*nr_dead)++] = ev->prev->revision;
+			dead[(*nr_dead)++] = ev->prev;
 			bytes -= bytes_of(ev->prev);
 		}
 		if (o->deleted) {
-			dead[(*nr_dead)++] = o->revision;
+			dead[(*nr_dead)++] = o;
 			bytes -= bytes_of(o);
 		}
 		if (o->revision > *ret_compacted)

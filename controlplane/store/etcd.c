@@ -165,7 +165,7 @@ static int commit_head(struct etcd *c, struct etcd_parts *p, uint64_t compacted,
 }
 
 static int etcd_commit(struct store_backend *b, struct object_bytes **v,
-		       size_t nr, const uint64_t *dead, size_t nr_dead,
+		       size_t nr, struct object_bytes **dead, size_t nr_dead,
 		       uint64_t compacted, uint64_t revision, struct err *e)
 {
 	struct etcd *c = etcd_of(b);
@@ -198,32 +198,30 @@ static int etcd_commit(struct store_backend *b, struct object_bytes **v,
 		return r;
 	c->head_rev = revision;
 	c->compacted = compacted;
-	for (size_t i = 0; i < nr_dead; i++) {
-		etcd_seg_dead(c, dead[i]);
-		shards_dead(c, dead[i]);
-	}
+	for (size_t i = 0; i < nr_dead; i++)
+		shards_dead(b, dead[i]);
 	return 0;
 }
 
 struct found {
 	struct etcd *c;
-	bool head, ours;
+	struct etcd_head head;
+	bool segment, ours;
 };
 
 static int look(void *arg, const struct etcd_kv *kv)
 {
 	struct found *f = arg;
 	struct segment_in in;
-	struct etcd_head h;
 
 	if (kv->key_len == strlen(f->c->head) &&
 	    memcmp(kv->key, f->c->head, kv->key_len) == 0) {
-		f->head = true;
-		if (kv->value_len == sizeof(h)) {
-			memcpy(&h, kv->value, sizeof(h));
-			f->ours |= h.batch == f->c->batch;
+		if (kv->value_len == sizeof(f->head)) {
+			memcpy(&f->head, kv->value, sizeof(f->head));
+			f->ours |= f->head.batch == f->c->batch;
 		}
 	} else if (segment_open(&in, kv->value, kv->value_len) == 0) {
+		f->segment = true;
 		f->ours |= in.head.batch == f->c->batch;
 	}
 	return 0;
@@ -232,7 +230,8 @@ static int look(void *arg, const struct etcd_kv *kv)
 /*
  * Rewrite the head if it is still the one that the lost commit was to replace:
  * then that commit has not happened, and cannot happen any more, however late
- * its request arrives. Otherwise its segment says whose the new head is.
+ * its request arrives. Otherwise its segment says whose the new head is; if
+ * that was compacted and collected meanwhile, nothing does (-ENODATA).
  */
 static int etcd_settle(struct store_backend *b, bool *ret_happened,
 		       struct err *e)
@@ -264,11 +263,15 @@ static int etcd_settle(struct store_backend *b, bool *ret_happened,
 	c->batch = tried + 1;
 	atomic_store(&c->news, true);
 	*ret_happened = !a.succeeded && f.ours;
-	if (c->doubt && !*ret_happened)
+	r = !a.succeeded && !f.ours && !f.segment && c->tried_first &&
+			    f.head.compacted >= c->tried_first
+		    ? err_set(e, -ENODATA, "others have compacted it away")
+		    : 0;
+	if (c->doubt && !*ret_happened && r == 0)
 		etcd_parts_drop(c, c->doubt);
 	free(c->doubt);
 	c->doubt = NULL;
-	return 0;
+	return r;
 }
 
 static uint64_t etcd_file_bytes(struct store_backend *b)
@@ -284,17 +287,12 @@ static uint64_t etcd_file_bytes(struct store_backend *b)
 	return a.db_bytes;
 }
 
-static void etcd_dead(struct store_backend *b, uint64_t revision)
-{
-	etcd_seg_dead(etcd_of(b), revision);
-	shards_dead(etcd_of(b), revision);
-}
-
 void etcd_fini(struct etcd *c)
 {
 	free(c->doubt);
 	grpc_close(c->g);
 	etcd_segs_clear(c);
+	etcd_graves_clear(&c->graves);
 	free(c->segs);
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->cond);
@@ -327,7 +325,8 @@ static const struct store_backend_ops etcd_ops = {
 	.settle = etcd_settle,
 	.tail = etcd_tail,
 	.tidy = etcd_tidy,
-	.dead = etcd_dead,
+	.dead = shards_dead,
+	.outlived = shards_outlived,
 	.reencrypt = etcd_reencrypt,
 	.may = shards_may,
 	.seen = shards_seen,

@@ -16,10 +16,19 @@
 struct seg {
 	uint64_t first, last;
 	uint64_t batch;
-	uint32_t nr, nr_dead; /* records in it, and the dead among them */
-	uint32_t refs;        /* parts of it that other clusters have */
-	uint8_t *dead;        /* a bit for each revision; NULL: none */
-	uint8_t *has;         /* which it has; NULL: all */
+	uint32_t nr, nr_dead;  /* records in it, and the dead among them */
+	uint32_t nr_buried;    /* tombstones that wait: etcd_grave.c */
+	uint32_t refs;         /* parts of it that other clusters have */
+	uint8_t *dead;         /* a bit for each revision; NULL: none */
+	uint8_t *has;          /* which it has; NULL: all */
+	struct grave **graves; /* of records that were outlived; NULL: none */
+};
+
+struct grave;
+struct graves {
+	struct grave **v; /* by hash of the key */
+	size_t nr, size;
+	bool blind; /* out of memory: some are missing, until the next load */
 };
 
 struct shard;
@@ -41,6 +50,9 @@ struct etcd {
 	uint64_t batch, tried_first;
 	struct seg *segs;
 	size_t nr_segs, segs_size, gc_at;
+	struct graves graves;     /* of all clusters */
+	bool sure;                /* all that is there is known */
+	uint64_t gone_to;         /* history before went with its cluster */
 	struct etcd_parts *doubt; /* of a commit that is to be settled */
 
 	/* The minder's: watches the head, and holds the collector's lease. */
@@ -86,15 +98,39 @@ int etcd_ignore_pair(void *arg, const struct etcd_kv *kv);
 int etcd_seg_add(struct etcd *c, const struct seg *seg);
 void etcd_seg_has(struct seg *s, uint64_t revision);
 struct seg *etcd_seg_find(struct etcd *c, uint64_t revision);
-/* Without the records that are dead in @seg. Returns whether it was done. */
+/* Without the records that are dead in @seg. 1, 0: somebody else has changed
+ * it, -ENOENT: it is not there. */
 int etcd_seg_shrink(struct etcd *c, const struct seg *seg, const char *key,
 		    uint32_t *ret_nr);
 void etcd_seg_forget(struct etcd *c, uint64_t first, uint64_t batch);
-void etcd_seg_dead(struct etcd *c, uint64_t revision);
+/* A record is dead; @c is the system's cluster, @in the one that may have it.
+ */
+void etcd_seg_dead(struct etcd *c, struct etcd *in,
+		   const struct object_bytes *o);
+/* There is a newer one of its key, but it is not dead yet. */
+void etcd_seg_outlived(struct etcd *c, struct etcd *in,
+		       const struct object_bytes *o);
+void etcd_seg_mark(struct seg *s, uint64_t revision);
 void etcd_segs_clear(struct etcd *c);
 bool etcd_tidy(struct store_backend *b, uint64_t live_bytes);
 int etcd_reencrypt(struct store_backend *b, uint64_t *ret_nr, struct err *e);
 char *etcd_log_key(const struct etcd *c, uint64_t first);
+
+/* --- etcd_grave.c; @c is the system's cluster --- */
+
+/* That of a record that was outlived, which counts from now on. */
+struct grave *etcd_grave_of(struct etcd *c, const char *key);
+void etcd_grave_gone(struct etcd *c, struct grave *g); /* one that counted */
+/* A tombstone that was compacted: must it stay? */
+bool etcd_grave_bury(struct etcd *c, struct etcd *in, struct seg *s,
+		     const struct object_bytes *o);
+/* Is there a tombstone, compacted already, that is newer? */
+bool etcd_grave_hides(const struct etcd *c, const struct object_bytes *o);
+/* A cluster has been read that had not been. */
+void etcd_graves_look(struct etcd *c);
+/* A cluster is no more. */
+void etcd_graves_forget(struct etcd *c, struct etcd *gone);
+void etcd_graves_clear(struct graves *t);
 
 /* --- etcd_mind.c --- */
 

@@ -291,8 +291,11 @@ int shard_do(struct shard *sh, struct shard_job *job, struct err *e)
 		break;
 	case SHARD_SHRINK:
 		r = etcd_seg_shrink(&sh->c, &job->seg, job->keys, &job->seg.nr);
+		job->missing = r == -ENOENT;
 		if (r == 0)
-			r = -EAGAIN; /* it is not there, or has changed */
+			r = -EAGAIN; /* it has changed */
+		if (job->missing)
+			r = 0;
 		break;
 	}
 	if (r < 0 && !e->code)

@@ -420,6 +420,9 @@ static int gather(struct fetch *f, enum shard_task task, uint32_t ms)
 static void forget_all(struct etcd *c)
 {
 	etcd_segs_clear(c);
+	etcd_graves_clear(&c->graves);
+	c->sure = false;
+	c->gone_to = 0;
 	for (int id = 1; id < SHARDS_MAX; id++) {
 		struct shard *sh = shards_get(c, id);
 
@@ -458,6 +461,7 @@ int etcd_load(struct store_backend *b, backend_record fn, void *arg,
 	if (r == 0)
 		r = gather(&f, SHARD_LOAD, UINT32_MAX);
 	/* History in which something is missing is none. */
+	c->gone_to = f.gone_to;
 	if (f.gone_to > f.head.compacted)
 		f.head.compacted = f.gone_to;
 	if (f.seen_head)
@@ -471,6 +475,7 @@ int etcd_load(struct store_backend *b, backend_record fn, void *arg,
 	if (r < 0)
 		return r;
 	*ret_revision = f.head.revision;
+	c->sure = true;
 	if (!c->started && pthread_create(&c->thread, NULL, etcd_minder, c))
 		return err_set(e, -EAGAIN, "etcd: cannot start a thread");
 	c->started = true;
@@ -536,6 +541,24 @@ bool etcd_lost(struct store_backend *b)
 	return lost;
 }
 
+/* What was deleted by a record elsewhere, which is compacted, is dead. */
+static void drop_hidden(struct etcd *c, struct shard *sh, struct shard_job *job)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < job->nr; i++) {
+		struct object_bytes *o = job->v[i];
+
+		if (!etcd_grave_hides(c, o)) {
+			job->v[nr++] = o;
+			continue;
+		}
+		etcd_seg_dead(c, &sh->c, o);
+		object_unref(o);
+	}
+	job->nr = nr;
+}
+
 /* 1: @sh has delivered all that is named of it. */
 static int attach(struct etcd *c, struct shard *sh, backend_record fn,
 		  void *arg, struct err *e)
@@ -547,6 +570,8 @@ static int attach(struct etcd *c, struct shard *sh, backend_record fn,
 		return 0;
 	if (job && job->result == 0 && job->nr_pending == sh->nr_parts) {
 		r = take_in(sh, job, c->compacted, e);
+		if (r == 0)
+			drop_hidden(c, sh, job);
 		if (r == 0)
 			r = deliver(job->v, &job->nr, fn, arg);
 		r = r < 0 ? r : 1;
@@ -586,4 +611,5 @@ void etcd_attached(struct store_backend *b, int id, uint64_t floor)
 		return;
 	atomic_store(&sh->floor, floor);
 	atomic_store(&sh->loaded, true);
+	etcd_graves_look((struct etcd *)b);
 }

@@ -50,13 +50,29 @@ int shards_place_of(struct store_backend *b, const char *key)
 	return shards_place((struct etcd *)b, key);
 }
 
-void shards_dead(struct etcd *c, uint64_t revision)
+void shards_dead(struct store_backend *b, const struct object_bytes *o)
 {
+	struct etcd *c = (struct etcd *)b;
+
+	etcd_seg_dead(c, c, o);
 	for (int id = 1; atomic_load(&c->shards->nr) && id < SHARDS_MAX; id++) {
 		struct shard *sh = shards_get(c, id);
 
 		if (sh)
-			etcd_seg_dead(&sh->c, revision);
+			etcd_seg_dead(c, &sh->c, o);
+	}
+}
+
+void shards_outlived(struct store_backend *b, const struct object_bytes *o)
+{
+	struct etcd *c = (struct etcd *)b;
+
+	etcd_seg_outlived(c, c, o);
+	for (int id = 1; atomic_load(&c->shards->nr) && id < SHARDS_MAX; id++) {
+		struct shard *sh = shards_get(c, id);
+
+		if (sh)
+			etcd_seg_outlived(c, &sh->c, o);
 	}
 }
 
@@ -99,8 +115,10 @@ static void add_shard(struct etcd *c, int id, const char *name,
 static void drop_shard(struct etcd *c, const char *name, uint64_t at)
 {
 	struct shards *s = c->shards;
+	struct shard *before, *after;
 
 	pthread_rwlock_wrlock(&s->lock);
+	before = s->gone;
 	for (int id = 1; id < SHARDS_MAX; id++) {
 		struct shard *sh = s->v[id];
 
@@ -114,7 +132,10 @@ static void drop_shard(struct etcd *c, const char *name, uint64_t at)
 		s->v[id] = NULL;
 		atomic_fetch_sub(&s->nr, 1);
 	}
+	after = s->gone;
 	pthread_rwlock_unlock(&s->lock);
+	for (; after != before; after = after->next)
+		etcd_graves_forget(c, &after->c);
 }
 
 static void seen_cluster(struct etcd *c, const struct object_bytes *o)

@@ -31,6 +31,7 @@ static void clear_bits(struct seg *s)
 {
 	free(s->dead);
 	free(s->has);
+	free(s->graves);
 }
 
 int etcd_seg_add(struct etcd *c, const struct seg *seg)
@@ -60,6 +61,8 @@ int etcd_seg_add(struct etcd *c, const struct seg *seg)
 	}
 	*s = *seg;
 	s->dead = NULL;
+	s->graves = NULL;
+	s->nr_dead = s->nr_buried = 0;
 	/* Some are in other clusters, or were dropped. */
 	s->has = seg->has;
 	if (!s->has && s->nr != s->last - s->first + 1)
@@ -84,30 +87,85 @@ void etcd_segs_clear(struct etcd *c)
 	c->nr_segs = c->gc_at = 0;
 }
 
-void etcd_seg_dead(struct etcd *c, uint64_t revision)
-{
-	struct seg *s = etcd_seg_find(c, revision);
-	uint64_t bit;
-
-	if (!s || revision > s->last)
-		return;
-	bit = revision - s->first;
-	if (s->has && !(s->has[bit / 8] & 1 << bit % 8))
-		return;
-	if (!s->dead)
-		s->dead = calloc(1, (s->last - s->first) / 8 + 1);
-	/* Out of memory: it is kept until the next start. */
-	if (!s->dead || s->dead[bit / 8] & 1 << bit % 8)
-		return;
-	s->dead[bit / 8] |= (uint8_t)(1 << bit % 8);
-	s->nr_dead++;
-}
-
 static bool is_dead(const struct seg *s, uint64_t revision)
 {
 	uint64_t bit = revision - s->first;
 
 	return s->dead && s->dead[bit / 8] & 1 << bit % 8;
+}
+
+void etcd_seg_mark(struct seg *s, uint64_t revision)
+{
+	uint64_t bit = revision - s->first;
+
+	if (!s->dead)
+		s->dead = calloc(1, (s->last - s->first) / 8 + 1);
+	/* Out of memory: it is kept until the next start. */
+	if (!s->dead || is_dead(s, revision))
+		return;
+	s->dead[bit / 8] |= (uint8_t)(1 << bit % 8);
+	s->nr_dead++;
+}
+
+/* The one that holds this record. */
+static struct seg *holder(struct etcd *in, uint64_t revision)
+{
+	struct seg *s = etcd_seg_find(in, revision);
+	uint64_t bit;
+
+	if (!s || revision > s->last)
+		return NULL;
+	bit = revision - s->first;
+	return s->has && !(s->has[bit / 8] & 1 << bit % 8) ? NULL : s;
+}
+
+/* Counted, once. False: out of memory. */
+static bool outlived(struct etcd *c, struct seg *s,
+		     const struct object_bytes *o)
+{
+	uint64_t at = o->revision - s->first;
+
+	if (!s->graves)
+		s->graves =
+			calloc(s->last - s->first + 1, sizeof(struct grave *));
+	if (!s->graves)
+		c->graves.blind = true;
+	else if (!s->graves[at])
+		s->graves[at] = etcd_grave_of(c, o->key);
+	return s->graves && s->graves[at];
+}
+
+void etcd_seg_outlived(struct etcd *c, struct etcd *in,
+		       const struct object_bytes *o)
+{
+	struct seg *s = holder(in, o->revision);
+
+	if (s && !o->deleted && !is_dead(s, o->revision))
+		(void)outlived(c, s, o);
+}
+
+void etcd_seg_dead(struct etcd *c, struct etcd *in,
+		   const struct object_bytes *o)
+{
+	struct seg *s = holder(in, o->revision);
+
+	if (!s || is_dead(s, o->revision))
+		return;
+	if (o->deleted ? !etcd_grave_bury(c, in, s, o) : outlived(c, s, o))
+		etcd_seg_mark(s, o->revision);
+}
+
+/* Records whose bits are in @dead are there no more; NULL: none is. */
+static void gone(struct etcd *c, struct seg *s, const uint8_t *dead)
+{
+	for (uint64_t n = 0; s->graves && n <= s->last - s->first; n++) {
+		struct grave *g = s->graves[n];
+
+		if (!g || (dead && !(dead[n / 8] & 1 << n % 8)))
+			continue;
+		s->graves[n] = NULL;
+		etcd_grave_gone(c, g);
+	}
 }
 
 static void forget(struct etcd *c, struct seg *s)
@@ -141,8 +199,10 @@ static bool delete_whole(struct etcd *c, struct seg **v, size_t nr)
 	if (etcd_call(c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, NULL) ||
 	    etcd_read_txn(&reply, &a, etcd_ignore_pair, NULL))
 		return false;
-	for (size_t i = nr; i--;)
+	for (size_t i = nr; i--;) {
+		gone(c, v[i], NULL);
 		forget(c, v[i]);
+	}
 	return true;
 }
 
@@ -244,7 +304,7 @@ int etcd_seg_shrink(struct etcd *c, const struct seg *seg, const char *key,
 	int r = get_segment(&w, key);
 
 	if (r == 0)
-		r = w.mod ? put_back(&w, key) : 0;
+		r = w.mod ? put_back(&w, key) : -ENOENT;
 	*ret_nr = w.nr;
 	buf_clear(&w.out);
 	free(w.key);
@@ -252,21 +312,38 @@ int etcd_seg_shrink(struct etcd *c, const struct seg *seg, const char *key,
 }
 
 /* Bits of what is no longer there stay: they cannot be told again. */
-static void shrunk(struct seg *s, uint32_t nr, uint32_t dropped)
+static void shrunk(struct etcd *c, struct seg *s, uint32_t nr, uint32_t dropped,
+		   const uint8_t *dead)
 {
 	s->nr = nr;
 	s->nr_dead -= dropped;
+	gone(c, s, dead);
 }
 
 static bool shrink(struct etcd *c, struct seg *s)
 {
 	auto_free char *key = etcd_log_key(c, s->first);
 	uint32_t nr;
+	int r = key ? etcd_seg_shrink(c, s, key, &nr) : -ENOMEM;
 
-	if (!key || etcd_seg_shrink(c, s, key, &nr) <= 0)
+	if (r == -ENOENT) {
+		/* Another collected it. */
+		gone(c, s, NULL);
+		forget(c, s);
+	}
+	if (r <= 0)
 		return false;
-	shrunk(s, nr, s->nr_dead);
+	shrunk(c, s, nr, s->nr_dead, s->dead);
 	return true;
+}
+
+/* Tombstones that wait for others' records count for it: they are what a
+ * segment is kept for then, each for the one before. */
+static bool is_half_dead(const struct seg *s)
+{
+	return s->nr_dead &&
+	       (s->nr_dead + (uint64_t)s->nr_buried) * 2 > s->nr &&
+	       s->nr_dead * 8ull >= s->nr;
 }
 
 /* Which are to go with one transaction, in the order of the array; or NULL and
@@ -289,7 +366,7 @@ static size_t choose(struct etcd *c, struct seg *whole[DELETE_MAX],
 			whole[nr++] = s;
 			if (nr == DELETE_MAX)
 				break;
-		} else if (s->nr_dead * 2ull > s->nr && !nr) {
+		} else if (is_half_dead(s) && !nr) {
 			*ret_shrink = s;
 			break;
 		}
@@ -304,7 +381,8 @@ bool etcd_tidy(struct store_backend *b, uint64_t live_bytes)
 	size_t nr;
 
 	(void)live_bytes;
-	if (!atomic_load(&c->collects))
+	/* Nothing goes before the head says so, to whoever reads it. */
+	if (!atomic_load(&c->collects) || !c->sure || c->gone_to > c->compacted)
 		return false;
 	shards_tidy(c);
 	nr = choose(c, whole, &half);
@@ -331,9 +409,17 @@ static void end_gc(struct etcd *c, struct shard *sh)
 	sh->gc = NULL;
 	if (job->result == 0 && job->task == SHARD_SHRINK) {
 		s = etcd_seg_find(&sh->c, job->seg.first);
-		if (s && s->first == job->seg.first &&
-		    s->batch == job->seg.batch)
-			shrunk(s, job->seg.nr, job->seg.nr_dead);
+		if (s &&
+		    (s->first != job->seg.first || s->batch != job->seg.batch))
+			s = NULL;
+		if (s && job->missing) {
+			etcd_part_is_gone(c, s->first);
+			gone(c, s, NULL);
+			forget(&sh->c, s);
+		} else if (s) {
+			shrunk(c, s, job->seg.nr, job->seg.nr_dead,
+			       job->seg.dead);
+		}
 	}
 	for (size_t i = 0; job->result == 0 && i < job->nr_segs; i++) {
 		s = etcd_seg_find(&sh->c, job->segs[i].first);
@@ -341,6 +427,7 @@ static void end_gc(struct etcd *c, struct shard *sh)
 		    s->batch != job->segs[i].batch)
 			continue;
 		etcd_part_is_gone(c, s->first);
+		gone(c, s, NULL);
 		forget(&sh->c, s);
 	}
 	shard_job_unref(job);
@@ -367,6 +454,7 @@ static struct shard_job *delete_job(struct shard *sh, struct seg **v, size_t nr)
 		add_key(&keys, key);
 		job->segs[job->nr_segs] = *v[i];
 		job->segs[job->nr_segs].dead = NULL;
+		job->segs[job->nr_segs].graves = NULL;
 		job->segs[job->nr_segs++].has = NULL;
 	}
 	job->nr_keys = job->nr_segs;
@@ -393,6 +481,7 @@ static struct shard_job *shrink_job(struct shard *sh, const struct seg *s)
 		return NULL;
 	job->seg = *s;
 	job->seg.has = NULL;
+	job->seg.graves = NULL;
 	job->seg.dead = malloc(bytes);
 	job->keys = shard_key(sh, s->first, s->batch);
 	if (!job->seg.dead || !job->keys) {

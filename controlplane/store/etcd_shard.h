@@ -42,6 +42,7 @@ struct shard_job {
 	struct segment_ref *parts;   /* to get; to load: which of them count */
 	size_t nr_parts, nr_pending; /* the last of them are not in memory */
 	struct seg seg;              /* to shrink; owns its bits */
+	bool missing;                /* it is not there */
 	/* Under the lock of the shard's owner. */
 	bool done;
 	int result;
@@ -127,7 +128,8 @@ int shards_whole(struct store_backend *b, const char *prefix,
 int shards_cluster(struct store_backend *b, int id, struct store_cluster *ret);
 
 int shards_place_of(struct store_backend *b, const char *key);
-void shards_dead(struct etcd *c, uint64_t revision);
+void shards_dead(struct store_backend *b, const struct object_bytes *o);
+void shards_outlived(struct store_backend *b, const struct object_bytes *o);
 
 /* --- etcd_parts.c: a batch is put where its keys are --- */
 

@@ -107,6 +107,11 @@ struct ttl {
 	struct entry *entry;
 };
 
+struct late {
+	uint64_t at;
+	struct object_bytes *o; /* owned */
+};
+
 struct store {
 	struct store_backend *backend;
 	struct store_keys *keys;
@@ -122,6 +127,8 @@ struct store {
 	uint32_t history_s;
 	struct ttl *ttl; /* heap: what expires first is in front */
 	size_t nr_ttl, ttl_size;
+	struct late *late; /* the writer's; heap: the oldest is in front */
+	size_t nr_late, late_size;
 
 	pthread_mutex_t hub; /* watchers; taken before @lock */
 	struct store_watch *topics[TOPICS];
@@ -194,8 +201,15 @@ void history_forget(struct store *s, const struct store_event *ev);
 
 /* Which of the oldest events go now: what is older than @asked or the time
  * kept, and what exceeds the room. Adds their dead revisions to @dead. */
-size_t compaction_plan(struct store *s, uint64_t asked, uint64_t *dead,
-		       size_t *nr_dead, size_t max, uint64_t *ret_compacted);
+size_t compaction_plan(struct store *s, uint64_t asked,
+		       struct object_bytes **dead, size_t *nr_dead, size_t max,
+		       uint64_t *ret_compacted);
+
+/* @o has been replaced (or deleted) at @revision, and there is no event of it:
+ * what is to be said of it once that is compacted. */
+void late_add(struct store *s, struct object_bytes *o, uint64_t revision);
+void late_compacted(struct store *s); /* made durable, that is */
+void late_clear(struct store *s);
 
 /* --- pin.c --- */
 

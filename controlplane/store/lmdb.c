@@ -249,13 +249,13 @@ static int put_record(MDB_txn *txn, MDB_dbi log, struct store_keys *keys,
 }
 
 static int write_all(struct lmdb *l, MDB_txn *txn, struct object_bytes **v,
-		     size_t nr, const uint64_t *dead, size_t nr_dead,
+		     size_t nr, struct object_bytes **dead, size_t nr_dead,
 		     uint64_t compacted, uint64_t revision)
 {
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < nr_dead; i++) {
-		uint64_t at = dead[i];
+		uint64_t at = dead[i]->revision;
 		MDB_val key = { sizeof(at), &at };
 
 		rc = mdb_del(txn, l->log, &key, NULL);
@@ -286,8 +286,8 @@ static bool is_broken(struct lmdb *l)
 }
 
 static int commit_once(struct lmdb *l, struct object_bytes **v, size_t nr,
-		       const uint64_t *dead, size_t nr_dead, uint64_t compacted,
-		       uint64_t revision, struct err *e)
+		       struct object_bytes **dead, size_t nr_dead,
+		       uint64_t compacted, uint64_t revision, struct err *e)
 {
 	size_t wanted = 1 << 20; /* tree pages, and some slack */
 	MDB_txn *txn;
@@ -320,7 +320,7 @@ static bool only_removes(struct object_bytes **v, size_t nr)
 }
 
 static int lmdb_commit(struct store_backend *b, struct object_bytes **v,
-		       size_t nr, const uint64_t *dead, size_t nr_dead,
+		       size_t nr, struct object_bytes **dead, size_t nr_dead,
 		       uint64_t compacted, uint64_t revision, struct err *e)
 {
 	struct lmdb *l = lmdb_of(b);

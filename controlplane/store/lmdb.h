@@ -50,7 +50,7 @@ int lmdb_meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t *ret);
 /* --- lmdb_tidy.c --- */
 
 bool lmdb_tidy(struct store_backend *b, uint64_t live_bytes);
-void lmdb_tidy_dead(struct lmdb *l, const uint64_t *dead, size_t nr);
+void lmdb_tidy_dead(struct lmdb *l, struct object_bytes **dead, size_t nr);
 void lmdb_tidy_stop(struct lmdb *l);
 
 /* Room that only deletions may use when the disk is full. */

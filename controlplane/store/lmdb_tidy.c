@@ -168,7 +168,7 @@ void lmdb_tidy_stop(struct lmdb *l)
 	discard(l);
 }
 
-void lmdb_tidy_dead(struct lmdb *l, const uint64_t *dead, size_t nr)
+void lmdb_tidy_dead(struct lmdb *l, struct object_bytes **dead, size_t nr)
 {
 	struct tidy *t = &l->tidy;
 
@@ -186,7 +186,7 @@ void lmdb_tidy_dead(struct lmdb *l, const uint64_t *dead, size_t nr)
 		t->dead_size = size;
 	}
 	for (size_t i = 0; i < nr; i++)
-		t->dead[t->nr_dead++] = dead[i];
+		t->dead[t->nr_dead++] = dead[i]->revision;
 }
 
 /* How much of the file is in use. */

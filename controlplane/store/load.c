@@ -9,7 +9,7 @@ static void drop(struct store *s, struct object_bytes *o)
 		struct object_bytes *older = o->older;
 
 		if (s->backend->ops->dead)
-			s->backend->ops->dead(s->backend, o->revision);
+			s->backend->ops->dead(s->backend, o);
 		object_unref(o);
 		o = older;
 	}
@@ -229,6 +229,7 @@ static int reload(struct store *s, struct err *e)
 		put_memory(s, &old);
 	} else {
 		free_memory(&old);
+		late_clear(s); /* told while it was loaded */
 		watch_cut_all(s);
 	}
 	pthread_rwlock_unlock(&s->lock);

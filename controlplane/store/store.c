@@ -18,6 +18,7 @@ static void store_destroy(struct store *s)
 	history_clear(&s->history);
 	index_clear(&s->index);
 	free(s->ttl);
+	late_clear(s);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->hub);
 	pthread_mutex_destroy(&s->pin_lock);

@@ -32,8 +32,8 @@ struct batch {
 	struct store_event *events;
 	struct object_bytes **objs;
 	size_t nr;
-	uint64_t revision; /* last one given out */
-	uint64_t *dead;
+	uint64_t revision;          /* last one given out */
+	struct object_bytes **dead; /* borrowed from the history */
 	size_t nr_dead;
 	size_t pops; /* history events that go with @dead */
 	uint64_t compacted;
@@ -350,6 +350,8 @@ static void publish(struct store *s, struct batch *b)
 	}
 	if (b->nr)
 		watch_fan_out(s, b->nr);
+	if (b->nr || b->nr_dead)
+		late_compacted(s);
 }
 
 /* Take the versions of a batch out of the index again. */
@@ -390,7 +392,7 @@ static int settle(struct store *s, bool force, struct err *e)
 
 	if (s->unsettled)
 		r = s->backend->ops->settle(s->backend, &happened, e);
-	if (r == 0)
+	if (r == 0 || r == -ENODATA)
 		r = store_follow(s, force || s->unsettled, e);
 	if (r == 0)
 		s->unsettled = false;
@@ -415,10 +417,14 @@ static int make_durable(struct store *s, struct batch *b, struct err *e)
 	/* It failed in the act: what is there now, decides. */
 	r = e->code == -ETIMEDOUT ? -ETIMEDOUT : -EIO;
 	res = be->ops->settle(be, &happened, &why);
+	if (res == -ENODATA)
+		return err_wrap(e, r, "it is not known whether this was done");
 	if (res < 0) {
 		s->unsettled = true;
 		return err_wrap(e, r, "it is not known whether this was done");
 	}
+	for (size_t i = 0; happened && be->ops->dead && i < b->nr_dead; i++)
+		be->ops->dead(be, b->dead[i]);
 	if (happened)
 		return 0;
 	/* That is certain, unlike the code's usual meaning. */
@@ -606,7 +612,7 @@ void *store_writer(void *arg)
 
 	b.events = calloc(room, sizeof(*b.events));
 	b.objs = calloc(room, sizeof(struct object_bytes *));
-	b.dead = calloc(DEAD_MAX, sizeof(*b.dead));
+	b.dead = calloc(DEAD_MAX, sizeof(struct object_bytes *));
 	b.expire = calloc(EXPIRE_MAX, sizeof(*b.expire));
 	b.expire_ops = calloc(EXPIRE_MAX, sizeof(*b.expire_ops));
 	b.expired = calloc(EXPIRE_MAX, sizeof(struct object_bytes *));

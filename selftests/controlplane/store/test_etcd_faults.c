@@ -382,6 +382,58 @@ TEST(dead_records_are_collected)
 	etcd_stop(&sv);
 }
 
+/* One transaction that makes @nr of "p/t/n/@name<i>". */
+static int make_some(struct store *s, const char *name, int nr)
+{
+	struct store_op ops[8] = { 0 };
+	struct store_txn txn = { .ops = ops, .nr_ops = (size_t)nr };
+	char keys[8][32];
+	int r;
+
+	for (int i = 0; i < nr; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "p/t/n/%s%d", name, i);
+		ops[i] = (struct store_op){ .key = keys[i],
+					    .data = "value",
+					    .len = 5,
+					    .rv_off = STORE_NO_RV };
+	}
+	r = store_commit(s, &txn, NULL);
+	for (int i = 0; i < nr; i++)
+		object_unref(ops[i].ret);
+	return r;
+}
+
+/* What a record that is dead says, and is still there since its segment has
+ * more that live, is said by nobody: its tombstone goes after it. */
+TEST(what_was_deleted_does_not_come_back_when_its_tombstone_is_collected)
+{
+	struct etcd_servers sv = { 0 };
+	struct err e = { 0 };
+	struct store *s;
+	size_t keys = 1000;
+
+	NEED_ETCD();
+	ASSERT_EQ(etcd_start(&sv, "etcd", 1, NULL), 1);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(make_some(s, "k", 4), 0);
+	EXPECT_EQ(change(s, "p/t/n/k0", true, NULL, &e), 0);
+	for (int i = 0; i < 300 && keys > 4; i++) {
+		EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
+		EXPECT_EQ(store_compact(s, store_revision(s), &e), 0);
+		keys = count_keys(sv.endpoints);
+	}
+	printf("# %zu segments are left\n", keys);
+	EXPECT_EQ(store_count(s, "p/"), 4);
+	store_close(s);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(store_count(s, "p/"), 4);
+	EXPECT_EQ(store_get(s, "p/t/n/k0") == NULL, 1);
+	store_close(s);
+	etcd_stop(&sv);
+}
+
 static int make_certs(const char *dir)
 {
 	char cmd[1024];
