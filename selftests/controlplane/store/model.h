@@ -80,7 +80,8 @@ int model_add(struct model_history *h, const struct model_rec *r);
 int model_add_final(struct model_history *h, struct store *s, uint64_t from);
 
 struct model_verdict {
-	size_t ops, writes, reads, unknown, events, failures;
+	/* Refused: for sure; unknown: it may have happened. */
+	size_t ops, writes, reads, refused, unknown, events, failures;
 };
 
 /* Is there an order that explains all of it? Prints what is wrong. */

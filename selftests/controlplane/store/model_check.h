@@ -133,8 +133,10 @@ static void replay(struct judge *j)
 		if (v->prev !=
 		    (last[v->key] && !was->deleted ? last[v->key] : 0))
 			WRONG(j,
-			      "revision %llu follows %llu, its event says %llu",
-			      LL(rv), LL(last[v->key]), LL(v->prev));
+			      "revision %llu follows %llu%s, its event says "
+			      "%llu",
+			      LL(rv), LL(last[v->key]),
+			      was->deleted ? ", a deletion" : "", LL(v->prev));
 		if (v->deleted &&
 		    (!last[v->key] || was->deleted || was->value != v->value))
 			WRONG(j, "revision %llu deletes what was not there",
@@ -300,6 +302,15 @@ static uint64_t newest_begun(const uint64_t *begun_max, uint64_t max,
 	return lo;
 }
 
+/* Nothing was done or said, and that is certain? */
+static void count_error(struct judge *j, int result)
+{
+	if (result == -EIO || result == -ETIMEDOUT)
+		j->v.unknown++;
+	else
+		j->v.refused++;
+}
+
 static void check_done(struct judge *j, struct model_rec *r, uint64_t lo,
 		       uint64_t hi)
 {
@@ -309,7 +320,7 @@ static void check_done(struct judge *j, struct model_rec *r, uint64_t lo,
 	if (r->kind == M_GET || r->kind == M_LIST) {
 		j->v.reads++;
 		if (r->result)
-			j->v.unknown++;
+			count_error(j, r->result);
 		else if (r->kind == M_LIST)
 			check_list(j, r, lo, hi);
 		else if (!sometime(j, r->key, lo, hi, is, r->revision))
@@ -332,7 +343,7 @@ static void check_done(struct judge *j, struct model_rec *r, uint64_t lo,
 		 r->result == -ESTALE)
 		check_refused(j, r, lo, hi);
 	else
-		j->v.unknown++;
+		count_error(j, r->result);
 }
 
 /* A refusal that is no doubt: what it wanted to write must never appear. */

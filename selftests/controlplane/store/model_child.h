@@ -66,6 +66,9 @@ static void plan_change(struct worker *w, struct model_rec *r,
 			struct model_change *ch)
 {
 	ch->key = rnd(&w->random) % MODEL_KEYS;
+	/* Half of them seldom change: what was written with them is kept. */
+	if (ch->key >= MODEL_KEYS / 2 && rnd(&w->random) % 8)
+		ch->key -= MODEL_KEYS / 2;
 	ch->value = r->id * 4 + (ch - r->change);
 	switch (r->kind) {
 	case M_CREATE:

@@ -148,7 +148,9 @@ static void listen_for(struct run *t, uint64_t ms)
 static void disturb(struct run *t)
 {
 	uint64_t x = rnd(&t->random);
-	struct runner *r = &t->r[x / 16 % CHILDREN];
+	/* One of them is left alone more than the others, and so collects. */
+	struct runner *r =
+		&t->r[x / 16 % 4 ? 1 + x / 4096 % (CHILDREN - 1) : 0];
 	struct etcd_servers *servers = &t->servers[x / 256 % (uint64_t)t->nr];
 	int m = (int)(x / 64 % (uint64_t)servers->nr);
 
@@ -185,6 +187,29 @@ static void disturb(struct run *t)
 	default:
 		break;
 	}
+}
+
+/* What is there, as a read of its own. */
+static void list_at_the_end(struct run *t, struct store *s)
+{
+	struct model_rec r = { .type = M_INVOKE,
+			       .kind = M_LIST,
+			       .child = t->children,
+			       .id = (uint64_t)t->children << 40 | 1,
+			       .key = MODEL_TENANTS };
+	struct store_range range = { .prefix = "core/pods/", .whole = true };
+	struct store_list l = { 0 };
+
+	r.ns = mono_ns();
+	model_add(&t->h, &r);
+	r.result = store_list(s, &range, &l, NULL);
+	r.revision = l.revision;
+	for (size_t i = 0; i < l.nr; i++)
+		r.seen[key_index(l.v[i]->key)] = l.v[i]->revision;
+	store_list_clear(&l);
+	r.type = M_DONE;
+	r.ns = mono_ns();
+	model_add(&t->h, &r);
 }
 
 static bool look_at_the_end(struct run *t)
@@ -225,6 +250,7 @@ static bool look_at_the_end(struct run *t)
 			model_add(&t->h, &r);
 			store_event_clear(&ev[i]);
 		}
+	list_at_the_end(t, s);
 	if (!w)
 		printf("# cannot watch from %llu: %s\n", LL(t->from), e.msg);
 	store_watch_close(w);
@@ -289,10 +315,10 @@ static bool explore(int clusters, int members)
 	stop_all(&t);
 	v = model_check(&t.h);
 	printf("# %d cluster(s) of %d member(s): seed %llu, %d kills and %d stops of processes, "
-	       "%d and %d of members, %zu operations (%zu writes, %zu in doubt), "
-	       "%zu events\n",
+	       "%d and %d of members, %zu operations (%zu writes, %zu refused, "
+	       "%zu in doubt), %zu events\n",
 	       clusters, members, LL(begin), t.kills, t.stops, t.member_kills,
-	       t.member_stops, v.ops, v.writes, v.unknown, v.events);
+	       t.member_stops, v.ops, v.writes, v.refused, v.unknown, v.events);
 	free(t.h.v);
 	/* What the servers had to say is the other half of the story. */
 	if (v.failures)
