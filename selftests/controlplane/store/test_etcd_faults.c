@@ -403,34 +403,104 @@ static int make_some(struct store *s, const char *name, int nr)
 	return r;
 }
 
-/* What a record that is dead says, and is still there since its segment has
- * more that live, is said by nobody: its tombstone goes after it. */
+/* Write and compact until at most @want segments are left; how many are. */
+static size_t collect(struct store *s, const struct etcd_servers *sv,
+		      size_t want)
+{
+	size_t keys = want + 1;
+
+	/* Collected between commits, once the lease is held. */
+	for (int i = 0; i < 500 && keys > want; i++) {
+		(void)insist(s, "p/t/n/a", false);
+		(void)store_compact(s, store_revision(s), NULL);
+		keys = count_keys(sv->endpoints);
+	}
+	printf("# %zu segments are left\n", keys);
+	return keys;
+}
+
+/* A dead record is there as long as most of its segment lives, and at the next
+ * start nothing tells that it is dead but its tombstone. */
 TEST(what_was_deleted_does_not_come_back_when_its_tombstone_is_collected)
 {
 	struct etcd_servers sv = { 0 };
 	struct err e = { 0 };
 	struct store *s;
-	size_t keys = 1000;
 
 	NEED_ETCD();
 	ASSERT_EQ(etcd_start(&sv, "etcd", 1, NULL), 1);
 	s = open_at(sv.endpoints, &e);
 	ASSERT_EQ(s != NULL, 1);
 	EXPECT_EQ(make_some(s, "k", 4), 0);
-	EXPECT_EQ(change(s, "p/t/n/k0", true, NULL, &e), 0);
-	for (int i = 0; i < 300 && keys > 4; i++) {
-		EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
-		EXPECT_EQ(store_compact(s, store_revision(s), &e), 0);
-		keys = count_keys(sv.endpoints);
-	}
-	printf("# %zu segments are left\n", keys);
+	EXPECT_EQ(insist(s, "p/t/n/k0", true), 0);
+	/* That of the four, the tombstone's, and the newest. */
+	EXPECT_EQ(collect(s, &sv, 3), 3);
+	EXPECT_EQ(collect(s, &sv, 3), 3);
 	EXPECT_EQ(store_count(s, "p/"), 4);
+	/* Whoever collects from now on has not seen it being deleted. */
 	store_close(s);
 	s = open_at(sv.endpoints, &e);
 	ASSERT_EQ(s != NULL, 1);
 	EXPECT_EQ(store_count(s, "p/"), 4);
 	EXPECT_EQ(store_get(s, "p/t/n/k0") == NULL, 1);
+	for (int i = 0; i < 3; i++)
+		(void)collect(s, &sv, 3);
 	store_close(s);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(store_count(s, "p/"), 4);
+	/* What it has waited for goes, and so does it. */
+	EXPECT_EQ(insist(s, "p/t/n/k1", true), 0);
+	EXPECT_EQ(insist(s, "p/t/n/k2", true), 0);
+	EXPECT_EQ(insist(s, "p/t/n/k3", true), 0);
+	EXPECT_GE(2, collect(s, &sv, 2));
+	store_close(s);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(store_count(s, "p/"), 1);
+	store_close(s);
+	etcd_stop(&sv);
+}
+
+/* Each segment has what the next one deletes, and the tombstone of what the one
+ * before had: none is for the most part dead, and all are of no use. */
+TEST(tombstones_that_wait_for_each_other_are_collected)
+{
+	struct etcd_servers sv = { 0 };
+	struct store_op ops[2] = {
+		{ .remove = true },
+		{ .data = "v", .len = 1, .rv_off = STORE_NO_RV }
+	};
+	struct store_txn txn = { .ops = ops, .nr_ops = 2 };
+	struct store *a, *b;
+	char key[2][32] = { "p/t/n/x" };
+	struct err e = { 0 };
+
+	NEED_ETCD();
+	ASSERT_EQ(etcd_start(&sv, "etcd", 1, NULL), 1);
+	a = open_at(sv.endpoints, &e);
+	b = open_at(sv.endpoints, &e);
+	ASSERT_EQ(a && b, 1);
+	EXPECT_EQ(insist(a, key[0], false), 0);
+	for (int i = 0; i < 100; i++) {
+		ops[0].key = key[i % 2];
+		ops[1].key = key[1 - i % 2];
+		snprintf(key[1 - i % 2], sizeof(key[0]), "p/t/n/x%d", i);
+		EXPECT_EQ(store_commit(a, &txn, &e), 0);
+		object_unref(ops[0].ret);
+		object_unref(ops[1].ret);
+	}
+	ASSERT_EQ(store_sync(b, &e), 0);
+	EXPECT_GE(10, collect(a, &sv, 10));
+	/* The other takes over: most of what it knew is there no more. */
+	store_close(a);
+	EXPECT_EQ(insist(b, key[0], true), 0);
+	EXPECT_GE(2, collect(b, &sv, 2));
+	store_close(b);
+	a = open_at(sv.endpoints, &e);
+	ASSERT_EQ(a != NULL, 1);
+	EXPECT_EQ(store_count(a, "p/"), 1);
+	store_close(a);
 	etcd_stop(&sv);
 }
 
