@@ -12,26 +12,9 @@
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/log.h"
+#include "lib/podfields.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
-
-/* Fields of spec, at any depth, that may change while the pod lives. */
-static bool may_change(const char *name)
-{
-	static const char *const names[] = { "resources",
-					     "resourcesAllocated",
-					     "powerSpec",
-					     "terminationGracePeriodSeconds",
-					     "activeDeadlineSeconds",
-					     "tolerations",
-					     "schedulingGates",
-					     "nodeName" };
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strcmp(name, names[i]) == 0)
-			return true;
-	return false;
-}
 
 static bool given(yyjson_val *v)
 {
@@ -44,28 +27,6 @@ struct diff {
 
 static bool differs(yyjson_val *a, yyjson_val *b, struct diff *d, size_t len);
 
-/* Of resources, what cannot be resized. */
-static bool disk_differs(yyjson_val *a, yyjson_val *b, struct diff *d,
-			 size_t len)
-{
-	static const char *const sets[] = { "requests", "limits" };
-	static const char name[] = "ephemeral-storage";
-
-	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
-		yyjson_val *x =
-			yyjson_obj_get(yyjson_obj_get(a, sets[i]), name);
-		yyjson_val *y =
-			yyjson_obj_get(yyjson_obj_get(b, sets[i]), name);
-
-		if (given(x) == given(y) && (!x || yyjson_equals(x, y)))
-			continue;
-		snprintf(d->path + len, sizeof(d->path) - len,
-			 ".resources.%s.%s", sets[i], name);
-		return true;
-	}
-	return false;
-}
-
 static bool obj_differs(yyjson_val *a, yyjson_val *b, bool both, struct diff *d,
 			size_t len)
 {
@@ -77,10 +38,7 @@ static bool obj_differs(yyjson_val *a, yyjson_val *b, bool both, struct diff *d,
 		yyjson_val *other = yyjson_obj_get(b, name);
 		int n;
 
-		if (strcmp(name, "resources") == 0 &&
-		    disk_differs(val, other, d, len))
-			return true;
-		if (may_change(name) || (!both && given(other)))
+		if (!name || (!both && given(other)))
 			continue;
 		n = snprintf(d->path + len, sizeof(d->path) - len, ".%.40s",
 			     name);
@@ -123,6 +81,20 @@ static bool differs(yyjson_val *a, yyjson_val *b, struct diff *d, size_t len)
 	return false;
 }
 
+/* What of a manifest's spec cannot change. */
+static yyjson_doc *fixed_of(yyjson_doc *manifest)
+{
+	yyjson_mut_doc *doc = yyjson_doc_mut_copy(manifest, NULL);
+	yyjson_mut_val *spec =
+		yyjson_mut_obj_get(yyjson_mut_doc_get_root(doc), "spec");
+	yyjson_doc *ret;
+
+	podfields_strip(spec);
+	ret = yyjson_mut_val_imut_copy(spec, NULL);
+	yyjson_mut_doc_free(doc);
+	return ret;
+}
+
 static int check_update(const struct pod *pod, const char *was, size_t was_len,
 			const struct pod_spec *spec, bool *ret_equal,
 			struct err *e)
@@ -130,13 +102,14 @@ static int check_update(const struct pod *pod, const char *was, size_t was_len,
 	yyjson_doc *a = yyjson_read(was, was_len, 0);
 	yyjson_doc *b = yyjson_read(spec->json, spec->json_len, 0);
 	yyjson_val *ra = yyjson_doc_get_root(a), *rb = yyjson_doc_get_root(b);
+	yyjson_doc *fa = fixed_of(a), *fb = fixed_of(b);
 	struct diff d = { "spec" };
 	int r = 0;
 
-	if (!a || !b)
+	if (!fa || !fb)
 		r = err_set(e, -ENOMEM, "out of memory");
-	else if (differs(yyjson_obj_get(ra, "spec"), yyjson_obj_get(rb, "spec"),
-			 &d, 4))
+	else if (differs(yyjson_doc_get_root(fa), yyjson_doc_get_root(fb), &d,
+			 4))
 		r = err_set(e, -EINVAL,
 			    "pod %s: %s cannot be changed while the pod lives; "
 			    "delete the pod and apply again",
@@ -153,6 +126,8 @@ static int check_update(const struct pod *pod, const char *was, size_t was_len,
 					   yyjson_obj_get(rb, "spec")) &&
 			     yyjson_equals(yyjson_obj_get(ra, "metadata"),
 					   yyjson_obj_get(rb, "metadata"));
+	yyjson_doc_free(fa);
+	yyjson_doc_free(fb);
 	yyjson_doc_free(a);
 	yyjson_doc_free(b);
 	return r;

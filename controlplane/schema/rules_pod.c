@@ -4,6 +4,7 @@
 
 #include "controlplane/schema/rules.h"
 #include "lib/json.h"
+#include "lib/podfields.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 
@@ -259,40 +260,6 @@ void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs)
 	rule_check_pod_spec(yyjson_mut_obj_get(obj, "spec"), "spec", errs);
 }
 
-/* What of a pod's spec may change after it was created. */
-static bool same_but_mutable(yyjson_mut_val *a, yyjson_mut_val *b)
-{
-	static const char *const lists[] = { "containers", "initContainers" };
-	static const char *const fields[] = { "activeDeadlineSeconds",
-					      "terminationGracePeriodSeconds",
-					      "tolerations", "nodeName",
-					      "schedulingGates" };
-	static const char *const parts[] = { "image", "resources",
-					     "resourcesAllocated",
-					     "resizePolicy", "powerSpec" };
-	yyjson_mut_val *c, *vm;
-	size_t i, max;
-
-	for (size_t f = 0; f < ARRAY_LEN(fields); f++) {
-		yyjson_mut_obj_remove_key(a, fields[f]);
-		yyjson_mut_obj_remove_key(b, fields[f]);
-	}
-	for (int side = 0; side < 2; side++) {
-		yyjson_mut_val *spec = side ? a : b;
-
-		vm = yyjson_mut_obj_get(spec, "virtualMachine");
-		for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
-			for (size_t l = 0; l < ARRAY_LEN(lists); l++)
-				yyjson_mut_arr_foreach(mut_get(spec, lists[l]),
-						       i, max, c)
-					yyjson_mut_obj_remove_key(c, parts[p]);
-			if (vm)
-				yyjson_mut_obj_remove_key(vm, parts[p]);
-		}
-	}
-	return mut_equal(a, b);
-}
-
 void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			      struct field_errors *errs)
 {
@@ -307,7 +274,9 @@ void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 	    !str_eq(mut_str(a, "nodeName"), mut_str(b, "nodeName")))
 		field_error_add(errs, FIELD_FORBIDDEN, "spec.nodeName", NULL,
 				"the pod is bound to a node already");
-	if (!same_but_mutable(a, b))
+	podfields_strip(a);
+	podfields_strip(b);
+	if (!mut_equal(a, b))
 		field_error_add(
 			errs, FIELD_FORBIDDEN, "spec", NULL,
 			"pod updates may not change fields other than "
