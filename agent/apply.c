@@ -114,7 +114,23 @@ static int check_kind(const struct ctr *c, const struct image *image,
 		       name);
 }
 
-static int step_image(struct pod *pod, size_t i)
+/* @image is taken. */
+static int set_image(struct pod *pod, struct ctr *c, const char *ref,
+		     struct image *image)
+{
+	int r;
+
+	pthread_mutex_lock(&pod->lock);
+	r = str_set(&c->image_ref, ref);
+	image_unref(c->image);
+	c->image = r < 0 ? NULL : image;
+	pthread_mutex_unlock(&pod->lock);
+	if (r < 0)
+		image_unref(image);
+	return r;
+}
+
+static int step_image(struct pod *pod, size_t i, struct err *e)
 {
 	struct ctr *c = &pod->ctrs[i];
 	const char *ref = c->spec ? c->spec->image : pod->spec->vm->image;
@@ -134,7 +150,7 @@ static int step_image(struct pod *pod, size_t i)
 	struct err why = { 0 };
 	int r;
 
-	if (c->started_once && policy == PULL_ALWAYS)
+	if (c->started_once && policy == PULL_ALWAYS && !ctr_image_changed(c))
 		ask.policy = PULL_IF_NOT_PRESENT; /* what it had before */
 	r = puller_want(pod->agent->puller, &ask, &image, &reason, &retry_ms,
 			&why);
@@ -146,10 +162,9 @@ static int step_image(struct pod *pod, size_t i)
 			snprintf(c->reason, sizeof(c->reason), "%s",
 				 "ContainerCreating");
 			c->message[0] = '\0';
-			pthread_mutex_lock(&pod->lock);
-			c->image = image;
-			pthread_mutex_unlock(&pod->lock);
-			return 1;
+			return set_image(pod, c, ref, image) < 0
+				       ? err_set(e, -ENOMEM, "out of memory")
+				       : 1;
 		}
 		image_unref(image);
 		reason = IMAGE_REASON_INSPECT;
@@ -232,6 +247,9 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 		c->exit = (struct ctr_exit){ 0 };
 		ctr_set_phase(pod, c, CTR_WAITING, 0);
 	}
+	c->stop_why = STOP_NONE;
+	c->stop_sent_ms = c->kill_due_ms = 0;
+	c->kill_sent = false;
 	if (!c->started_once || c->attempt) {
 		c->started_once = true;
 		/* A new agent must not take this attempt for another one. The
@@ -242,9 +260,6 @@ static int step_start(struct pod *pod, size_t i, struct err *e)
 				return r;
 		}
 	}
-	c->stop_why = STOP_NONE;
-	c->stop_sent_ms = c->kill_due_ms = 0;
-	c->kill_sent = false;
 	c->probe_started = c->probe_ready = false;
 	r = pod->payload->start(pod, i, e);
 	if (r == -EREMOTEIO) { /* its exit is filled in: restart rules apply */
@@ -293,10 +308,21 @@ static int step_stop(struct pod *pod, size_t i, enum stop_why why,
 	uint64_t now = ev_clock_ms();
 	int r;
 
-	probes_stop(pod, i);
-	event_add(pod, false, "Killing", "Stopping %s %s", pod->payload->kind,
-		  c->name);
 	c->stop_why = why;
+	/* It is to come back, should another agent see its end. */
+	if (stop_is_restart(why)) {
+		r = checkpoint_write(pod, e);
+		if (r < 0)
+			return r;
+	}
+	probes_stop(pod, i);
+	if (why == STOP_IMAGE)
+		event_add(pod, false, "Killing",
+			  "Container %s definition changed, will be restarted",
+			  c->name);
+	else
+		event_add(pod, false, "Killing", "Stopping %s %s",
+			  pod->payload->kind, c->name);
 	c->stop_sent_ms = now;
 	c->kill_due_ms = now + (uint64_t)grace_of(pod, c, why) * 1000;
 	if (c->kill_due_ms == now)
@@ -383,7 +409,7 @@ static int do_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 	case STEP_CGROUP:
 		return payload_cgroups_up(pod, e);
 	case STEP_IMAGE:
-		return step_image(pod, s->ctr);
+		return step_image(pod, s->ctr, e);
 	case STEP_NETWORK:
 		return pod_network_up(pod, e);
 	case STEP_VOLUMES:
@@ -435,6 +461,26 @@ static int apply_step(struct pod *pod, const struct step *s, uint64_t *wake_ms,
 /* --- the inbox -------------------------------------------------------------
  */
 
+/* What could not be started with the image before need not wait for that one's
+ * back-off. The old spec is still bound. */
+static void forget_waits(struct pod *pod, const struct pod_spec *next)
+{
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		struct ctr *c = &pod->ctrs[i];
+		const char *image =
+			!c->spec  ? NULL
+			: c->init ? next->init[i].image
+				  : next->containers[i - pod->nr_init].image;
+
+		if (!image || c->phase == CTR_RUNNING ||
+		    str_eq(image, c->spec->image))
+			continue;
+		c->not_before_ms = 0;
+		c->backoff_ms = 0;
+		c->reason[0] = c->message[0] = '\0';
+	}
+}
+
 static void take_spec(struct pod *pod, const struct pod_inbox *in)
 {
 	struct pod_spec *old = pod->spec, *spec = in->spec;
@@ -445,6 +491,7 @@ static void take_spec(struct pod *pod, const struct pod_inbox *in)
 	pod->volumes_up = false;
 	if (str_set(&spec->uid, pod->uid) < 0)
 		log_warn("pod %s: out of memory", pod->key);
+	forget_waits(pod, spec);
 	pthread_mutex_lock(&pod->lock);
 	pod->spec = spec;
 	pod_bind_spec(pod);

@@ -66,6 +66,11 @@ static void put_ctr(struct json_out *o, const struct ctr *c)
 	json_put_i64(o, "started", c->started_us);
 	json_put_u64(o, "phase", c->phase);
 	json_put_u64(o, "reboots", c->attempt_reboots);
+	/* What waits for its start takes the image its spec names then. */
+	if (c->phase != CTR_WAITING && c->image_ref)
+		json_put_str(o, "image", c->image_ref);
+	if (stop_is_restart(c->stop_why))
+		json_put_u64(o, "stopWhy", c->stop_why);
 	json_put_object(o, "allocated");
 	put_set(o, "requests", &c->res.allocated.requests);
 	put_set(o, "limits", &c->res.allocated.limits);
@@ -216,9 +221,14 @@ static void get_ctr(struct pod *pod, yyjson_val *v)
 	const char *name = yyjson_get_str(yyjson_obj_get(v, "name"));
 	struct ctr *c = name ? pod_ctr(pod, name) : NULL;
 	yyjson_val *allocated = yyjson_obj_get(v, "allocated");
+	const char *image = yyjson_get_str(yyjson_obj_get(v, "image"));
 
 	if (!c)
 		return;
+	(void)str_set(&c->image_ref, image);
+	c->stop_why = (enum stop_why)get_u64(v, "stopWhy");
+	if (!stop_is_restart(c->stop_why))
+		c->stop_why = STOP_NONE;
 	c->attempt = (uint32_t)get_u64(v, "attempt");
 	c->attempt_reboots = (uint32_t)get_u64(v, "reboots");
 	c->started_once = yyjson_get_bool(yyjson_obj_get(v, "startedOnce"));

@@ -89,7 +89,8 @@ static void add_images(struct agent *a, struct pod *pod, struct strv *to)
 
 		if (c->image)
 			add_id(to, c->image->id);
-		else if (image_find(a->images, ref, &named, NULL) == 0)
+		if ((!c->image || ctr_image_changed(c)) &&
+		    image_find(a->images, ref, &named, NULL) == 0)
 			add_id(to, named->id);
 		image_unref(named);
 	}
@@ -103,7 +104,7 @@ int used_images(struct agent *a, struct strv *ret)
 	if (pods_all(a, &pods, &nr) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < nr; i++)
-		total += pods[i]->nr_ctrs;
+		total += 2 * pods[i]->nr_ctrs;
 	*ret = (struct strv){ .v = calloc(total + 1, sizeof(*ret->v)) };
 	for (size_t i = 0; ret->v && i < nr; i++) {
 		pthread_mutex_lock(&pods[i]->lock);

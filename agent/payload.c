@@ -420,7 +420,7 @@ static void ended(struct pod *pod, struct ctr *c, const struct ctr_exit *x)
 	c->started_once = true;
 	c->res.actual_known = false;
 	c->probe_ready = c->probe_started = false;
-	if (c->stop_why == STOP_RESIZE) {
+	if (stop_is_restart(c->stop_why)) {
 		c->backoff_ms = 0; /* it was us: no penalty */
 		c->not_before_ms = now;
 	} else {
@@ -604,6 +604,14 @@ static void find_image(struct pod *pod, struct ctr *c)
 	const char *ref = c->spec ? c->spec->image : pod->spec->vm->image;
 	struct image *image = NULL;
 
+	/* No checkpoint since its first start: nor was there another spec. */
+	if (c->spec && !c->image_ref) {
+		pthread_mutex_lock(&pod->lock);
+		(void)str_set(&c->image_ref, ref);
+		pthread_mutex_unlock(&pod->lock);
+	}
+	if (c->image_ref)
+		ref = c->image_ref;
 	if (c->image || image_find(pod->agent->images, ref, &image, NULL) < 0)
 		return;
 	pthread_mutex_lock(&pod->lock);

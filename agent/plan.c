@@ -19,6 +19,17 @@ static void wake(struct plan *p, uint64_t at_ms)
 		p->wake_ms = at_ms;
 }
 
+bool stop_is_restart(enum stop_why why)
+{
+	return why == STOP_RESIZE || why == STOP_IMAGE;
+}
+
+bool ctr_image_changed(const struct ctr *ctr)
+{
+	return ctr->spec && ctr->image_ref &&
+	       strcmp(ctr->image_ref, ctr->spec->image) != 0;
+}
+
 /* A VM that its powerSpec wants to be off. */
 static bool vm_off(const struct pod *pod)
 {
@@ -29,7 +40,7 @@ bool ctr_should_restart(const struct pod *pod, const struct ctr *ctr)
 {
 	if (vm_off(pod))
 		return false;
-	if (ctr->stop_why == STOP_RESIZE)
+	if (stop_is_restart(ctr->stop_why))
 		return true; /* it was us */
 	if (ctr->init)
 		return ctr->exit.code != 0 &&
@@ -166,7 +177,7 @@ static void plan_start(const struct pod *pod, size_t i, uint64_t now_ms,
 		wake(p, c->not_before_ms);
 		return;
 	}
-	if (!c->image)
+	if (!c->image || ctr_image_changed(c))
 		add(p, STEP_IMAGE, i, 0);
 	else
 		add(p, STEP_START, i, 0);
@@ -195,6 +206,8 @@ static void plan_ctr(const struct pod *pod, size_t i, uint64_t now_ms,
 			add(p, STEP_STOP, i, c->stop_why);
 		else if (vm_off(pod))
 			add(p, STEP_STOP, i, STOP_POD);
+		else if (!c->init && ctr_image_changed(c))
+			add(p, STEP_STOP, i, STOP_IMAGE);
 		break;
 	}
 }

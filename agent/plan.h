@@ -81,6 +81,14 @@ bool pod_is_over(const struct pod *pod);
 /* Should this container, which has ended, be started again? */
 bool ctr_should_restart(const struct pod *pod, const struct ctr *ctr);
 
+/* Does the spec name another image than the one it was started with, or is
+ * ready to be? What runs is restarted for it; an init container is not, it
+ * takes the new one when it is started again. */
+bool ctr_image_changed(const struct ctr *ctr);
+
+/* Was it stopped to be started again, whatever the restart policy? */
+bool stop_is_restart(enum stop_why why);
+
 /* The pause before the next attempt of a container that ended now: 0 for the
  * first, then 10 s doubling up to 300 s; reset after 10 minutes of life. */
 uint32_t ctr_backoff_next(const struct ctr *ctr, uint64_t now_ms,

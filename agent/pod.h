@@ -62,7 +62,14 @@ struct ctr_resources {
 	struct resources before; /* actual, when the last resize began */
 };
 
-enum stop_why { STOP_NONE, STOP_DELETE, STOP_LIVENESS, STOP_RESIZE, STOP_POD };
+enum stop_why {
+	STOP_NONE,
+	STOP_DELETE,
+	STOP_LIVENESS,
+	STOP_RESIZE,
+	STOP_IMAGE, /* the spec names another one */
+	STOP_POD,
+};
 
 /* One container, init container, or the VM, at run time. */
 struct ctr {
@@ -83,7 +90,8 @@ struct ctr {
 	enum stop_why stop_why;
 	uint64_t stop_sent_ms, kill_due_ms; /* 0: no stop under way */
 	bool kill_sent;
-	struct image *image; /* shared */
+	struct image *image; /* shared; set under the lock, as is its name: */
+	char *image_ref;     /* of the spec when it was got; owned */
 	struct cg *cg;       /* the worker's; set under the lock */
 	struct cg *vcpu_cg;  /* VM: its vCPU threads */
 	struct ctr_resources res;

@@ -167,7 +167,7 @@ static void put_ctr(struct json_out *o, const struct pod *pod,
 	json_put_bool(o, "started",
 		      c->phase == CTR_RUNNING && probes_started(pod, c));
 	json_put_u64(o, "restartCount", c->attempt);
-	json_put_str(o, "image", c->spec->image);
+	json_put_str(o, "image", c->image_ref ? c->image_ref : c->spec->image);
 	json_put_str(o, "imageID", c->image ? c->image->id : "");
 	if (c->started_once)
 		json_put_fmt(o, "containerID", "arktos://%s/%s/%u", pod->uid,

@@ -146,6 +146,7 @@ static void pod_free(struct pod *pod)
 {
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
 		image_unref(pod->ctrs[i].image);
+		free(pod->ctrs[i].image_ref);
 		cg_close(pod->ctrs[i].vcpu_cg);
 		cg_close(pod->ctrs[i].cg);
 	}

@@ -261,6 +261,67 @@ TEST(a_restart_for_a_resize_happens_whatever_the_policy_says)
 	EXPECT_EQ(has(plan(w), STEP_START, 0), true);
 }
 
+TEST(another_image_restarts_what_runs_whatever_the_policy_says)
+{
+	struct world *w = world(1, 3, true);
+	char was[] = "a:1", is[] = "a:2";
+
+	for (size_t i = 0; i < 3; i++) {
+		w->ctrs[i].image_ref = was;
+		w->specs[i].image = was;
+	}
+	ends(&w->ctrs[0], 0);
+	w->ctrs[1].phase = w->ctrs[2].phase = CTR_RUNNING;
+	w->spec.restart = RESTART_NEVER;
+	EXPECT_EQ(plan(w)->nr, 0);
+	/* The init container is over: it is not run again. */
+	w->specs[0].image = w->specs[2].image = is;
+	plan(w);
+	ASSERT_EQ(w->plan.nr, 1);
+	EXPECT_EQ(w->plan.steps[0].kind, STEP_STOP);
+	EXPECT_EQ(w->plan.steps[0].ctr, 2);
+	EXPECT_EQ(w->plan.steps[0].why, STOP_IMAGE);
+	/* It is stopped once, and its image got only when it has ended. */
+	w->ctrs[2].stop_why = STOP_IMAGE;
+	w->ctrs[2].stop_sent_ms = NOW_MS;
+	w->ctrs[2].kill_due_ms = NOW_MS + 1000;
+	EXPECT_EQ(plan(w)->nr, 0);
+	ends(&w->ctrs[2], 0);
+	w->ctrs[2].stop_sent_ms = 0;
+	EXPECT_EQ(has(plan(w), STEP_IMAGE, 2), true);
+	EXPECT_EQ(has(&w->plan, STEP_START, 2), false);
+	w->ctrs[2].image_ref = is;
+	EXPECT_EQ(has(plan(w), STEP_START, 2), true);
+}
+
+TEST(what_had_ended_before_its_image_changed_stays_ended)
+{
+	struct world *w = world(0, 2, true);
+	char was[] = "a:1", is[] = "a:2";
+
+	w->spec.restart = RESTART_NEVER;
+	w->ctrs[0].image_ref = w->ctrs[1].image_ref = was;
+	w->specs[0].image = is;
+	w->specs[1].image = was;
+	ends(&w->ctrs[0], 0);
+	w->ctrs[1].phase = CTR_RUNNING;
+	EXPECT_EQ(plan(w)->nr, 0);
+}
+
+TEST(an_init_container_that_runs_keeps_its_image_until_it_runs_again)
+{
+	struct world *w = world(1, 2, true);
+	char was[] = "a:1", is[] = "a:2";
+
+	w->ctrs[0].image_ref = was;
+	w->specs[0].image = is;
+	w->ctrs[0].phase = CTR_RUNNING;
+	EXPECT_EQ(plan(w)->nr, 0);
+	ends(&w->ctrs[0], 1);
+	EXPECT_EQ(has(plan(w), STEP_IMAGE, 0), true);
+	EXPECT_EQ(has(&w->plan, STEP_START, 0), false);
+}
+
 TEST(the_active_deadline_fails_the_pod)
 {
 	struct world *w = world(0, 1, true);

@@ -107,6 +107,56 @@ ok "the agent comes back after a container died meanwhile" agent_start \
 ok "and starts that one again" wait_for 30 eval 'pod_ready a && pod_ready b'
 ok "applied pods are not doubled" [ "$(node ps -o json |
 	jq '.items | length')" = 2 ]
+# --- another image: the agent dies before what has the old one has ended
+stubborn() # IMAGE GRACE
+{
+	sed "s,IMAGE,$1,; s,GRACE,$2," <<-'END' | apply
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: img}
+	spec:
+	  terminationGracePeriodSeconds: GRACE
+	  restartPolicy: Never
+	  containers:
+	  - name: c
+	    image: IMAGE
+	    imagePullPolicy: Never
+	    resources: {limits: {cpu: 100m, memory: 32Mi}}
+	    command: [/bin/sh, -c, "trap '' TERM; while :; do sleep 0.2; done"]
+	END
+}
+runs() # IMAGE RESTARTS
+{
+	pod_is img '.status.containerStatuses[0]
+		| "\(.image) \(.restartCount) \(.state | keys[0])"' "$1 $2 running"
+}
+ok "the image has a second name" node image import \
+	"oci:$BUILD/images/web:latest" --name web:2
+ok "a pod that does not stop when asked" stubborn web 60
+ok "runs" wait_for 20 runs web 0
+ok "its image may change" prints configured stubborn web:2 6
+ok "it is stopped for it" wait_for 20 prints \
+	'Killing .*Container c definition changed, will be restarted' \
+	node describe img
+note_bpf
+ok "killed before it has ended" agent_kill
+ok "the agent starts" agent_start --restart-backoff 100ms
+ok "it runs with the new image, whatever its policy" wait_for 40 runs web:2 1
+ok "it is resized as ever" prints 'memory 32Mi → 48Mi' node resize img --memory 48Mi
+ok "another agent" eval 'agent_kill && agent_start --restart-backoff 100ms'
+ok "finds it as it was" wait_for 20 pod_ready img
+ok "an image that is not here" stubborn nothing 1
+waits()
+{
+	pod_is img '.status.containerStatuses[0] | "\(.state.waiting.reason)
+		\(.lastState.terminated.exitCode)"' "ErrImageNeverPull
+		137"
+}
+ok "is told, and who had the old one has ended" wait_for 40 waits
+ok "the next one need not wait for it" stubborn web 1
+ok "and runs" wait_for 20 runs web 2
+node delete img >/dev/null 2>&1
+
 note_bpf
 node delete a >/dev/null 2>&1
 ok "a delete goes on over a crash" agent_kill
