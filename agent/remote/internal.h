@@ -33,6 +33,7 @@ struct entry {
 	char *refused;      /* why it cannot be run here, or NULL */
 	uint64_t given_ms;  /* when the agent first got it; 0: long ago */
 	uint64_t content;   /* hash of the content given last; 0: none */
+	char *not_taken;    /* why it runs on as before its last update */
 	char *content_why;  /* why there is none; told already */
 	char *remove_asked; /* deletionTimestamp that was passed on */
 	char *last;         /* its end, as it was told here; or NULL */

@@ -289,8 +289,8 @@ static int update(struct remote *r, const char *key, const char *static_key,
 		  yyjson_val *api, const struct remote_pod *here,
 		  yyjson_val *pod, struct err *e)
 {
-	struct status_facts facts = { r->host_ip,
-				      (int64_t)time(NULL) * 1000000 };
+	struct status_facts facts = { r->host_ip, (int64_t)time(NULL) * 1000000,
+				      NULL };
 	auto_buf struct buf patch = BUF_INIT;
 	char path[PATH_SIZE];
 	int ret;

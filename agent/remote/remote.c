@@ -228,6 +228,7 @@ void entry_free(void *p)
 	free(en->applied);
 	free(en->refused);
 	free(en->remove_asked);
+	free(en->not_taken);
 	free(en->content_why);
 	free(en->last);
 	free(en);
@@ -259,8 +260,10 @@ static void forget(struct entry *en)
 	free(en->applied);
 	free(en->refused);
 	free(en->remove_asked);
+	free(en->not_taken);
 	free(en->last);
 	en->applied = en->refused = en->remove_asked = en->last = NULL;
+	en->not_taken = NULL;
 	en->content = en->given_ms = 0;
 }
 

@@ -29,6 +29,7 @@ static const char *const own_conditions[] = {
 	"HardwareAccelerated",
 	"PodReadyToStartContainers",
 	"UserNamespace",
+	"UpdateRefused",
 };
 
 static bool listed(const char *name, const char *const *list, size_t nr)
@@ -138,6 +139,9 @@ static void want_conditions(struct plan *p, yyjson_val *here)
 			       text_of(c, "message"),
 			       text_of(c, "lastTransitionTime"));
 	}
+	if (p->facts->not_taken)
+		want_condition(p, list, "UpdateRefused", "True", "FailedUpdate",
+			       p->facts->not_taken, NULL);
 	put(p, p->want, "conditions", list);
 }
 

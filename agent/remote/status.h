@@ -12,6 +12,7 @@ struct err;
 struct status_facts {
 	const char *host_ip;
 	int64_t now_us;
+	const char *not_taken; /* why an update was refused; NULL: it was not */
 };
 
 /**

@@ -34,6 +34,7 @@ struct job {
 	struct remote_pod here;
 	uint64_t content, given_ms;
 	char *applied, *refused, *remove_asked, *content_why, *last;
+	char *not_taken;
 };
 
 static const char *text(yyjson_val *v, const char *key)
@@ -70,6 +71,7 @@ static int job_open(struct job *j, struct remote *r, const char *key)
 			en->content_why ? strdup(en->content_why) : NULL;
 		j->applied = en->applied ? strdup(en->applied) : NULL;
 		j->refused = en->refused ? strdup(en->refused) : NULL;
+		j->not_taken = en->not_taken ? strdup(en->not_taken) : NULL;
 		j->remove_asked =
 			en->remove_asked ? strdup(en->remove_asked) : NULL;
 		j->last = en->last ? strdup(en->last) : NULL;
@@ -103,6 +105,7 @@ static void job_close(struct job *j)
 	free(j->refused);
 	free(j->remove_asked);
 	free(j->content_why);
+	free(j->not_taken);
 	free(j->last);
 }
 
@@ -131,7 +134,7 @@ static bool is_final(const char *phase)
  * how it ended, as far as that is known. */
 static int write_end(struct job *j, struct err *e)
 {
-	struct status_facts facts = { j->r->host_ip, now_us() };
+	struct status_facts facts = { j->r->host_ip, now_us(), NULL };
 	auto_buf struct buf patch = BUF_INIT;
 	yyjson_doc *doc =
 		j->last ? yyjson_read(j->last, strlen(j->last), 0) : NULL;
@@ -249,7 +252,7 @@ static uint64_t hold_ms(const struct job *j, yyjson_val *here)
 
 static int write_status(struct job *j, struct err *e)
 {
-	struct status_facts facts = { j->r->host_ip, now_us() };
+	struct status_facts facts = { j->r->host_ip, now_us(), j->not_taken };
 	auto_buf struct buf patch = BUF_INIT;
 	yyjson_doc *doc;
 	uint64_t ms;
@@ -292,7 +295,7 @@ static void tell(struct job *j, const char *reason, const char *why)
 static int write_refused(struct job *j, const char *reason, const char *why,
 			 struct err *e)
 {
-	struct status_facts facts = { j->r->host_ip, now_us() };
+	struct status_facts facts = { j->r->host_ip, now_us(), NULL };
 	auto_buf struct buf patch = BUF_INIT;
 	int ret = status_patch_refused(j->api, reason, why, &facts, &patch);
 
@@ -325,6 +328,12 @@ static char *manifest_of(yyjson_val *api)
 	return json;
 }
 
+static void set_not_taken(struct job *j, const char *why)
+{
+	remember(j, offsetof(struct entry, not_taken), why);
+	(void)str_set(&j->not_taken, why);
+}
+
 /* 0: the agent has it. 1: it never can, the API was told. */
 static int apply(struct job *j, struct err *e)
 {
@@ -339,6 +348,7 @@ static int apply(struct job *j, struct err *e)
 	ret = j->r->o.ops->apply(j->r->o.arg, json, strlen(json), &why);
 	if (ret == 0) {
 		remember(j, offsetof(struct entry, refused), NULL);
+		set_not_taken(j, NULL);
 		remember(j, offsetof(struct entry, applied), json);
 		return 0;
 	}
@@ -348,6 +358,7 @@ static int apply(struct job *j, struct err *e)
 	/* It runs on as it was; it cannot become what is wished now. */
 	if (j->is_here) {
 		remember(j, offsetof(struct entry, applied), json);
+		set_not_taken(j, why.msg);
 		tell(j, "FailedUpdate", why.msg);
 		return 0;
 	}

@@ -69,6 +69,54 @@ ok "and back" resize web "$(container 300m 96Mi |
 	sed 's,}}]}},\,"requests":{"memory":"32Mi"}}}]}},')"
 ok "the condition goes" wait_for 10 settled web
 
+# --- another image, and what else the API lets change: the node takes all of it
+ok "the image has a second name" node image import \
+	"oci:$BUILD/images/web:latest" --name web:2
+ok "kubectl set image" k set image pod/web web=web:2
+runs() # IMAGE RESTARTS
+{
+	k_is web '.status.containerStatuses[0] | "\(.image) \(.restartCount)
+		\(.state | keys[0])"' "$1 $2
+		running"
+}
+ok "restarts the container in place" wait_for 40 runs web:2 1
+ok "which is told in Kubernetes' words" wait_for 10 prints \
+	'Normal +Killing .*Container web definition changed, will be restarted' \
+	k describe pod web
+ok "what else may change" k patch pod web --type merge -p '{"spec":{
+	"activeDeadlineSeconds":3600,"terminationGracePeriodSeconds":3,
+	"tolerations":[{"operator":"Exists"}]}}'
+ok "and what may not" prints 'Forbidden: pod updates may not change' k \
+	patch pod web --type strategic -p '{"spec":{"containers":[{"name":"web",
+	"resources":{"limits":{"ephemeral-storage":"1Gi"}}}]}}'
+ok "it is resized as before" resize web "$(container 200m 80Mi)"
+ok "in its cgroup" wait_for 20 inside_is web '200m 80'
+ok "and restarted no more" runs web:2 1
+ok "an image that is not here" k set image pod/web web=nothing
+gone_for_it()
+{
+	k_is web '.status.containerStatuses[0] | "\(.state.waiting.reason)
+		\(.lastState.terminated | type)"' "ErrImageNeverPull
+		object"
+}
+ok "is waited for" wait_for 40 gone_for_it
+ok "and no longer than the next one" k set image pod/web web=web
+ok "which runs" wait_for 40 runs web 2
+refused_is() # 0|1
+{
+	k_is web '[.status.conditions[] | select(.type == "UpdateRefused")]
+		| length' "$1"
+}
+ok "the node has refused nothing" prints '^0$' eval 'k get events -o json |
+	jq "[.items[] | select(.reason == \"FailedUpdate\")] | length"'
+ok "a value that no node can take" resize web "$(container 200m 100 |
+	sed 's,}}]}},\,"requests":{"memory":"100"}}}]}},')"
+ok "is told by a condition, not only an event" wait_for 20 refused_is 1
+ok "which goes" resize web "$(container 200m 64Mi |
+	sed 's,}}]}},\,"requests":{"memory":"32Mi"}}}]}},')"
+ok "when the spec is mended" wait_for 20 refused_is 0
+ok "and that one holds" wait_for 20 inside_is web '200m 64'
+
 for what in delete; do
 	ok "arktos-node delete goes through the API" node delete web
 	ok "and it is gone in both" wait_for 20 k_gone web
@@ -93,6 +141,8 @@ vm_resized()
 }
 ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
 ok "and its status says so" wait_for 30 vm_resized
+ok "its image is its disk" prints 'Forbidden: pod updates may not change' \
+	k patch pod vm --type merge -p '{"spec":{"virtualMachine":{"image":"web"}}}'
 
 # --- two tenants -------------------------------------------------------------------
 for t in acme zeta; do

@@ -11,7 +11,7 @@
 
 #define NOW_US 1700000000000000LL
 
-static const struct status_facts facts = { "10.0.0.1", NOW_US };
+static const struct status_facts facts = { "10.0.0.1", NOW_US, NULL };
 
 /* The patch from one pod to the other; "" when there is none. */
 static const char *patch(const char *api, const char *here, struct buf *b)
@@ -123,6 +123,37 @@ TEST(a_condition_that_is_over_goes_and_others_stay)
 		     "{\"metadata\":{\"uid\":\"u1\"},\"status\":{"
 		     "\"conditions\":[{\"type\":\"PodResizePending\","
 		     "\"$patch\":\"delete\"}]}}");
+}
+
+TEST(an_update_that_was_refused_is_told_until_it_is_not)
+{
+	auto_buf struct buf b = BUF_INIT;
+	yyjson_doc *api, *here;
+	struct status_facts f = facts;
+	const char *old = API("Running", "True", "");
+	const char *text = HERE("Running", "True", "");
+
+	f.not_taken = "memory of 100 bytes is less than one page";
+	api = yyjson_read(old, strlen(old), 0);
+	here = yyjson_read(text, strlen(text), 0);
+	EXPECT_EQ(status_patch(yyjson_doc_get_root(api),
+			       yyjson_doc_get_root(here), &f, &b),
+		  1);
+	EXPECT_EQ(!!strstr(buf_str(&b),
+			   "{\"type\":\"UpdateRefused\",\"status\":\"True\""),
+		  true);
+	EXPECT_EQ(!!strstr(buf_str(&b), "\"reason\":\"FailedUpdate\","
+					"\"message\":\"memory of 100 bytes is "
+					"less than one page\""),
+		  true);
+	yyjson_doc_free(api);
+	yyjson_doc_free(here);
+	EXPECT_EQ(!!strstr(patch("{\"status\":{\"conditions\":[{\"type\":"
+				 "\"UpdateRefused\",\"status\":\"True\"}]}}",
+				 text, &b),
+			   "{\"type\":\"UpdateRefused\",\"$patch\":"
+			   "\"delete\"}"),
+		  true);
 }
 
 TEST(an_address_that_is_gone_is_taken_back)
