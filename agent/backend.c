@@ -10,6 +10,7 @@
 #include "agent/figures.h"
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "agent/wish.h"
 #include "agent/remote/remote.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -327,7 +328,7 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	ret->by_guest = pod->spec->vm != NULL;
 	pthread_mutex_unlock(&pod->lock);
 	get_actual(pod, ret->container, &ret->before);
-	r = pod->remote ? backend_remote_resize(pod, rs, &seq, e)
+	r = pod->remote ? backend_remote_resize(pod, rs, &seq, note, e)
 			: agent_resize(arg, pod->key, rs->container, &rs->want,
 				       &seq, note, e);
 	if (r == 0)

@@ -6,10 +6,10 @@
 #include <stddef.h>
 
 #include "agent/local/api.h"
+#include "agent/pod.h"
 
 struct agent;
 struct err;
-struct pod;
 
 extern const struct api_backend agent_backend;
 
@@ -25,7 +25,8 @@ int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e);
 /* The pod is about to be forgotten: the API is told how it ended. */
 void backend_remote_ended(struct pod *pod);
 int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
-			  uint64_t *ret_seq, struct err *e);
+			  uint64_t *ret_seq, char note[POD_MESSAGE_MAX],
+			  struct err *e);
 
 /* backend_exec.c: commands in containers and VMs, consoles, logs */
 int backend_exec(void *arg, const struct api_exec *x, struct api_session *ret,

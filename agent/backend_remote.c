@@ -11,6 +11,7 @@
 
 #include "agent/backend.h"
 #include "agent/internal.h"
+#include "agent/wish.h"
 #include "agent/remote/remote.h"
 #include "agent/volume/payload.h"
 #include "controlplane/client/rest.h"
@@ -202,41 +203,56 @@ int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e)
 }
 
 /* The wish comes back by the watch: wait until it is here. */
-static uint64_t wait_wish(struct pod *pod, uint64_t before,
-			  const struct api_resize *rs)
+static bool wait_wish(struct pod *pod, uint64_t before,
+		      const struct api_resize *rs, uint64_t *ret)
 {
-	uint64_t end = ev_clock_ms() + WISH_WAIT_MS, seq;
+	uint64_t end = ev_clock_ms() + WISH_WAIT_MS;
 
 	do {
 		pthread_mutex_lock(&pod->lock);
-		seq = pod->resize_seq;
+		*ret = pod->resize_seq;
 		pthread_mutex_unlock(&pod->lock);
-		if (seq != before || (rs->cancel && atomic_load(rs->cancel)))
-			break;
+		if (*ret != before || (rs->cancel && atomic_load(rs->cancel)))
+			return true;
 		(void)poll(NULL, 0, WISH_LOOK_MS);
 	} while (ev_clock_ms() < end);
-	return seq;
+	return false;
 }
 
 int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
-			  uint64_t *ret_seq, struct err *e)
+			  uint64_t *ret_seq, char note[POD_MESSAGE_MAX],
+			  struct err *e)
 {
-	auto_buf struct buf patch = BUF_INIT;
+	auto_buf struct buf patch = BUF_INIT, again = BUF_INIT;
+	char unused[POD_MESSAGE_MAX];
 	uint64_t before;
 	bool same = false;
 	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, &same,
-				 e);
+				 note, e);
 
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&pod->lock);
 	before = pod->resize_seq;
 	pthread_mutex_unlock(&pod->lock);
-	if (r == 0)
-		r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
-				  "application/strategic-merge-patch+json", e);
+	r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
+			  "application/strategic-merge-patch+json", e);
+	if (r < 0)
+		return r;
+	*ret_seq = before;
 	/* No news comes of what has not changed. */
-	if (r == 0)
-		*ret_seq = same ? before : wait_wish(pod, before, rs);
-	return r;
+	if (same || wait_wish(pod, before, rs, ret_seq))
+		return 0;
+	/* Somebody else may have wished for the same just before. */
+	r = pod_resize_patch(pod, rs->container, &rs->want, &again, &same,
+			     unused, e);
+	if (r < 0 || same)
+		return r;
+	return err_set(e, -ETIMEDOUT,
+		       "the API server has taken it, and it has not come to "
+		       "this node in %d ms: see what 'arktos-node describe' and "
+		       "'kubectl describe pod' say of it",
+		       WISH_WAIT_MS);
 }
 
 void backend_remote_ended(struct pod *pod)

@@ -218,19 +218,6 @@ int agent_apply_remote(struct agent *a, const char *json, size_t len,
 		       const char **ret_what, char **ret_key, struct err *e);
 /* Before the pod is known to anybody: what is wished for is its spec. */
 int pod_remember_wish(struct pod *pod);
-/* Set resources of one container (NULL: the only one) of a pod. Missing values
- * stay as they are; an earlier wish that was not granted is taken back, and
- * @note tells so. @ret_seq: the wish's number, see pod.resize_public. */
-int agent_resize(struct agent *a, const char *key, const char *container,
-		 const struct resources *want, uint64_t *ret_seq,
-		 char note[POD_MESSAGE_MAX], struct err *e);
-
-/* The same as a strategic merge patch, for the API server. @ret_same: it is
- * what is wished for already. */
-int pod_resize_patch(struct pod *pod, const char *container,
-		     const struct resources *want, struct buf *out,
-		     bool *ret_same, struct err *e);
-
 /* A Network manifest: 0 taken; -ENOENT: it is none. */
 int network_manifest(struct agent *a, const char *json, size_t len,
 		     struct err *e);

@@ -120,6 +120,59 @@ void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec)
 			    mut_str(spec, "serviceAccount"));
 }
 
+/* The workloads of a pod in order: its containers, or its virtual machine. */
+static yyjson_mut_val *workload_at(yyjson_mut_val *spec, const char *list,
+				   size_t i)
+{
+	return list ? yyjson_mut_arr_get(mut_get(spec, list), i)
+		    : mut_get(spec, "virtualMachine");
+}
+
+/* Take over what a resize may say of one workload. */
+static bool resize_one(yyjson_mut_doc *doc, yyjson_mut_val *to,
+		       yyjson_mut_val *from)
+{
+	static const char *const parts[] = { "resources", "resizePolicy" };
+
+	if (!str_eq(mut_str(to, "name"), mut_str(from, "name")))
+		return false;
+	for (size_t p = 0; p < ARRAY_LEN(parts); p++) {
+		yyjson_mut_val *v = yyjson_mut_obj_get(from, parts[p]);
+
+		yyjson_mut_obj_remove_key(to, parts[p]);
+		if (v)
+			mut_put(doc, to, parts[p],
+				yyjson_mut_val_mut_copy(doc, v));
+	}
+	default_requests(doc, to);
+	return true;
+}
+
+void pod_limit_to_resize(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+			 yyjson_mut_val *old)
+{
+	static const char *const lists[] = { "containers", "initContainers",
+					     NULL };
+	yyjson_mut_val *new = yyjson_mut_obj_get(obj, "spec"), *spec;
+
+	spec = yyjson_mut_val_mut_copy(doc, yyjson_mut_obj_get(old, "spec"));
+	for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+		size_t nr =
+			lists[l] ? yyjson_mut_arr_size(mut_get(spec, lists[l]))
+				 : !!mut_get(spec, "virtualMachine");
+
+		if (lists[l] &&
+		    yyjson_mut_arr_size(mut_get(new, lists[l])) != nr)
+			return;
+		for (size_t i = 0; i < nr; i++)
+			if (!resize_one(doc, workload_at(spec, lists[l], i),
+					workload_at(new, lists[l], i)))
+				return;
+	}
+	if (spec)
+		mut_set(doc, obj, "spec", spec);
+}
+
 void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		      yyjson_mut_val *old, const char *subresource)
 {

@@ -181,6 +181,12 @@ const char *type_api_version(const struct type *t, char *buf, size_t size);
 const struct type_hooks *type_hooks_find(const char *name);
 type_column_fn type_column_find(const char *name);
 
+/* Of a pod's resize only the resources count; whatever else it says of the spec
+ * is left away, as in Kubernetes, unless it adds, takes or renames containers:
+ * then all of it stays, to be refused. */
+void pod_limit_to_resize(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+			 yyjson_mut_val *old);
+
 /* --- tables, discovery, OpenAPI: everything printed from a type --- */
 
 /* Append the columnDefinitions array / one row's cells array. */

@@ -54,6 +54,23 @@ refused()
 	! node resize web -c nope --cpu 1 >"$E2E/out" 2>&1 && cat "$E2E/out"
 }
 ok "what is not there is not resized" prints "no container 'nope'" refused
+fails() # POD OPTION...
+{
+	! node resize "$@" >"$E2E/out" 2>&1 && cat "$E2E/out"
+}
+ok "less than a page is refused, with why" prints 'less than one page' fails web --memory 100
+ok "and a limit of 0" prints 'would be no limit at all' fails web --cpu 0
+ok "and another QoS" prints 'QoS is immutable' fails web --cpu 50m --memory 32Mi
+ok "the API has heard of none of it" k_is web \
+	'.spec.containers[0].resources | "\(.limits) \(.requests)"' \
+	'{"cpu":"300m","memory":"96Mi"} {"cpu":"50m","memory":"32Mi"}'
+ok "a resize that also names an image" resize web "$(container 350m 96Mi |
+	sed 's/"name":"web"/&,"image":"nothing"/')"
+ok "resizes" wait_for 10 inside_is web '350m 96'
+ok "and nothing else" k_is web '.spec.containers[0].image' web
+ok "no container comes by a resize" prints 'pod updates may not change fields' \
+	k patch pod web --subresource resize --type strategic \
+	-p '{"spec":{"containers":[{"name":"more","image":"web"}]}}'
 pending()
 {
 	k_is "$1" '[.status.conditions[] | select(.type == "PodResizePending")
@@ -64,10 +81,13 @@ ok "too much for this node" resize web "$(container 300m 4Ti |
 ok "is infeasible, and the status says so" wait_for 10 pending web Infeasible
 ok "with the reason" k_is web '[.status.conditions[]
 	| select(.type == "PodResizePending") | .message | test("memory|Mi|Gi")][0]' true
-ok "the container keeps what it had" inside_is web '300m 96'
-ok "and back" resize web "$(container 300m 96Mi |
-	sed 's,}}]}},\,"requests":{"memory":"32Mi"}}}]}},')"
+ok "the container keeps what it had" inside_is web '350m 96'
+ok "another wish takes it back, and says so" prints \
+	'cpu 350m → 300m.*which was infeasible .*is taken back' node resize web --cpu 300m
 ok "the condition goes" wait_for 10 settled web
+ok "the API has what is wished for now" k_is web \
+	'.spec.containers[0].resources | "\(.limits) \(.requests)"' \
+	'{"cpu":"300m","memory":"96Mi"} {"cpu":"50m","memory":"32Mi"}'
 
 # --- another image, and what else the API lets change: the node takes all of it
 ok "the image has a second name" node image import \
@@ -143,6 +163,8 @@ ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
 ok "and its status says so" wait_for 30 vm_resized
 ok "its image is its disk" prints 'Forbidden: pod updates may not change' \
 	k patch pod vm --type merge -p '{"spec":{"virtualMachine":{"image":"web"}}}'
+
+ok "a VM of less than a page is refused" prints 'less than one page' fails vm --memory 1Ki
 
 # --- two tenants -------------------------------------------------------------------
 for t in acme zeta; do

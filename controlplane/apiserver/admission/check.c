@@ -224,6 +224,8 @@ static void limit_to_part(struct write *w, yyjson_mut_doc *doc,
 			      strcmp(sub, "approval") == 0);
 	yyjson_mut_val *v;
 
+	if (str_eq(sub, "resize"))
+		pod_limit_to_resize(doc, obj, old);
 	if (status) {
 		yyjson_mut_obj_iter it = yyjson_mut_obj_iter_with(obj);
 		yyjson_mut_val *key;
