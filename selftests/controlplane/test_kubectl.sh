@@ -183,6 +183,11 @@ tenant_path()
 		run "k get --raw /api/v1/tenants/all/pods"
 	says "tenant delete leaves nothing" '^0$' run \
 		"$O/bin/arktosctl tenant delete acme >/dev/null; $O/bin/arktosctl tenant delete beta >/dev/null; for r in /api/v1/tenants/all/pods /api/v1/tenants/all/namespaces /apis/rbac.authorization.k8s.io/v1/tenants/all/clusterroles; do k get --raw \$r; done | grep -cE '\"tenant\":\"(acme|beta)\"'"
+	says "a tenant made anew is another one: the old certificate is worth nothing" \
+		'Unauthorized|earlier tenant' run "$O/bin/arktosctl tenant create acme \
+		--out $dir/anew.kubeconfig >/dev/null; as acme get configmaps 2>&1"
+	says "the new one is" 'kube-root-ca' run "as anew get configmaps; as anew get namespaces"
+	run "$O/bin/arktosctl tenant delete acme" >/dev/null
 }
 
 if ! start; then

@@ -22,6 +22,12 @@ struct req;
  * NULL: nobody, who may look at the server's health. */
 bool authn_request(struct req *r);
 
+/* The uid of the tenant of this name, for free(3), and the revision of its
+ * object. NULL: there is none (the revision is left alone), it is revision
+ * @not_of (the same), or there is no memory. */
+char *authn_tenant_uid(struct api *api, const char *tenant, uint64_t not_of,
+		       uint64_t *ret_revision);
+
 /* Become whom the Impersonate-* headers name. False: it has answered. */
 bool authn_impersonate(struct req *r);
 

@@ -95,6 +95,9 @@ int user_from_cert(X509 *cert, struct user **ret, struct err *e)
 	if (r < 0)
 		return r;
 	system = strcmp(u->tenant, "system") == 0;
+	at = -1;
+	if (!system)
+		u->tenant_uid = name_entry(name, NID_dnQualifier, &at);
 	r = add_groups(u, name,
 		       system ? NID_organizationName
 			      : NID_organizationalUnitName);

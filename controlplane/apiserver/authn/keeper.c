@@ -202,6 +202,8 @@ static int sign(struct api *api, const struct csr *c, const char *tenant,
 	auto_buf struct buf cert = BUF_INIT, text = BUF_INIT, os = BUF_INIT;
 	auto_buf struct buf alt = BUF_INIT, org = BUF_INIT;
 	bool system = strcmp(tenant, SYSTEM) == 0;
+	auto_free char *uid = NULL;
+	uint64_t revision;
 	struct cert_request req = { .common_name = c->name };
 	int64_t want = mut_int(obj, "spec.expirationSeconds", CERT_S);
 	int r;
@@ -225,6 +227,10 @@ static int sign(struct api *api, const struct csr *c, const char *tenant,
 		buf_printf(&org, "tenant:%s", tenant);
 		req.organization = buf_str(&org);
 		req.units = buf_str(&os);
+		uid = authn_tenant_uid(api, tenant, 0, &revision);
+		req.tenant_uid = uid;
+		if (!uid)
+			return err_set(e, -ENOENT, "the tenant is gone");
 	}
 	r = ca_sign(api->ca, c->pem, &req, &cert, e);
 	if (r == 0)

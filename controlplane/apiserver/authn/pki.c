@@ -138,6 +138,8 @@ static X509 *new_cert(EVP_PKEY *key, const struct cert_request *req)
 	    add_names(name, "O", req->organization) ||
 	    add_names(name, "O", req->organizations) ||
 	    add_names(name, "OU", req->units) ||
+	    (req->tenant_uid && add_name(name, "dnQualifier", req->tenant_uid,
+					 strlen(req->tenant_uid))) ||
 	    add_name(name, "CN", req->common_name, strlen(req->common_name))) {
 		X509_free(cert);
 		return NULL;

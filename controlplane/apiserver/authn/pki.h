@@ -25,6 +25,7 @@ struct cert_request {
 	const char *organization;  /* may be NULL */
 	const char *units;         /* organizational units, comma-separated */
 	const char *organizations; /* further O, comma-separated */
+	const char *tenant_uid;    /* the very tenant it is good for; or NULL */
 	const char *alt_names;     /* "DNS:a,IP:1.2.3.4"; NULL: a client's */
 	int days;
 	int64_t seconds; /* if set, instead of @days */

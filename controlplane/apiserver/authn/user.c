@@ -28,6 +28,7 @@ void user_free(struct user *u)
 	}
 	free(u->name);
 	free(u->uid);
+	free(u->tenant_uid);
 	free(u->tenant);
 	free(u);
 }

@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/auto.h"
 
@@ -25,6 +26,11 @@ struct user {
 	char *name;
 	char *uid;    /* NULL: it has none */
 	char *tenant; /* never NULL or "" */
+	/* The very tenant that the certificate was issued in: one that has its
+	 * name later is another. NULL: any; and which revision of it was seen.
+	 */
+	char *tenant_uid;
+	_Atomic uint64_t tenant_seen;
 	char *groups[GROUPS_MAX];
 	size_t nr_groups;
 	struct user_extra extra[EXTRA_MAX];

@@ -318,6 +318,8 @@ static void sign(struct req *r, yyjson_mut_doc *doc)
 	yyjson_mut_val *obj = yyjson_mut_doc_get_root(doc), *g;
 	auto_buf struct buf groups = BUF_INIT, cert = BUF_INIT, org = BUF_INIT;
 	bool system = strcmp(r->tenant, SYSTEM) == 0;
+	auto_free char *uid = NULL;
+	uint64_t revision;
 	struct cert_request cr = {
 		.common_name = mut_str(obj, "spec.user"),
 		.days = mut_int(obj, "spec.days", 365),
@@ -330,10 +332,19 @@ static void sign(struct req *r, yyjson_mut_doc *doc)
 		buf_printf(&groups, "%s%s", i ? "," : "",
 			   yyjson_mut_get_str(g));
 	buf_printf(&org, "tenant:%s", r->tenant);
-	if (system)
+	if (system) {
 		cr.organizations = buf_str(&groups);
-	else
-		cr.organization = buf_str(&org), cr.units = buf_str(&groups);
+	} else {
+		uid = authn_tenant_uid(r->api, r->tenant, 0, &revision);
+		cr.organization = buf_str(&org);
+		cr.units = buf_str(&groups);
+		cr.tenant_uid = uid;
+	}
+	if (!system && !uid) {
+		reply_error(r, 404, "NotFound", "tenants \"%s\" not found",
+			    r->tenant);
+		return;
+	}
 	if (ca_sign(r->api->ca, mut_str(obj, "spec.request"), &cr, &cert, &e) <
 	    0) {
 		reply_error(r, 422, "Invalid", "%s", e.msg);
@@ -348,8 +359,6 @@ static void sign(struct req *r, yyjson_mut_doc *doc)
 
 static void client_certificate(struct req *r)
 {
-	auto_buf struct buf key = BUF_INIT;
-	auto_ptr(object_bytes) tenant = NULL;
 	yyjson_mut_doc *doc;
 
 	/* Whoever can make a system user can be one: the masters only. */
@@ -358,13 +367,6 @@ static void client_certificate(struct req *r)
 		reply_error(r, 403, "Forbidden",
 			    "only system:masters may issue certificates of the "
 			    "system tenant");
-		return;
-	}
-	buf_printf(&key, "core/tenants///%s", r->tenant);
-	tenant = store_get(r->api->store, buf_str(&key));
-	if (!tenant) {
-		reply_error(r, 404, "NotFound", "tenants \"%s\" not found",
-			    r->tenant);
 		return;
 	}
 	doc = body_tree(r);
