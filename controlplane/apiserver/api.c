@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "controlplane/apiserver/admission/policy.h"
 #include "controlplane/apiserver/admission/quota.h"
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/aggregator/aggregator.h"
@@ -164,6 +165,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = rbac_open(api, e);
 	if (r == 0)
+		r = policies_open(api, e);
+	if (r == 0)
 		r = server_listen(api, e);
 	if (r == 0)
 		r = set_address(api, opts);
@@ -270,6 +273,7 @@ void api_stop(struct api *api)
 	webhooks_stop(api);
 	aggregator_stop(api);
 	rbac_close(api);
+	policies_close(api);
 	quota_close(api);
 	/* Finishes what is queued; its results still go to the loops. */
 	store_close(api->store);

@@ -84,6 +84,27 @@ const struct type *crds_find(struct api *api, const char *tenant,
 	return t;
 }
 
+const struct type *crds_find_kind(struct api *api, const char *tenant,
+				  const char *group, const char *version,
+				  const char *kind, struct type_set **ret_set)
+{
+	const struct type *found = NULL;
+	struct type_set **sets = NULL;
+	size_t nr = 0;
+
+	if (crds_list(api, tenant, &sets, &nr) < 0)
+		return NULL;
+	for (size_t i = 0; i < nr && !found; i++) {
+		found = type_find_kind(sets[i], group, version, kind);
+		if (found && !found->verbs)
+			found = NULL;
+		if (found)
+			*ret_set = type_set_ref(sets[i]);
+	}
+	crds_list_free(sets, nr);
+	return found;
+}
+
 static bool is_shadowed(const struct crd_view *system,
 			const struct type_set *set)
 {

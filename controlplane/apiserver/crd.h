@@ -38,6 +38,10 @@ void crds_close(struct api *api);
 const struct type *crds_find(struct api *api, const char *tenant,
 			     const char *group, const char *version,
 			     const char *plural, struct type_set **ret_set);
+/* The same by kind, for who knows no URL. */
+const struct type *crds_find_kind(struct api *api, const char *tenant,
+				  const char *group, const char *version,
+				  const char *kind, struct type_set **ret_set);
 /* All that @tenant is served, as references; release with crds_list_free().
  * -ENOMEM. */
 int crds_list(struct api *api, const char *tenant, struct type_set ***ret,

@@ -40,7 +40,6 @@ struct route {
 
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
 struct loop;
-struct conn;
 struct req {
 	struct conn *conn; /* NULL: it is gone, only the commit is awaited */
 	struct loop *loop;
@@ -151,7 +150,8 @@ struct api {
 	uint16_t port;
 	struct serving *serving; /* the certificate, the CAs it believes */
 	struct keeper *keeper;
-	struct rbac *rbac;
+	struct kept *rbac;
+	struct policies *policies;
 	struct quota_ledger *quota;
 	struct webhooks *webhooks;
 	struct usage_cache *usage;

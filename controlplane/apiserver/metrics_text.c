@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/admission/policy.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/metrics_internal.h"
 #include "controlplane/apiserver/origin.h"
@@ -319,6 +320,7 @@ void metrics_text(struct api *api, struct buf *b)
 	put_watches(&totals, b);
 	map_clear(&totals, free);
 	flow_metrics(api, b);
+	policy_metrics(api, b);
 	put_server(api, b);
 	put_objects(api, b);
 	put_store(api, b);

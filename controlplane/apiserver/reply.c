@@ -8,6 +8,9 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
+#define WARNING_MAX  2048  /* a line */
+#define WARNINGS_MAX 16384 /* all of a head */
+
 static struct piece *piece_new(struct req *r)
 {
 	if (r->out_at == r->out_nr)
@@ -120,11 +123,20 @@ void reply_json(struct req *r, int code, struct buf *b)
 	reply_end(r);
 }
 
+/* Once: what is tried again warns again. */
 void reply_warning(struct req *r, const char *text)
 {
-	buf_puts(&r->lines, "Warning: 299 - ");
-	json_escape(&r->lines, text, strlen(text));
-	buf_puts(&r->lines, "\r\n");
+	auto_buf struct buf line = BUF_INIT;
+
+	buf_puts(&line, "Warning: 299 - ");
+	json_escape(&line, text, strlen(text));
+	buf_puts(&line, "\r\n");
+	if (buf_error(&line) || line.len > WARNING_MAX ||
+	    r->lines.len > WARNINGS_MAX ||
+	    (r->lines.len &&
+	     memmem(r->lines.data, r->lines.len, line.data, line.len)))
+		return;
+	buf_add(&r->lines, line.data, line.len);
 }
 
 void status_begin(struct json_out *o, const char *status, const char *msg)
@@ -176,7 +188,7 @@ static void put_only_cause(struct json_out *o, const char *msg)
 
 static void put_details(struct json_out *o, const char *name, const char *group,
 			const char *kind, const struct field_errors *errs,
-			const char *why)
+			const char *why, const char *cause)
 {
 	json_put_object(o, "details");
 	if (name && *name)
@@ -191,6 +203,12 @@ static void put_details(struct json_out *o, const char *name, const char *group,
 			put_cause(o, field_error_reason(errs->v[i].type),
 				  errs->v[i].message, errs->v[i].path);
 		json_put_end(o);
+	} else if (cause) {
+		json_put_array(o, "causes");
+		json_put_object(o, NULL);
+		json_put_str(o, "message", cause);
+		json_put_end(o);
+		json_put_end(o);
 	} else if (why) {
 		put_only_cause(o, why);
 	}
@@ -199,7 +217,7 @@ static void put_details(struct json_out *o, const char *name, const char *group,
 
 static void reply_status(struct req *r, int code, const char *reason,
 			 const char *msg, const char *name, const char *kind,
-			 const struct field_errors *errs)
+			 const struct field_errors *errs, const char *cause)
 {
 	struct buf b = BUF_INIT;
 	struct json_out o = JSON_OUT(&b);
@@ -210,7 +228,7 @@ static void reply_status(struct req *r, int code, const char *reason,
 		json_put_str(&o, "reason", reason);
 	if (kind)
 		put_details(&o, name, r->route.group, kind, errs,
-			    str_eq(reason, "Invalid") ? msg : NULL);
+			    str_eq(reason, "Invalid") ? msg : NULL, cause);
 	json_put_i64(&o, "code", code);
 	json_put_end(&o);
 	reply_json(r, code, &b);
@@ -226,7 +244,13 @@ void reply_error(struct req *r, int code, const char *reason, const char *fmt,
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	reply_status(r, code, reason, text, r->route.name,
-		     r->route.resource ? r->route.plural : NULL, NULL);
+		     r->route.resource ? r->route.plural : NULL, NULL, NULL);
+}
+
+void reply_refused(struct req *r, int code, const char *reason, const char *msg,
+		   const char *name, const char *cause)
+{
+	reply_status(r, code, reason, msg, name, r->route.plural, NULL, cause);
 }
 
 const char *group_resource(const struct route *rt, char *buf, size_t size)
@@ -266,7 +290,7 @@ void reply_invalid(struct req *r, const char *kind, const char *name,
 			   errs->v[i].message);
 	if (errs->nr > 1)
 		buf_putc(&msg, ']');
-	reply_status(r, 422, "Invalid", buf_str(&msg), name, kind, errs);
+	reply_status(r, 422, "Invalid", buf_str(&msg), name, kind, errs, NULL);
 }
 
 void reply_success(struct req *r, struct object_bytes *o)

@@ -46,6 +46,9 @@ void reply_json(struct req *r, int code, struct buf *b);
 /* A Status. @reason "NotFound"...; details from the route. */
 void reply_error(struct req *r, int code, const char *reason, const char *fmt,
 		 ...) __attribute__((format(printf, 4, 5)));
+/* The same of the object @name, with what clients show of it: @cause. */
+void reply_refused(struct req *r, int code, const char *reason, const char *msg,
+		   const char *name, const char *cause);
 void reply_not_found(struct req *r);
 void reply_invalid(struct req *r, const char *kind, const char *name,
 		   const struct field_errors *errs);

@@ -49,6 +49,40 @@ static void webhooks_count(yyjson_val *o, int64_t now, struct buf *b)
 	(void)now;
 }
 
+static void validations_count(yyjson_val *o, int64_t now, struct buf *b)
+{
+	put_count(b, at(o, ".spec.validations"));
+	(void)now;
+}
+
+static void param_kind(yyjson_val *o, int64_t now, struct buf *b)
+{
+	yyjson_val *kind = at(o, ".spec.paramKind");
+	auto_buf struct buf text = BUF_INIT;
+
+	if (str_at(kind, ".apiVersion") && str_at(kind, ".kind"))
+		buf_printf(&text, "%s/%s", str_at(kind, ".apiVersion"),
+			   str_at(kind, ".kind"));
+	put(b, text.len ? buf_str(&text) : "<unset>");
+	(void)now;
+}
+
+/* Whether it is of a namespace cannot be told from here. */
+static void param_ref(yyjson_val *o, int64_t now, struct buf *b)
+{
+	yyjson_val *ref = at(o, ".spec.paramRef");
+	const char *name = str_at(ref, ".name");
+	const char *ns = str_at(ref, ".namespace");
+	auto_buf struct buf text = BUF_INIT;
+
+	if (name && *name)
+		buf_printf(&text, "%s/%s", ns && *ns ? ns : "*", name);
+	else if (at(ref, ".selector"))
+		json_write(at(ref, ".selector"), false, &text);
+	put(b, text.len ? buf_str(&text) : "<unset>");
+	(void)now;
+}
+
 static void drivers_count(yyjson_val *o, int64_t now, struct buf *b)
 {
 	put_count(b, at(o, ".spec.drivers"));
@@ -291,6 +325,9 @@ type_column_fn type_column_find_more(const char *name)
 		FN(usage_cpu),
 		FN(usage_memory),
 		FN(webhooks_count),
+		FN(validations_count),
+		FN(param_kind),
+		FN(param_ref),
 	};
 #undef FN
 

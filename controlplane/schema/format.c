@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "controlplane/schema/schema.h"
+#include "lib/auto.h"
 #include "lib/str.h"
 
 static bool is_date(const char *s)
@@ -153,4 +154,60 @@ bool format_holds(const char *format, const char *text)
 		if (strcmp(all[i].name, format) == 0)
 			return all[i].is(text);
 	return true;
+}
+
+/* --- names --- */
+
+const char name_subdomain_rule[] =
+	"a lowercase RFC 1123 subdomain must consist of lower case "
+	"alphanumeric characters, '-' or '.', and must start and end with an "
+	"alphanumeric character (e.g. 'example.com', regex used for "
+	"validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*"
+	"[a-z0-9])?)*')";
+const char name_value_rule[] =
+	"a valid label must be an empty string or consist of alphanumeric "
+	"characters, '-', '_' or '.', and must start and end with an "
+	"alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345',"
+	" regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?"
+	"[A-Za-z0-9])?')";
+const char name_key_rule[] =
+	"name part must consist of alphanumeric characters, '-', '_' or '.', "
+	"and must start and end with an alphanumeric character (e.g. 'MyName'"
+	",  or 'my.name',  or '123-abc', regex used for validation is "
+	"'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
+static bool is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9');
+}
+
+static bool is_name_part(const char *s, size_t n)
+{
+	if (!n || n > 63 || !is_alnum(s[0]) || !is_alnum(s[n - 1]))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!is_alnum(s[i]) && s[i] != '-' && s[i] != '_' &&
+		    s[i] != '.')
+			return false;
+	return true;
+}
+
+bool name_is_qualified(const char *s)
+{
+	const char *slash = strchr(s, '/');
+
+	if (slash) {
+		auto_free char *prefix = strndup(s, slash - s);
+
+		if (!prefix || !str_is_dns_subdomain(prefix))
+			return false;
+		s = slash + 1;
+	}
+	return is_name_part(s, strlen(s));
+}
+
+bool name_is_label_value(const char *s)
+{
+	return !*s || is_name_part(s, strlen(s));
 }

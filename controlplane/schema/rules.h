@@ -37,4 +37,7 @@ const struct type_hooks *type_hooks_find_app(const char *name);
 /* rules_types.c: those of the smaller groups. */
 const struct type_hooks *type_hooks_find_more(const char *name);
 
+/* rules_admission.c; NULL: it is none of them. */
+const struct type_hooks *type_hooks_find_admission(const char *name);
+
 #endif /* CONTROLPLANE_SCHEMA_RULES_H */

@@ -91,70 +91,6 @@ static void csr_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				"the form 'example.com/signer-name'");
 }
 
-/* --- webhooks --- */
-
-static void check_client(yyjson_mut_val *hook, struct path *at,
-			 struct field_errors *errs)
-{
-	yyjson_mut_val *url = mut_get(hook, "clientConfig.url");
-	const char *text = yyjson_mut_get_str(url);
-	size_t cut = path_field(at, "clientConfig");
-
-	if (!url == !mut_get(hook, "clientConfig.service"))
-		field_error_add(errs, FIELD_REQUIRED, at->text, NULL,
-				"exactly one of url or service is required");
-	if (text && strncmp(text, "https://", 8) != 0) {
-		path_field(at, "url");
-		field_error_add(errs, FIELD_INVALID, at->text, url,
-				"'https' is the only allowed URL scheme; "
-				"desired format: https://host[/path]");
-	}
-	path_cut(at, cut);
-}
-
-static void webhooks_validate(yyjson_mut_val *obj, struct field_errors *errs)
-{
-	yyjson_mut_val *hook;
-	size_t i, max;
-
-	yyjson_mut_arr_foreach(mut_get(obj, "webhooks"), i, max, hook)
-	{
-		struct path at = { .len = 0 };
-		yyjson_mut_val *name = mut_get(hook, "name");
-		int64_t s = mut_int(hook, "timeoutSeconds", 10);
-		const char *text = yyjson_mut_get_str(name), *dot;
-		size_t cut;
-
-		path_field(&at, "webhooks");
-		path_index(&at, i);
-		dot = text ? strchr(text, '.') : NULL;
-		if (text && (!str_is_dns_subdomain(text) || !dot ||
-			     !strchr(dot + 1, '.'))) {
-			cut = path_field(&at, "name");
-			field_error_add(errs, FIELD_INVALID, at.text, name,
-					"should be a domain with at least "
-					"three segments separated by dots");
-			path_cut(&at, cut);
-		}
-		if (s < 1 || s > 30) {
-			cut = path_field(&at, "timeoutSeconds");
-			field_error_add(errs, FIELD_INVALID, at.text,
-					mut_get(hook, "timeoutSeconds"),
-					"the timeout value must be between 1 "
-					"and 30 seconds");
-			path_cut(&at, cut);
-		}
-		if (!yyjson_mut_arr_size(
-			    mut_get(hook, "admissionReviewVersions"))) {
-			cut = path_field(&at, "admissionReviewVersions");
-			field_error_add(errs, FIELD_REQUIRED, at.text, NULL,
-					"must specify one of v1, v1beta1");
-			path_cut(&at, cut);
-		}
-		check_client(hook, &at, errs);
-	}
-}
-
 /* --- aggregation --- */
 
 static void apiservice_validate(yyjson_mut_val *obj, struct field_errors *errs)
@@ -313,7 +249,6 @@ const struct type_hooks *type_hooks_find_more(const char *name)
 	static const struct type_hooks all[] = {
 		HOOKS("hpa", hpa_prepare, hpa_validate, NULL),
 		HOOKS("csr", csr_prepare, csr_validate, NULL),
-		HOOKS("webhooks", NULL, webhooks_validate, NULL),
 		HOOKS("apiservice", NULL, apiservice_validate, NULL),
 		HOOKS("storageclass", NULL, NULL, storageclass_update),
 		HOOKS("endpointslice", NULL, NULL, endpointslice_update),
@@ -331,5 +266,6 @@ const struct type_hooks *type_hooks_find_more(const char *name)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (strcmp(all[i].name, name) == 0)
 			return &all[i];
-	return type_hooks_find_app(name);
+	return type_hooks_find_admission(name) ? type_hooks_find_admission(name)
+					       : type_hooks_find_app(name);
 }

@@ -178,6 +178,12 @@ void schema_validate_rules(const struct schema *s, yyjson_mut_val *v,
 /* Whether @text is what a custom resource's string format says. */
 bool format_holds(const char *format, const char *text);
 
+/* Keys of labels ("example.com/name") and their values; what to say of those
+ * that are none. */
+bool name_is_qualified(const char *s);
+bool name_is_label_value(const char *s);
+extern const char name_key_rule[], name_value_rule[], name_subdomain_rule[];
+
 /* --- patches --- */
 
 /* Each returns the patched value (in @doc, sharing parts of @target, which is

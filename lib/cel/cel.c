@@ -66,6 +66,11 @@ size_t cel_size(const struct cel *c)
 	return size;
 }
 
+enum cel_kind cel_result(const struct cel *c)
+{
+	return c->root->kind;
+}
+
 bool cel_uses(const struct cel *c, const char *var)
 {
 	for (const struct node *n = c->all; n; n = n->next)

@@ -15,9 +15,13 @@
  *
  * The language is that of github.com/google/cel-spec with what Kubernetes
  * adds: optional values, strings, lists, sets, regex (matches only), url,
- * quantity, ip, cidr. Not here: find() and findAll(), format(), time zones by
- *name, authorizer. Values come from JSON; what is known of them beforehand (an
- *OpenAPI schema) is asked through struct cel_shapes.
+ * quantity, ip, cidr, authorizer. Not here: find() and findAll(), format(),
+ *time zones by name. Values come from JSON; what is known of them beforehand
+ *(an OpenAPI schema) is asked through struct cel_shapes.
+ *
+ * Expressions that belong together are evaluated in a session: some of them
+ * have names that the others may use, and each of those is evaluated when it is
+ * first asked for, and once.
  */
 #ifndef LIB_CEL_CEL_H
 #define LIB_CEL_CEL_H
@@ -58,6 +62,11 @@ enum cel_kind {
 	CEL_URL,
 	CEL_IP,
 	CEL_CIDR,
+	CEL_AUTHORIZER, /* these are asked of struct cel_authorizer */
+	CEL_PATH_CHECK,
+	CEL_GROUP_CHECK,
+	CEL_RESOURCE_CHECK,
+	CEL_DECISION,
 };
 
 /* What is known of values: a shape is whatever the caller has for a schema;
@@ -74,15 +83,24 @@ struct cel_shapes {
 };
 
 struct cel_var {
-	const char *name;
+	const char *name; /* "": there is none of that place */
 	const void *shape;
-	bool optional; /* what is given is wrapped; NULL is optional.none() */
+	bool optional;   /* what is given is wrapped; NULL is optional.none() */
+	bool authorizer; /* it is no JSON, but struct cel_authorizer */
+};
+
+/* An expression that others call "variables.NAME". */
+struct cel_named {
+	const char *name;
+	const struct cel *cel; /* its variables are at the same places */
 };
 
 struct cel_env {
 	const struct cel_var *vars;
 	size_t nr_vars;
 	const struct cel_shapes *shapes; /* NULL: nothing is known of any */
+	const struct cel_named *named;   /* each knows those before it */
+	size_t nr_named;
 };
 
 /**
@@ -100,6 +118,8 @@ int cel_compile(const char *text, const struct cel_env *env, enum cel_kind want,
 void cel_free(struct cel *c);
 size_t cel_size(const struct cel *c); /* bytes it takes */
 
+/* What it comes to, as far as that is known. */
+enum cel_kind cel_result(const struct cel *c);
 /* Whether the expression looks at the variable. */
 bool cel_uses(const struct cel *c, const char *var);
 
@@ -122,5 +142,52 @@ int cel_eval_string(const struct cel *c, yyjson_mut_val *const *vars,
 int cel_eval_json(const struct cel *c, yyjson_mut_val *const *vars,
 		  uint64_t *budget, yyjson_mut_doc *doc, yyjson_mut_val **ret,
 		  struct err *e);
+
+/* --- sessions --- */
+
+/* What authorizer...check() asks. */
+struct cel_check {
+	const char *account_ns,
+		*account; /* NULL: about who makes the request */
+	const char *path; /* NULL: about a resource */
+	const char *group, *resource, *subresource, *ns, *name;
+	const char *fields, *labels; /* selectors, as they were given */
+	const char *verb;
+};
+
+struct cel_authorizer {
+	struct cel_check request; /* authorizer.requestResource */
+	/* Whether it is allowed, and why (appended): 1, 0, or -errno. */
+	int (*decide)(void *arg, const struct cel_check *check,
+		      struct buf *reason, struct err *e);
+	void *arg;
+};
+
+#define CEL_CHECK_COST 20000 /* steps that one question takes */
+
+struct cel_session;
+
+/**
+ * cel_session_new() - Begin to evaluate expressions of one environment.
+ * @named: As in its struct cel_env; @nr of them. Borrowed, as all of it.
+ * @vars:  One value for each variable.
+ * @who:   Answers the authorizer's questions; NULL: there is none.
+ *
+ * Return: the session, of one thread; NULL when out of memory.
+ */
+struct cel_session *cel_session_new(const struct cel_named *named, size_t nr,
+				    yyjson_mut_val *const *vars,
+				    const struct cel_authorizer *who);
+void cel_session_free(struct cel_session *s);
+
+/* As cel_eval_bool() and the others; what a named expression costs is taken
+ * from who asks for it first. */
+int cel_session_bool(struct cel_session *s, const struct cel *c,
+		     uint64_t *budget, struct err *e);
+int cel_session_string(struct cel_session *s, const struct cel *c,
+		       uint64_t *budget, struct buf *b, struct err *e);
+int cel_session_json(struct cel_session *s, const struct cel *c,
+		     uint64_t *budget, yyjson_mut_doc *doc,
+		     yyjson_mut_val **ret, struct err *e);
 
 #endif /* LIB_CEL_CEL_H */

@@ -6,6 +6,8 @@
 #include "lib/cel/fn.h"
 #include "lib/str.h"
 
+#define DEPTH_MAX 2048 /* of a tree, with those of what it names */
+
 struct checker {
 	struct cel *c;
 	struct err *e;
@@ -14,66 +16,10 @@ struct checker {
 		uint8_t kind;
 		const void *shape;
 	} locals[2 * CEL_DEPTH_MAX];
-	size_t nr_locals;
+	size_t nr_locals, depth;
 };
 
 static int check(struct checker *k, struct node *n);
-
-static const char *const names[] = {
-	[CEL_DYN] = "dyn",
-	[CEL_NULL] = "null",
-	[CEL_BOOL] = "bool",
-	[CEL_INT] = "int",
-	[CEL_UINT] = "uint",
-	[CEL_DOUBLE] = "double",
-	[CEL_STRING] = "string",
-	[CEL_BYTES] = "bytes",
-	[CEL_LIST] = "list",
-	[CEL_MAP] = "map",
-	[CEL_OBJECT] = "object",
-	[CEL_TIMESTAMP] = "google.protobuf.Timestamp",
-	[CEL_DURATION] = "google.protobuf.Duration",
-	[CEL_TYPE] = "type",
-	[CEL_OPTIONAL] = "optional_type",
-	[CEL_QUANTITY] = "kubernetes.Quantity",
-	[CEL_URL] = "kubernetes.URL",
-	[CEL_IP] = "net.IP",
-	[CEL_CIDR] = "net.CIDR",
-};
-
-const char *cel_kind_name(enum cel_kind kind)
-{
-	return names[kind];
-}
-
-/* The letters of struct cel_fn. */
-static const struct {
-	char letter;
-	uint8_t kind;
-} letters[] = {
-	{ '?', CEL_DYN },       { 'b', CEL_BOOL },     { 'i', CEL_INT },
-	{ 'u', CEL_UINT },      { 'd', CEL_DOUBLE },   { 's', CEL_STRING },
-	{ 'y', CEL_BYTES },     { 'l', CEL_LIST },     { 'm', CEL_MAP },
-	{ 't', CEL_TIMESTAMP }, { 'D', CEL_DURATION }, { 'T', CEL_TYPE },
-	{ 'o', CEL_OPTIONAL },  { 'q', CEL_QUANTITY }, { 'U', CEL_URL },
-	{ 'I', CEL_IP },        { 'C', CEL_CIDR },
-};
-
-enum cel_kind fn_kind(char letter)
-{
-	for (size_t i = 0; i < ARRAY_LEN(letters); i++)
-		if (letters[i].letter == letter)
-			return letters[i].kind;
-	return CEL_DYN;
-}
-
-bool fn_takes(char letter, enum cel_kind kind)
-{
-	enum cel_kind want = fn_kind(letter);
-
-	return !want || !kind || want == kind ||
-	       (want == CEL_MAP && kind == CEL_OBJECT);
-}
 
 /* --- names --- */
 
@@ -144,13 +90,16 @@ static int check_ident(struct checker *k, struct node *n)
 			n->slot = i;
 			if (env->vars[i].optional)
 				n->kind = CEL_OPTIONAL;
+			else if (env->vars[i].authorizer)
+				n->kind = CEL_AUTHORIZER;
 			else
 				set_shape(k, n, env->vars[i].shape);
 			return 0;
 		}
 	}
-	for (size_t i = CEL_NULL; i < ARRAY_LEN(names); i++) {
-		const char *name = i == CEL_NULL ? "null_type" : names[i];
+	for (size_t i = CEL_NULL; i < CEL_NR_KINDS; i++) {
+		const char *name =
+			i == CEL_NULL ? "null_type" : cel_kind_name(i);
 
 		if (i != CEL_OBJECT && strcmp(name, n->name) == 0) {
 			n->type = N_LITERAL;
@@ -164,21 +113,28 @@ static int check_ident(struct checker *k, struct node *n)
 			    n->name);
 }
 
+static bool is_local(const struct checker *k, const char *name)
+{
+	for (size_t i = 0; i < k->nr_locals; i++)
+		if (strcmp(k->locals[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 /* net.IP, kubernetes.Quantity, ...: names of types that have a dot. */
 static bool is_type_name(struct checker *k, struct node *n)
 {
 	const struct node *of = n->kids[0];
 
-	for (size_t i = 0; i < k->nr_locals; i++)
-		if (of->type == N_IDENT &&
-		    strcmp(k->locals[i].name, of->name) == 0)
-			return false;
-	for (size_t i = CEL_NULL; of->type == N_IDENT && i < ARRAY_LEN(names);
+	if (of->type == N_IDENT && is_local(k, of->name))
+		return false;
+	for (size_t i = CEL_NULL; of->type == N_IDENT && i < CEL_NR_KINDS;
 	     i++) {
 		size_t len = strlen(of->name);
 
-		if (str_starts(names[i], of->name) && names[i][len] == '.' &&
-		    strcmp(names[i] + len + 1, n->name) == 0) {
+		if (str_starts(cel_kind_name(i), of->name) &&
+		    cel_kind_name(i)[len] == '.' &&
+		    strcmp(cel_kind_name(i) + len + 1, n->name) == 0) {
 			n->type = N_LITERAL;
 			n->value.kind = n->kind = CEL_TYPE;
 			n->value.type = i;
@@ -186,6 +142,41 @@ static bool is_type_name(struct checker *k, struct node *n)
 		}
 	}
 	return false;
+}
+
+/* variables.x: 1, 0: it is no such thing, or -EINVAL. */
+static int check_named(struct checker *k, struct node *n)
+{
+	const struct cel_env *env = k->c->env;
+	const struct node *of = n->kids[0];
+	const struct cel *named = NULL;
+
+	if (!env->nr_named || of->type != N_IDENT ||
+	    strcmp(of->name, "variables") != 0 || is_local(k, of->name))
+		return 0;
+	for (size_t i = 0; i < env->nr_named; i++)
+		if (strcmp(env->named[i].name, n->name) == 0) {
+			named = env->named[i].cel;
+			n->slot = i;
+		}
+	if (!named)
+		return cel_complain(k->c, n->at, k->e, "undefined field '%s'",
+				    n->name);
+	if (k->depth + named->depth > DEPTH_MAX)
+		return cel_complain(k->c, n->at, k->e,
+				    "variables of variables, nested too deeply");
+	if (k->depth + named->depth > k->c->depth)
+		k->c->depth = k->depth + named->depth;
+	if (n->type == N_HAS) {
+		n->type = N_LITERAL;
+		n->value = value_bool(true);
+		n->kind = CEL_BOOL;
+		return 1;
+	}
+	n->type = N_NAMED;
+	n->kind = n->opt ? CEL_OPTIONAL : named->root->kind;
+	n->shape = n->opt ? NULL : named->root->shape;
+	return 1;
 }
 
 static int check_select(struct checker *k, struct node *n)
@@ -197,9 +188,18 @@ static int check_select(struct checker *k, struct node *n)
 
 	if (n->type == N_SELECT && is_type_name(k, n))
 		return 0;
-	r = check(k, of);
+	r = check_named(k, n);
+	if (r == 0)
+		r = check(k, of);
+	else if (r == 1)
+		return 0;
 	if (r < 0)
 		return r;
+	if (of->kind == CEL_AUTHORIZER && n->type == N_SELECT && !n->opt &&
+	    strcmp(n->name, "requestResource") == 0) {
+		n->kind = CEL_RESOURCE_CHECK;
+		return 0;
+	}
 	if (of->kind == CEL_OBJECT) {
 		n->name = unescape(k->c, n->name);
 		if (!n->name)
@@ -213,7 +213,7 @@ static int check_select(struct checker *k, struct node *n)
 	} else if (of->kind != CEL_DYN && of->kind != CEL_OPTIONAL) {
 		return cel_complain(k->c, n->at, k->e,
 				    "type '%s' does not support field selection",
-				    names[of->kind]);
+				    cel_kind_name(of->kind));
 	}
 	if (n->type == N_HAS || n->opt || of->kind == CEL_OPTIONAL) {
 		n->kind = n->type == N_HAS ? CEL_BOOL : CEL_OPTIONAL;
@@ -239,7 +239,7 @@ static int no_overload(struct checker *k, const struct node *n,
 	kinds[0] = '\0';
 	for (size_t i = 0; i < n->nr && len < sizeof(kinds); i++)
 		len += snprintf(kinds + len, sizeof(kinds) - len, "%s%s",
-				i ? ", " : "", names[n->kids[i]->kind]);
+				i ? ", " : "", cel_kind_name(n->kids[i]->kind));
 	return cel_complain(k->c, n->at, k->e,
 			    "found no matching overload for '%s' applied to "
 			    "'%s%s%s'",
@@ -288,8 +288,7 @@ static bool ordered(enum cel_kind a, enum cel_kind b)
 		return true;
 	return alike(a, b) && a != CEL_NULL && b != CEL_NULL && a != CEL_LIST &&
 	       a != CEL_MAP && a != CEL_OBJECT && a != CEL_TYPE &&
-	       a != CEL_OPTIONAL && a != CEL_QUANTITY && a != CEL_URL &&
-	       a != CEL_IP && a != CEL_CIDR;
+	       a != CEL_OPTIONAL && a < CEL_QUANTITY;
 }
 
 static int check_binary(struct checker *k, struct node *n)
@@ -331,8 +330,8 @@ static int want_kind(struct checker *k, const struct node *n,
 	if (!n->kind || n->kind == kind)
 		return 0;
 	return cel_complain(k->c, n->at, k->e,
-			    "expected type '%s' but found '%s'", names[kind],
-			    names[n->kind]);
+			    "expected type '%s' but found '%s'",
+			    cel_kind_name(kind), cel_kind_name(n->kind));
 }
 
 static int check_logic(struct checker *k, struct node *n)
@@ -382,8 +381,8 @@ static int check_index(struct checker *k, struct node *n)
 /* --- calls --- */
 
 static const struct cel_fn *const tables[] = {
-	cel_fns_core, cel_fns_text,     cel_fns_list,
-	cel_fns_time, cel_fns_quantity, cel_fns_net,
+	cel_fns_core,     cel_fns_text, cel_fns_list,  cel_fns_time,
+	cel_fns_quantity, cel_fns_net,  cel_fns_authz,
 };
 
 static bool fits(const struct cel_fn *f, const struct node *n)
@@ -501,7 +500,7 @@ static int check_fold(struct checker *k, struct node *n)
 				    "expression of type '%s' cannot be range of "
 				    "a comprehension (must be list, map, or "
 				    "dynamic)",
-				    names[of]);
+				    cel_kind_name(of));
 	r = push_vars(k, n);
 	for (size_t i = 1; r == 0 && i < n->nr; i++)
 		r = check(k, n->kids[i]);
@@ -586,7 +585,7 @@ static int check_own(struct checker *k, struct node *n)
 	}
 }
 
-static int check(struct checker *k, struct node *n)
+static int check_node(struct checker *k, struct node *n)
 {
 	int r;
 
@@ -607,6 +606,17 @@ static int check(struct checker *k, struct node *n)
 	}
 }
 
+static int check(struct checker *k, struct node *n)
+{
+	int r;
+
+	if (++k->depth > k->c->depth)
+		k->c->depth = k->depth;
+	r = check_node(k, n);
+	k->depth--;
+	return r;
+}
+
 int cel_check(struct cel *c, struct err *e)
 {
 	struct checker k = { .c = c, .e = e };
@@ -617,5 +627,5 @@ int cel_check(struct cel *c, struct err *e)
 	if (!c->want || !c->root->kind || c->root->kind == c->want)
 		return 0;
 	return err_set(e, -EINVAL, "must evaluate to a %s",
-		       c->want == CEL_BOOL ? "bool" : names[c->want]);
+		       c->want == CEL_BOOL ? "bool" : cel_kind_name(c->want));
 }

@@ -127,6 +127,19 @@ static int lookup(struct run *r, const struct cel_value *of,
 	return 0;
 }
 
+/* authorizer.requestResource */
+static int authorizer_resource(struct run *r, const char *name,
+			       struct cel_value *ret)
+{
+	const struct cel_authorizer *who = session_authorizer(r);
+
+	if (!who || strcmp(name, "requestResource") != 0)
+		return run_no_overload(r);
+	*ret = (struct cel_value){ .kind = CEL_RESOURCE_CHECK,
+				   .check = &who->request };
+	return 0;
+}
+
 static int eval_select(struct run *r, const struct node *n,
 		       struct cel_value *ret)
 {
@@ -135,6 +148,8 @@ static int eval_select(struct run *r, const struct node *n,
 
 	if (e < 0)
 		return e;
+	if (of.kind == CEL_AUTHORIZER && n->type == N_SELECT)
+		return authorizer_resource(r, n->name, ret);
 	if (n->type == N_SELECT && of.kind != CEL_OPTIONAL &&
 	    of.kind != CEL_MAP)
 		return run_no_overload(r);
@@ -449,6 +464,10 @@ static int eval_var(struct run *r, const struct node *n, struct cel_value *ret)
 	struct cel_value v;
 	int e;
 
+	if (var->authorizer && session_authorizer(r)) {
+		*ret = (struct cel_value){ .kind = CEL_AUTHORIZER };
+		return 0;
+	}
 	if (!json && !var->optional)
 		return run_fail(r, "no such attribute: %s", var->name);
 	if (!json)
@@ -457,6 +476,20 @@ static int eval_var(struct run *r, const struct node *n, struct cel_value *ret)
 	if (e < 0)
 		return e;
 	if (var->optional)
+		return make_optional(r, &v, ret);
+	*ret = v;
+	return 0;
+}
+
+static int eval_named(struct run *r, const struct node *n,
+		      struct cel_value *ret)
+{
+	struct cel_value v;
+	int e = session_named(r, n->slot, &v);
+
+	if (e < 0)
+		return e;
+	if (n->opt)
 		return make_optional(r, &v, ret);
 	*ret = v;
 	return 0;
@@ -508,6 +541,8 @@ static int eval(struct run *r, const struct node *n, struct cel_value *ret)
 	case N_LOCAL:
 		*ret = r->locals[n->slot];
 		return 0;
+	case N_NAMED:
+		return eval_named(r, n, ret);
 	case N_SELECT:
 	case N_HAS:
 		return eval_select(r, n, ret);
@@ -541,64 +576,7 @@ static int eval(struct run *r, const struct node *n, struct cel_value *ret)
 	return run_no_overload(r);
 }
 
-/* --- what others call --- */
-
-static int evaluate(struct run *r, const struct cel *c,
-		    yyjson_mut_val *const *vars, uint64_t *budget,
-		    struct cel_value *ret)
+int run_eval(struct run *r, struct cel_value *ret)
 {
-	r->cel = c;
-	r->vars = vars;
-	r->budget = budget;
-	r->pool.max = CEL_MEM_MAX;
-	return eval(r, c->root, ret);
-}
-
-static int finish(struct run *r, int code, struct err *e)
-{
-	cel_pool_clear(&r->pool);
-	return code < 0 ? err_set(e, code, "%s", r->msg) : code;
-}
-
-int cel_eval_bool(const struct cel *c, yyjson_mut_val *const *vars,
-		  uint64_t *budget, struct err *e)
-{
-	struct run r = { 0 };
-	struct cel_value v;
-	int code = evaluate(&r, c, vars, budget, &v);
-
-	if (code == 0)
-		code = v.kind == CEL_BOOL ? v.b : run_no_overload(&r);
-	return finish(&r, code, e);
-}
-
-int cel_eval_string(const struct cel *c, yyjson_mut_val *const *vars,
-		    uint64_t *budget, struct buf *b, struct err *e)
-{
-	struct run r = { 0 };
-	struct cel_value v;
-	int code = evaluate(&r, c, vars, budget, &v);
-
-	if (code == 0)
-		code = v.kind == CEL_STRING ? buf_add(b, v.text.s, v.text.len)
-					    : run_no_overload(&r);
-	return finish(&r, code, e);
-}
-
-int cel_eval_json(const struct cel *c, yyjson_mut_val *const *vars,
-		  uint64_t *budget, yyjson_mut_doc *doc, yyjson_mut_val **ret,
-		  struct err *e)
-{
-	struct run r = { 0 };
-	struct cel_value v;
-	int code = evaluate(&r, c, vars, budget, &v);
-	yyjson_mut_val *out = NULL;
-
-	if (code == 0) {
-		out = value_to_json(&r, &v, doc, 0);
-		code = out ? 0 : -EINVAL;
-	}
-	if (out)
-		*ret = out;
-	return finish(&r, code, e);
+	return eval(r, r->cel->root, ret);
 }

@@ -18,7 +18,7 @@ struct cel_fn {
 
 /* Ended by a row without name. */
 extern const struct cel_fn cel_fns_core[], cel_fns_text[], cel_fns_list[],
-	cel_fns_time[], cel_fns_quantity[], cel_fns_net[];
+	cel_fns_time[], cel_fns_quantity[], cel_fns_net[], cel_fns_authz[];
 
 bool fn_takes(char letter, enum cel_kind kind);
 enum cel_kind fn_kind(char letter);

@@ -8,28 +8,9 @@
 #include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/cel/cel.h"
+#include "lib/cel/pool.h"
 #include "lib/err.h"
 #include "lib/re.h"
-
-/* --- memory that goes away at once --- */
-
-struct pool_block;
-struct pool {
-	struct pool_block *blocks;
-	size_t used, max;
-};
-
-void *cel_pool_get(struct pool *p, size_t size); /* zeroed; NULL: no more */
-char *cel_pool_text(struct pool *p, const char *s, size_t len); /* with a NUL */
-void cel_pool_clear(struct pool *p);
-
-/* What was taken since the mark goes away. */
-struct pool_mark {
-	struct pool_block *block;
-	size_t used;
-};
-struct pool_mark cel_pool_mark(const struct pool *p);
-void cel_pool_release(struct pool *p, struct pool_mark m);
 
 /* --- values --- */
 
@@ -42,6 +23,11 @@ struct cel_ip {
 struct cel_text {
 	const char *s;
 	size_t len;
+};
+
+struct cel_decision {
+	bool allowed, errored;
+	struct cel_text text; /* the reason, or the error */
 };
 
 struct cel_value {
@@ -69,6 +55,8 @@ struct cel_value {
 		struct cel_value *opt; /* NULL: optional.none() */
 		__int128 nano;         /* CEL_QUANTITY */
 		const struct cel_ip *ip;
+		const struct cel_check *check; /* and CEL_AUTHORIZER */
+		const struct cel_decision *decision;
 	};
 };
 
@@ -79,6 +67,7 @@ enum node_type {
 	N_IDENT, /* until check.c has seen it */
 	N_VAR,
 	N_LOCAL,
+	N_NAMED, /* variables.x */
 	N_SELECT,
 	N_HAS,
 	N_INDEX,
@@ -129,7 +118,7 @@ struct node {
 	uint8_t kind;    /* enum cel_kind, as far as it is known */
 	uint8_t nr_vars; /* of N_FOLD */
 	uint32_t at;     /* offset in the text */
-	uint32_t slot;   /* of N_VAR, N_LOCAL, and the first of N_FOLD */
+	uint32_t slot;   /* of N_VAR, N_LOCAL, N_NAMED; the first of N_FOLD */
 	uint32_t nr;     /* of kids */
 	const void *shape;
 	const char *name; /* of N_IDENT, N_SELECT, N_CALL; a loop's variable */
@@ -148,6 +137,7 @@ struct cel {
 	const struct cel_env *env; /* a copy of the caller's */
 	const char *text;
 	size_t nr_nodes;
+	size_t depth; /* of the tree, with those of what it names */
 	enum cel_kind want;
 };
 
@@ -159,6 +149,7 @@ int cel_check(struct cel *c, struct err *e);
 struct node *node_new(struct cel *c, enum node_type type, size_t at,
 		      size_t nr_kids);
 
+#define CEL_NR_KINDS (CEL_DECISION + 1)
 const char *cel_kind_name(enum cel_kind kind); /* as type() shows it */
 
 /* --- evaluation --- */
@@ -166,6 +157,7 @@ const char *cel_kind_name(enum cel_kind kind); /* as type() shows it */
 struct run {
 	const struct cel *cel;
 	yyjson_mut_val *const *vars;
+	struct cel_session *session; /* NULL: none */
 	uint64_t *budget;
 	struct pool pool;
 	struct cel_value locals[2 * CEL_DEPTH_MAX];
@@ -181,6 +173,16 @@ int run_no_overload(struct run *r); /* the same: "no such overload" */
 int run_spend(struct run *r, uint64_t steps);
 void *run_get(struct run *r, size_t size); /* NULL: tell run_full() */
 int run_full(struct run *r);
+
+/* Of an expression: 0, or -errno with run.msg. */
+int run_eval(struct run *r, struct cel_value *ret);
+
+/* --- session.c --- */
+
+/* What the named expression comes to, or has come to. */
+int session_named(struct run *r, uint32_t slot, struct cel_value *ret);
+/* NULL: there is nobody to be asked. */
+const struct cel_authorizer *session_authorizer(const struct run *r);
 
 /* --- value.c --- */
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native SECONDS: 120
-# Rules in CEL (x-kubernetes-validations): what they refuse, in which words.
+# Rules in CEL: of custom types (x-kubernetes-validations), and policies of
+# admission: what they refuse, in which words.
 . "$(dirname "$0")/kubectl.sh"
 
 crd() # RULES of spec
@@ -109,6 +110,75 @@ path()
 	t delete "gone" 'deleted' 'k delete crd apps.ex.io'
 }
 
-start
+policy() # NAME SPEC
+{
+	printf '%s\n' "apiVersion: admissionregistration.k8s.io/v1" \
+		"kind: ValidatingAdmissionPolicy" "metadata: {name: $1}" "spec: $2"
+}
+binding() # NAME POLICY ACTIONS MORE
+{
+	printf '%s\n' "apiVersion: admissionregistration.k8s.io/v1" \
+		"kind: ValidatingAdmissionPolicyBinding" "metadata: {name: $1}" \
+		"spec: {policyName: $2, validationActions: [$3]${4:+, $4}}"
+}
+maps="apiGroups: [''], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps]"
+rule="resourceRules: [{$maps}]"
+limits="{matchConstraints: {$rule, excludeResourceRules: [{$maps, resourceNames: [limits]}]}, paramKind: {apiVersion: v1, kind: ConfigMap},
+  matchConditions: [{name: not-kube, expression: \"!object.metadata.name.startsWith('kube-')\"}],
+  variables: [{name: nr, expression: \"has(object.data) ? size(object.data) : 0\"}, {name: most, expression: int(params.data.most)}],
+  validations: [{expression: variables.nr <= variables.most, messageExpression: \"'at most ' + string(variables.most) + ' keys, not ' + string(variables.nr)\"},
+    {expression: \"!has(object.data) || !('bad' in object.data)\", message: no bad keys, reason: Forbidden}],
+  auditAnnotations: [{key: keys, valueExpression: \"variables.nr > 1 ? string(variables.nr) : null\"}]}"
+params="paramRef: {name: limits, parameterNotFoundAction: Deny}"
+note() { k -n pol create cm "$1" --from-literal=a=1 "${@:2}"; }
+
+policies()
+{
+	k get ns pol >/dev/null 2>&1 || k create ns pol >/dev/null
+	k -n pol delete cm --all >/dev/null
+	t create "policy" 'validatingadmissionpolicy.admissionregistration.k8s.io/limits created' 'policy limits "$limits" | kin create -f -'
+	t get "policies" '^NAME +VALIDATIONS +PARAMKIND +AGE.*limits +2 +v1/ConfigMap ' 'k get validatingadmissionpolicies | tr "\n" " "'
+	t get "status of a policy" '^1 \{' 'k get validatingadmissionpolicy limits -o "jsonpath={.status.observedGeneration} {.status}"'
+	t create "without a binding nothing is asked" 'created' 'note free --from-literal=b=2 --from-literal=c=3'
+	t create "binding" 'validatingadmissionpolicybinding.admissionregistration.k8s.io/limits created' 'binding limits limits Deny "$params, matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: pol}}}" | kin create -f -'
+	t get "bindings" '^NAME +POLICYNAME +PARAMREF +AGE.*limits +limits +\*/limits ' 'k get validatingadmissionpolicybindings | tr "\n" " "'
+	t create "no parameters" 'ValidatingAdmissionPolicy .limits. with binding .limits. denied request: failed to configure binding: no params found for policy binding with .Deny. parameterNotFoundAction' 'note x'
+	t create "elsewhere" 'created' 'k create cm pol-elsewhere --from-literal=a=1; k delete cm pol-elsewhere >/dev/null'
+	t create "the parameters" 'created' 'k -n pol create cm limits --from-literal=most=2'
+	t create "what keeps to it" 'created' 'note ok --from-literal=b=2'
+	t create "what does not" 'The configmaps "many" is invalid: : ValidatingAdmissionPolicy .limits. with binding .limits. denied request: at most 2 keys, not 3' 'note many --from-literal=b=2 --from-literal=c=3 --dry-run=client -o json | kin create -f -'
+	t create "for a reason of its own" 'configmaps "b" is forbidden: ValidatingAdmissionPolicy .limits. with binding .limits. denied request: no bad keys' 'note b --from-literal=bad=1'
+	t patch "a change" 'denied request: at most 2 keys, not 4' 'k -n pol patch cm ok --type=merge -p "data: {c: c, d: d}"'
+	t patch "a change, dry" 'denied request: at most 2 keys, not 4' 'k -n pol patch cm ok --dry-run=server --type=merge -p "data: {c: c, d: d}"'
+	t patch "other parameters count at once" 'patched.*patched' 'k -n pol patch cm limits --type=merge -p "data: {most: \"4\"}" | tr "\n" " "; k -n pol patch cm ok --type=merge -p "data: {c: c, d: d}"'
+	t apply "server side" 'denied request: at most 4 keys, not 5' 'printf "%s\n" "apiVersion: v1" "kind: ConfigMap" "metadata: {name: ok, namespace: pol}" "data: {e: e}" | kin apply --server-side -f -'
+	t patch "warned, instead" 'Warning: Validation failed for ValidatingAdmissionPolicy .limits. with binding .limits.: at most 4 keys, not 5 *configmap/ok patched' 'k patch validatingadmissionpolicybinding limits --type=merge -p "spec: {validationActions: [Warn, Audit]}" >/dev/null; k -n pol patch cm ok --type=merge -p "data: {e: e}" 2>&1 | tr "\n" " "'
+	t get "the audit log has it" '"validation.policy.admission.k8s.io/validation_failure":"\[\{.*at most 4 keys, not 5.*expressionIndex.*:0,.*"limits/keys":"5"|"limits/keys":"5".*at most 4 keys, not 5' 'grep "\"name\":\"ok\"" "$dir/audit" | grep validation_failure'
+	t get "metrics" 'apiserver_validating_admission_policy_check_total\{enforcement_action="warn",error_type="no_error",policy="limits",policy_binding="limits"\} [1-9]' 'k get --raw /metrics | grep policy_check_total'
+
+
+	for t in pola polb; do
+		[ -f "$dir/$t.kubeconfig" ] || {
+			"$O/bin/arktosctl" tenant create $t --out "$dir/$t.kubeconfig" >/dev/null
+			as $t create ns pol >/dev/null
+		}
+	done
+	t create "the system's, in a tenant" 'no params found' 'as pola -n pol create cm x; k patch validatingadmissionpolicybinding limits --type=merge -p "spec: {validationActions: [Deny]}" >/dev/null; as pola -n pol create cm x --from-literal=a=1'
+	t create "with the tenant's parameters" 'created.*at most 0 keys, not 1' 'as pola -n pol create cm limits --from-literal=most=0 | tr "\n" " "; as pola -n pol create cm x --from-literal=a=1'
+	t create "but for the tenants it does not name" 'created' 'k annotate validatingadmissionpolicybinding limits arktos.futurewei.com/tenants=polb >/dev/null; as pola -n pol create cm "x$v" --from-literal=a=1'
+	t create "a tenant's own" 'created.*created' 'policy own "{matchConstraints: {$rule}, validations: [{expression: request.tenant == authorizer.requestResource.check(\"x\").reason()}]}" | as pola create -f - | tr "\n" " "; binding own own Deny | as pola create -f -'
+	t create "is about the tenant" 'denied request: failed expression: request.tenant' 'as pola -n pol create cm own'
+	t create "and no other" 'created' 'k delete validatingadmissionpolicybinding limits >/dev/null; as polb -n pol create cm "own$v"'
+	t get "which does not see it" '^$|No resources found' 'as polb get validatingadmissionpolicies -o name; as polb get validatingadmissionpolicybindings'
+	t delete "it lets itself go" 'deleted.*deleted' 'as pola delete validatingadmissionpolicy own | tr "\n" " "; as pola delete validatingadmissionpolicybinding own; as pola -n pol delete cm --all >/dev/null'
+	t create "an expression that is wrong" "spec.validations\\[0\\].expression: Invalid value: \"object.x ===\": compilation failed: ERROR.*Syntax error" 'policy wrong "{matchConstraints: {$rule}, validations: [{expression: object.x ===}]}" | kin create -f -'
+	t create "no parameters, no params" "undeclared reference to .params." 'policy wrong "{matchConstraints: {$rule}, validations: [{expression: params.x}]}" | kin create -f -'
+	t create "nothing asked" 'spec.validations: Required value: validations or auditAnnotations must contain at least one item' 'policy wrong "{matchConstraints: {$rule}}" | kin create -f -'
+	t create "both warned and denied" 'must not contain both Deny and Warn' 'binding wrong limits "Deny, Warn" | kin create -f -'
+	t delete "gone" 'deleted' 'k delete validatingadmissionpolicy limits'
+}
+
+start 0 --audit-log-path "$dir/audit" --audit-log-mode blocking
 both path
+both policies
 finish_tap

@@ -52,6 +52,7 @@ struct admission {
 	int code;
 	const char *reason;
 	char msg[2048];
+	const char *cause; /* the part of it that explains; NULL: all of it */
 };
 
 struct admission_plugin {

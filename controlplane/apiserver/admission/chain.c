@@ -25,8 +25,9 @@ static const struct admission_plugin *const plugins[] = {
 	&admission_service,
 	&admission_crd,
 	&admission_action,
-	&admission_webhook_config,
+	&admission_policy_config,
 	&admission_pod_security,
+	&admission_policy,
 	&admission_quota,
 };
 
@@ -99,5 +100,9 @@ int admission_validate(struct admission *a)
 
 void admission_reply(struct admission *a)
 {
-	reply_error(a->req, a->code, a->reason, "%s", a->msg);
+	if (a->cause)
+		reply_refused(a->req, a->code, a->reason, a->msg, a->name,
+			      a->cause);
+	else
+		reply_error(a->req, a->code, a->reason, "%s", a->msg);
 }

@@ -9,59 +9,11 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-#define SUBDOMAIN_RULE                                                         \
-	"a lowercase RFC 1123 subdomain must consist of lower case "           \
-	"alphanumeric characters, '-' or '.', and must start and end with an " \
-	"alphanumeric character (e.g. 'example.com', regex used for "          \
-	"validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*"  \
-	"[a-z0-9])?)*')"
 #define LABEL_NAME_RULE                                                        \
 	"a lowercase RFC 1123 label must consist of lower case alphanumeric "  \
 	"characters or '-', and must start and end with an alphanumeric "      \
 	"character (e.g. 'my-name',  or '123-abc', regex used for validation " \
 	"is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-#define VALUE_RULE                                                             \
-	"a valid label must be an empty string or consist of alphanumeric "    \
-	"characters, '-', '_' or '.', and must start and end with an "         \
-	"alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345'," \
-	" regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?"        \
-	"[A-Za-z0-9])?')"
-#define KEY_RULE                                                               \
-	"name part must consist of alphanumeric characters, '-', '_' or '.', " \
-	"and must start and end with an alphanumeric character (e.g. 'MyName'" \
-	",  or 'my.name',  or '123-abc', regex used for validation is "        \
-	"'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-
-static bool is_alnum(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c >= '0' && c <= '9');
-}
-
-static bool is_name_part(const char *s, size_t n)
-{
-	if (!n || n > 63 || !is_alnum(s[0]) || !is_alnum(s[n - 1]))
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!is_alnum(s[i]) && s[i] != '-' && s[i] != '_' &&
-		    s[i] != '.')
-			return false;
-	return true;
-}
-
-static bool is_qualified(const char *s)
-{
-	const char *slash = strchr(s, '/');
-
-	if (slash) {
-		auto_free char *prefix = strndup(s, slash - s);
-
-		if (!prefix || !str_is_dns_subdomain(prefix))
-			return false;
-		s = slash + 1;
-	}
-	return is_name_part(s, strlen(s));
-}
 
 static void check_labels(yyjson_mut_val *obj, struct field_errors *errs)
 {
@@ -73,18 +25,18 @@ static void check_labels(yyjson_mut_val *obj, struct field_errors *errs)
 	{
 		const char *v = yyjson_mut_get_str(val);
 
-		if (!is_qualified(yyjson_mut_get_str(key)))
+		if (!name_is_qualified(yyjson_mut_get_str(key)))
 			field_error_add(errs, FIELD_INVALID, "metadata.labels",
-					key, KEY_RULE);
-		if (v && *v && !is_name_part(v, strlen(v)))
+					key, "%s", name_key_rule);
+		if (v && !name_is_label_value(v))
 			field_error_add(errs, FIELD_INVALID, "metadata.labels",
-					val, VALUE_RULE);
+					val, "%s", name_value_rule);
 	}
-	yyjson_mut_obj_foreach(mut_get(obj, "metadata.annotations"), i, max,
-			       key,
-			       val) if (!is_qualified(yyjson_mut_get_str(key)))
+	yyjson_mut_obj_foreach(
+		mut_get(obj, "metadata.annotations"), i, max, key,
+		val) if (!name_is_qualified(yyjson_mut_get_str(key)))
 		field_error_add(errs, FIELD_INVALID, "metadata.annotations",
-				key, KEY_RULE);
+				key, "%s", name_key_rule);
 }
 
 static void check_name(const struct type *t, yyjson_mut_val *obj,
@@ -104,8 +56,9 @@ static void check_name(const struct type *t, yyjson_mut_val *obj,
 	else if (str_eq(t->name_rule, "label") ? !str_is_dns_label(name)
 					       : !str_is_dns_subdomain(name))
 		field_error_add(errs, FIELD_INVALID, "metadata.name", v, "%s",
-				str_eq(t->name_rule, "label") ? LABEL_NAME_RULE
-							      : SUBDOMAIN_RULE);
+				str_eq(t->name_rule, "label")
+					? LABEL_NAME_RULE
+					: name_subdomain_rule);
 }
 
 /* --- the envelope --- */

@@ -3,10 +3,10 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "controlplane/apiserver/admission/condition.h"
+#include "controlplane/apiserver/admission/match.h"
+#include "controlplane/apiserver/admission/scene.h"
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/admission/webhook_call.h"
-#include "controlplane/apiserver/admission/webhook_match.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -173,15 +173,15 @@ void webhooks_stop(struct api *api)
 
 /* Its conditions are the last to be looked at. One that cannot be told is a
  * failure of the webhook: its policy says what becomes of the request. */
-static int add_hook(struct admission *a, yyjson_val *hook,
-		    struct condition_view *view, struct hook_question *q)
+static int add_hook(struct admission *a, yyjson_val *hook, struct scene *scene,
+		    struct hook_question *q)
 {
 	const char *policy =
 		yyjson_get_str(yyjson_obj_get(hook, "failurePolicy"));
 	const char *name = yyjson_get_str(yyjson_obj_get(hook, "name"));
 	struct err e = { 0 };
-	int r = conditions_hold(a, view,
-				yyjson_obj_get(hook, "matchConditions"), &e);
+	int r = scene_conditions(scene, yyjson_obj_get(hook, "matchConditions"),
+				 &e);
 
 	if (r < 0 && !str_eq(policy, "Ignore"))
 		return admission_forbid(a, "webhook \"%s\": %s",
@@ -190,7 +190,7 @@ static int add_hook(struct admission *a, yyjson_val *hook,
 }
 
 static int add_matching(struct admission *a, const char *plural,
-			struct condition_view *view, struct hook_question *q)
+			struct scene *scene, struct hook_question *q)
 {
 	auto_free char *prefix = str_printf(GROUP "/%s///", plural);
 	struct store_range range = { .prefix = prefix };
@@ -214,8 +214,8 @@ static int add_matching(struct admission *a, const char *plural,
 		yyjson_arr_foreach(yyjson_obj_get(config, "webhooks"), j, max,
 				   hook)
 		{
-			if (r == 0 && webhook_matches(a, config, hook))
-				r = add_hook(a, hook, view, q);
+			if (r == 0 && match_webhook(a, config, hook))
+				r = add_hook(a, hook, scene, q);
 		}
 		yyjson_doc_free(doc);
 	}
@@ -276,17 +276,19 @@ static int take_object(struct admission *a, const char *text)
 
 static int ask(struct admission *a, bool mutating)
 {
-	struct condition_view view = { .doc = NULL };
+	struct scene scene;
 	struct hook_question q = { .nr = 0 };
 	int r = 0;
 
+	scene_open(&scene, a, a->type);
 	/* A delete has nothing to change: all are asked at once. */
 	if (mutating || !a->obj)
-		r = add_matching(a, "mutatingwebhookconfigurations", &view, &q);
-	if (r == 0 && !mutating)
-		r = add_matching(a, "validatingwebhookconfigurations", &view,
+		r = add_matching(a, "mutatingwebhookconfigurations", &scene,
 				 &q);
-	condition_view_clear(&view);
+	if (r == 0 && !mutating)
+		r = add_matching(a, "validatingwebhookconfigurations", &scene,
+				 &q);
+	scene_close(&scene);
 	if (r == 0 && q.nr)
 		r = set_aside(a, &q, mutating);
 	if (r == -EINPROGRESS || (r == 0 && !q.nr))

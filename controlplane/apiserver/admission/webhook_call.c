@@ -38,6 +38,27 @@ int hook_question_add(struct hook_question *q, yyjson_val *hook)
 	return q->hooks[q->nr++] ? 0 : -ENOMEM;
 }
 
+/* A key with several values comes several times, one after the other or not. */
+static void put_extra(struct json_out *o, const struct user *u)
+{
+	json_put_object(o, "extra");
+	for (size_t i = 0; i < u->nr_extra; i++) {
+		const char *key = u->extra[i].key;
+		size_t first = 0;
+
+		while (strcmp(u->extra[first].key, key) != 0)
+			first++;
+		if (first < i)
+			continue;
+		json_put_array(o, key);
+		for (size_t k = i; k < u->nr_extra; k++)
+			if (strcmp(u->extra[k].key, key) == 0)
+				json_put_str(o, NULL, u->extra[k].value);
+		json_put_end(o);
+	}
+	json_put_end(o);
+}
+
 static void put_user(struct json_out *o, const struct user *u)
 {
 	json_put_object(o, "userInfo");
@@ -49,6 +70,8 @@ static void put_user(struct json_out *o, const struct user *u)
 	for (size_t i = 0; i < u->nr_groups; i++)
 		json_put_str(o, NULL, u->groups[i]);
 	json_put_end(o);
+	if (u->nr_extra)
+		put_extra(o, u);
 	json_put_end(o);
 }
 
@@ -73,7 +96,8 @@ static char *text_of(yyjson_mut_val *v)
 	return buf_take(&b);
 }
 
-void hook_put_request(struct json_out *o, const struct admission *a)
+void hook_put_request(struct json_out *o, const struct admission *a,
+		      const struct type *as)
 {
 	static const char *const ops[] = { "CREATE", "UPDATE", "DELETE",
 					   "CONNECT" };
@@ -82,8 +106,8 @@ void hook_put_request(struct json_out *o, const struct admission *a)
 	while (op < 3 && !(a->op & 1u << op))
 		op++;
 	json_put_object(o, NULL);
-	put_kind(o, "kind", "kind", a->type, a->type->kind);
-	put_kind(o, "resource", "resource", a->type, a->type->plural);
+	put_kind(o, "kind", "kind", as, as->kind);
+	put_kind(o, "resource", "resource", as, as->plural);
 	put_kind(o, "requestKind", "kind", a->type, a->type->kind);
 	put_kind(o, "requestResource", "resource", a->type, a->type->plural);
 	if (*a->subresource) {
@@ -102,7 +126,7 @@ int hook_question_fill(struct hook_question *q, struct admission *a)
 {
 	struct json_out o = JSON_OUT(&q->head);
 
-	hook_put_request(&o, a);
+	hook_put_request(&o, a, a->type);
 	q->dry_run = a->dry_run;
 	q->object = text_of(a->obj);
 	q->old = text_of(a->old);

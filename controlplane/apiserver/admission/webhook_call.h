@@ -13,6 +13,7 @@ struct admission;
 struct api;
 struct hook_caller;
 struct json_out;
+struct type;
 
 #define HOOKS_MAX 64 /* asked about one request */
 
@@ -31,8 +32,10 @@ struct hook_verdict {
 	struct buf warnings; /* strings, each with its NUL */
 };
 
-/* Begin an AdmissionRequest: all but the objects and the last brace. */
-void hook_put_request(struct json_out *o, const struct admission *a);
+/* Begin an AdmissionRequest: all but the objects and the last brace. @as: the
+ * version in which objects are shown. */
+void hook_put_request(struct json_out *o, const struct admission *a,
+		      const struct type *as);
 int hook_question_add(struct hook_question *q, yyjson_val *hook);
 int hook_question_fill(struct hook_question *q, struct admission *a);
 void hook_question_clear(struct hook_question *q);

@@ -19,7 +19,7 @@
 
 #define POLICY_MAX (1024 * 1024)
 #define OBJECT_MAX ((size_t)1024 * 1024) /* bytes of a body in an event */
-#define NOTES_MAX  4
+#define NOTES_MAX  64
 #define TEXT_MAX   4096 /* of what clients can make long: URI, agent */
 
 struct audit {
@@ -35,10 +35,10 @@ struct audit_note {
 	bool decided, allowed, started, truncated, too_large;
 	char *why;              /* of the decision */
 	char *reason, *message; /* of a refusal */
-	struct {
-		const char *key;
-		char *value;
-	} notes[NOTES_MAX];
+	struct annotation {
+		char *key, *value;
+	} * notes;
+	size_t nr_notes;
 	char *name;      /* of what was created */
 	struct buf sent; /* of the answer, as it was */
 	struct buf request, response;
@@ -227,7 +227,7 @@ static void put_annotations(struct json_out *o, const struct req *r,
 	const struct audit_note *n = r->audit;
 	bool gone = stage == STAGE_COMPLETE && !r->code;
 
-	if (!n->decided && !n->truncated && !gone && !n->notes[0].key)
+	if (!n->decided && !n->truncated && !gone && !n->nr_notes)
 		return;
 	json_put_object(o, "annotations");
 	if (n->decided) {
@@ -236,7 +236,7 @@ static void put_annotations(struct json_out *o, const struct req *r,
 		json_put_str(o, "authorization.k8s.io/reason",
 			     n->why ? n->why : "");
 	}
-	for (size_t i = 0; i < NOTES_MAX && n->notes[i].key; i++)
+	for (size_t i = 0; i < n->nr_notes; i++)
 		json_put_str(o, n->notes[i].key,
 			     n->notes[i].value ? n->notes[i].value : "");
 	if (n->truncated)
@@ -377,15 +377,25 @@ void audit_decided(struct req *r, bool allowed, const char *reason)
 
 void audit_annotate(struct req *r, const char *key, const char *value)
 {
+	struct audit_note *n = r->audit;
+	struct annotation *more;
 	size_t i = 0;
 
-	while (r->audit && i < NOTES_MAX && r->audit->notes[i].key &&
-	       strcmp(r->audit->notes[i].key, key) != 0)
+	while (n && i < n->nr_notes && strcmp(n->notes[i].key, key) != 0)
 		i++;
-	if (!r->audit || i == NOTES_MAX)
+	if (!n || i == NOTES_MAX)
 		return;
-	r->audit->notes[i].key = key;
-	(void)str_set(&r->audit->notes[i].value, value);
+	if (i == n->nr_notes) {
+		more = realloc(n->notes, (i + 1) * sizeof(*more));
+		if (!more)
+			return;
+		n->notes = more;
+		more[i] = (struct annotation){ .key = strdup(key) };
+		if (!more[i].key)
+			return;
+		n->nr_notes++;
+	}
+	(void)str_set(&n->notes[i].value, value);
 }
 
 void audit_failed(struct req *r, const char *reason, const char *msg)
@@ -497,8 +507,11 @@ void audit_end(struct req *r)
 	free(n->reason);
 	free(n->message);
 	free(n->name);
-	for (size_t i = 0; i < NOTES_MAX; i++)
+	for (size_t i = 0; i < n->nr_notes; i++) {
+		free(n->notes[i].key);
 		free(n->notes[i].value);
+	}
+	free(n->notes);
 	buf_clear(&n->request);
 	buf_clear(&n->response);
 	free(n);

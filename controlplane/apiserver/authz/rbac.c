@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pthread.h>
 #include <stdio.h>
-#include <stdatomic.h>
 
-#include "controlplane/apiserver/missed.h"
 #include "controlplane/apiserver/authz/access.h"
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/kept.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
-#define TENANTS_MAX 512 /* compiled at one time */
-#define GROUP       "rbac.authorization.k8s.io/"
+#define GROUP "rbac.authorization.k8s.io/"
 
 /* --- one rule --- */
 
@@ -101,28 +98,12 @@ struct grant {
 };
 
 struct policy {
-	atomic_uint refs;
+	struct kept_head head;
 	struct map docs;     /* key of a role -> yyjson_doc */
 	struct map subjects; /* "U:name", "G:name" -> struct grant */
 	yyjson_doc **held;
 	size_t nr_held;
 	char *binding; /* the one being added */
-};
-
-struct rbac {
-	pthread_rwlock_t lock;
-	struct map tenants; /* -> struct policy */
-	struct store_watch *watches[4];
-	atomic_uint_fast64_t seq; /* counts what the watches tell */
-	atomic_uint_fast64_t applied;
-	uint64_t changes[256];
-};
-
-static const char *const prefixes[] = {
-	GROUP "clusterroles/",
-	GROUP "clusterrolebindings/",
-	GROUP "roles/",
-	GROUP "rolebindings/",
 };
 
 static void grant_free(void *arg)
@@ -137,12 +118,10 @@ static void grant_free(void *arg)
 	}
 }
 
-static void policy_unref(void *arg)
+static void policy_free(struct kept_head *head)
 {
-	struct policy *p = arg;
+	struct policy *p = (struct policy *)head;
 
-	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
-		return;
 	map_clear(&p->subjects, grant_free);
 	map_clear(&p->docs, NULL);
 	for (size_t i = 0; i < p->nr_held; i++)
@@ -383,153 +362,45 @@ static int add_bindings(struct api *api, struct policy *p, const char *tenant,
 	return r;
 }
 
-static struct policy *compile(struct api *api, const char *tenant)
+static struct kept_head *compile(struct api *api, const char *tenant)
 {
 	struct policy *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
-	atomic_init(&p->refs, 1);
+	p->head.free = policy_free;
 	if (add_bindings(api, p, tenant, true) ||
 	    add_bindings(api, p, tenant, false)) {
-		policy_unref(p);
+		policy_free(&p->head);
 		return NULL;
 	}
-	return p;
+	return &p->head;
 }
 
 /* --- all tenants --- */
 
-static void on_change(void *arg)
-{
-	struct rbac *x = arg;
-
-	atomic_fetch_add(&x->seq, 1);
-}
-
-/* How often a tenant's rules have changed; some tenants share a count. */
-static uint64_t *changes_of(struct rbac *x, const char *tenant)
-{
-	return &x->changes[map_hash(tenant, strlen(tenant)) %
-			   ARRAY_LEN(x->changes)];
-}
-
-/* Forget the policies of the tenants in which something has changed. */
-static void forget(struct rbac *x, const char *key)
-{
-	const char *tenant = strchr(strchr(key, '/') + 1, '/') + 1;
-	char name[64];
-	size_t n = strcspn(tenant, "/");
-
-	if (n >= sizeof(name))
-		return;
-	memcpy(name, tenant, n);
-	name[n] = '\0';
-	(*changes_of(x, name))++;
-	policy_unref(map_del(&x->tenants, name));
-}
-
-/* With the lock held for writing. */
-static void catch_up(struct rbac *x)
-{
-	uint64_t seq = atomic_load(&x->seq);
-	struct store_event ev[64];
-	int n;
-
-	for (size_t w = 0; w < ARRAY_LEN(x->watches); w++) {
-		while ((n = store_watch_read(x->watches[w], ev, 64)) > 0)
-			for (int i = 0; i < n; i++) {
-				forget(x, ev[i].obj->key);
-				store_event_clear(&ev[i]);
-			}
-		/* It fell behind: nothing that is known is sure. */
-		if (missed_events(x->watches[w], n)) {
-			map_clear(&x->tenants, policy_unref);
-			for (size_t i = 0; i < ARRAY_LEN(x->changes); i++)
-				x->changes[i]++;
-		}
-	}
-	atomic_store(&x->applied, seq);
-}
-
-/* Kept, unless the tenant's rules have changed while it was made. */
-static void keep(struct rbac *x, const char *tenant, struct policy *p,
-		 uint64_t changes)
-{
-	void *old = NULL;
-
-	pthread_rwlock_wrlock(&x->lock);
-	catch_up(x);
-	if (map_len(&x->tenants) >= TENANTS_MAX)
-		map_clear(&x->tenants, policy_unref);
-	if (*changes_of(x, tenant) == changes &&
-	    map_set(&x->tenants, tenant, p, &old) == 0)
-		atomic_fetch_add(&p->refs, 1);
-	policy_unref(old);
-	pthread_rwlock_unlock(&x->lock);
-}
-
 static struct policy *policy_get(struct api *api, const char *tenant)
 {
-	struct rbac *x = api->rbac;
-	struct policy *p = NULL;
-	uint64_t changes;
-
-	pthread_rwlock_rdlock(&x->lock);
-	if (atomic_load(&x->applied) == atomic_load(&x->seq))
-		p = map_get(&x->tenants, tenant);
-	if (p)
-		atomic_fetch_add(&p->refs, 1);
-	pthread_rwlock_unlock(&x->lock);
-	if (p)
-		return p;
-	pthread_rwlock_wrlock(&x->lock);
-	catch_up(x);
-	p = map_get(&x->tenants, tenant);
-	if (p)
-		atomic_fetch_add(&p->refs, 1);
-	changes = *changes_of(x, tenant);
-	pthread_rwlock_unlock(&x->lock);
-	if (p)
-		return p;
-	/* Without the lock: a tenant with many rules keeps nobody else waiting.
-	 * It has all that was acknowledged before this request. */
-	p = compile(api, tenant);
-	if (p)
-		keep(x, tenant, p, changes);
-	return p;
+	return kept_get(api->rbac, tenant);
 }
 
 int rbac_open(struct api *api, struct err *e)
 {
-	struct rbac *x = calloc(1, sizeof(*x));
-	int r = 0;
+	struct kept_opts opts = {
+		.api = api,
+		.prefixes = { GROUP "clusterroles/",
+			      GROUP "clusterrolebindings/", GROUP "roles/",
+			      GROUP "rolebindings/" },
+		.nr_prefixes = 4,
+		.make = compile,
+	};
 
-	if (!x)
-		return err_set(e, -ENOMEM, "out of memory");
-	api->rbac = x;
-	pthread_rwlock_init(&x->lock, NULL);
-	for (size_t i = 0; i < ARRAY_LEN(prefixes) && r == 0; i++)
-		r = store_watch_open(api->store, prefixes[i], 0, on_change, x,
-				     &x->watches[i], e);
-	/* Read once, so that they tell. */
-	if (r == 0)
-		catch_up(x);
-	return r;
+	return kept_open(&opts, &api->rbac, e);
 }
 
 void rbac_close(struct api *api)
 {
-	struct rbac *x = api->rbac;
-
-	if (!x)
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(x->watches); i++)
-		if (x->watches[i])
-			store_watch_close(x->watches[i]);
-	map_clear(&x->tenants, policy_unref);
-	pthread_rwlock_destroy(&x->lock);
-	free(x);
+	kept_close(api->rbac);
 	api->rbac = NULL;
 }
 
@@ -591,7 +462,7 @@ static bool visit(struct api *api, const struct user *u, const char *ns,
 	found = visit_subject(p, 'U', u->name, ns, fn, arg, why);
 	for (size_t i = 0; i < u->nr_groups && !found; i++)
 		found = visit_subject(p, 'G', u->groups[i], ns, fn, arg, why);
-	policy_unref(p);
+	kept_unref(p);
 	return found;
 }
 

@@ -14,7 +14,6 @@
 struct access;
 struct api;
 struct err;
-struct rbac;
 struct user;
 
 int rbac_open(struct api *api, struct err *e);

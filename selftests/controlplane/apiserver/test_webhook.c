@@ -328,7 +328,7 @@ TEST(conditions_are_expressions_about_the_request)
 	EXPECT_STATUS(&w, 422,
 		      add_hook(&w, &h, VALIDATING, "cel", "/deny", "",
 			       CONDITION("x", "1")));
-	EXPECT_SAYS(&w, "must evaluate to a bool");
+	EXPECT_SAYS(&w, "must evaluate to bool");
 	world_end(&w);
 	hook_end(&h);
 }

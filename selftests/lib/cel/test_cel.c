@@ -360,4 +360,205 @@ TEST(nesting_is_bounded)
 	EXPECT_EQ(cel_compile(buf_str(&b), &env, CEL_BOOL, &cel, &e), -E2BIG);
 }
 
+/* Who may do what: pods may be read, by who is asked about in @arg. */
+static int decide(void *arg, const struct cel_check *c, struct buf *reason,
+		  struct err *e)
+{
+	struct buf *asked = arg;
+
+	buf_printf(asked, "%s/%s|%s|%s/%s/%s|%s|%s|%s;",
+		   c->account_ns ? c->account_ns : "",
+		   c->account ? c->account : "", c->path ? c->path : "",
+		   c->group ? c->group : "", c->resource ? c->resource : "",
+		   c->subresource ? c->subresource : "", c->ns ? c->ns : "",
+		   c->name ? c->name : "", c->verb);
+	if (strcmp(c->verb, "fail") == 0)
+		return err_set(e, -EIO, "nobody answers");
+	buf_puts(reason, "because");
+	return strcmp(c->verb, "get") == 0;
+}
+
+TEST(questions_go_to_the_authorizer)
+{
+	static const struct expect all[] = {
+		{ "authorizer.path('/x').check('get').allowed()", "true" },
+		{ "authorizer.path('/x').check('post').allowed()", "false" },
+		{ "authorizer.path('/x').check('get').reason()",
+		  "\"because\"" },
+		{ "authorizer.path('/x').check('fail').errored()", "true" },
+		{ "authorizer.path('/x').check('fail').error()",
+		  "\"nobody answers\"" },
+		{ "authorizer.path('/x').check('fail').reason()", "\"\"" },
+		{ "authorizer.path(' ').check('get').allowed()",
+		  "path must not be empty" },
+		{ "authorizer.group('').resource('').check('get').allowed()",
+		  "resource must not be empty" },
+		{ "authorizer.requestResource.check('get').allowed()", "true" },
+		{ "authorizer.serviceAccount('a.b', 'c').path('/').check('get')"
+		  ".allowed()",
+		  "Invalid service account namespace" },
+		{ "authorizer.serviceAccount('s', 'b').group('apps').resource("
+		  "'d').subresource('status').namespace('n').name('x')"
+		  ".fieldSelector('a=b').labelSelector('c').check('get')"
+		  ".allowed()",
+		  "true" },
+		{ "type(authorizer) == type(authorizer.group(''))", "false" },
+		/* A question is dear. */
+		{ "[1,2,3,4,5,6].all(i, authorizer.path('/x').check('get')"
+		  ".allowed())",
+		  "actual cost limit exceeded" },
+		{ "authorizer == authorizer", "no such overload" },
+	};
+	struct cel_var vars[] = { { .name = "authorizer",
+				    .authorizer = true } };
+	struct cel_env env = { .vars = vars, .nr_vars = 1 };
+	auto_buf struct buf asked = BUF_INIT;
+	struct cel_authorizer who = {
+		.request = { .group = "g", .resource = "r", .ns = "n" },
+		.decide = decide,
+		.arg = &asked,
+	};
+	yyjson_mut_val *in[] = { NULL };
+	struct cel_session *session = cel_session_new(NULL, 0, in, &who);
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		auto_buf struct buf b = BUF_INIT;
+		yyjson_mut_val *v = NULL;
+		uint64_t budget = 100000;
+		struct cel *cel = NULL;
+		struct err e = { 0 };
+		int r = cel_compile(all[i].text, &env, CEL_DYN, &cel, &e);
+
+		if (r == 0)
+			r = cel_session_json(session, cel, &budget, doc, &v,
+					     &e);
+		if (r == 0)
+			json_write_mut(v, false, &b);
+		EXPECT_STREQ(r ? e.msg : buf_str(&b), all[i].want);
+		cel_free(cel);
+	}
+	EXPECT_EQ(strstr(buf_str(&asked), "/||g/r/|n||get;") != NULL, 1);
+	EXPECT_EQ(strstr(buf_str(&asked), "s/b||apps/d/status|n|x|get;") !=
+			  NULL,
+		  1);
+	cel_session_free(session);
+	yyjson_mut_doc_free(doc);
+}
+
+/* "variables.NAME" counts what it costs: once. */
+TEST(names_are_evaluated_once_and_when_used)
+{
+	static const char *const texts[] = {
+		"[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, "
+		"a * b > 0))",
+		"self.nothing",
+		"duration('1h')",
+		"variables.c + variables.c",
+		"variables.b || variables.a",
+	};
+	static const struct expect all[] = {
+		{ "variables.a", "true" },
+		{ "variables.d == duration('2h')", "true" },
+		{ "variables.e", "true" },
+		{ "variables.b", "composited variable \"b\" fails to evaluate: "
+				 "no such key: nothing" },
+		{ "has(variables.b)", "true" },
+		{ "variables.?a.orValue(false)", "true" },
+		{ "[1].map(variables, variables + 1)[0] == 2", "true" },
+		{ "variables.f",
+		  "ERROR: <input>:1:10: undefined field 'f'\n | variables.f\n "
+		  "| .........^" },
+		{ "variables",
+		  "ERROR: <input>:1:1: undeclared reference to 'variables' (in "
+		  "container '')\n | variables\n | ^" },
+	};
+	struct cel_named named[ARRAY_SIZE(texts)];
+	struct cel_var vars[] = { { .name = "self" } };
+	struct cel_env env = { .vars = vars, .nr_vars = 1, .named = named };
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *in[] = { yyjson_mut_obj(doc) };
+	static const char *const names[] = { "a", "b", "c", "d", "e" };
+	struct cel_session *session;
+	uint64_t budget = 100000, before;
+	struct cel *cel = NULL;
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		ASSERT_EQ(cel_compile(texts[i], &env, CEL_DYN, &cel, &e), 0);
+		named[i] = (struct cel_named){ names[i], cel };
+		env.nr_named = i + 1;
+	}
+	session = cel_session_new(named, env.nr_named, in, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		int r = cel_compile(all[i].text, &env, CEL_BOOL, &cel, &e);
+
+		before = budget;
+		if (r == 0)
+			r = cel_session_bool(session, cel, &budget, &e);
+		EXPECT_STREQ(r < 0 ? e.msg : r ? "true" : "false", all[i].want);
+		if (i == 0) /* it is paid for, */
+			EXPECT_EQ(before - budget > 200, 1);
+		if (i == 0) {
+			before = budget; /* and then it is known */
+			EXPECT_EQ(cel_session_bool(session, cel, &budget, &e),
+				  1);
+			EXPECT_EQ(before - budget, 1);
+		}
+		if (r >= 0 || strstr(e.msg, "fails"))
+			cel_free(cel);
+		cel = NULL;
+	}
+	/* One that had too little may be asked again. */
+	cel_session_free(session);
+	session = cel_session_new(named, env.nr_named, in, NULL);
+	ASSERT_EQ(cel_compile("variables.a", &env, CEL_BOOL, &cel, &e), 0);
+	budget = 20;
+	EXPECT_EQ(cel_session_bool(session, cel, &budget, &e), -E2BIG);
+	budget = 100000;
+	EXPECT_EQ(cel_session_bool(session, cel, &budget, &e), 1);
+	/* Without a session there is nobody to know them. */
+	EXPECT_EQ(cel_eval_bool(cel, in, &budget, &e), -EINVAL);
+	cel_free(cel);
+	cel_session_free(session);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		cel_free((struct cel *)named[i].cel);
+	yyjson_mut_doc_free(doc);
+}
+
+TEST(names_of_names_are_bounded)
+{
+	struct cel_named named[1100];
+	struct cel_env env = { .named = named };
+	auto_buf struct buf b = BUF_INIT;
+	yyjson_mut_val *in[] = { NULL };
+	struct cel_session *session;
+	struct cel *cel = NULL;
+	struct err e = { 0 };
+	char names[1100][8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
+		snprintf(names[i], sizeof(names[i]), "n%zu", i);
+		buf_reset(&b);
+		buf_puts(&b, "1");
+		if (i)
+			buf_printf(&b, " + variables.n%zu", i - 1);
+		if (cel_compile(buf_str(&b), &env, CEL_DYN, &cel, &e) < 0)
+			break;
+		named[env.nr_named++] = (struct cel_named){ names[i], cel };
+		cel = NULL;
+	}
+	EXPECT_EQ(env.nr_named, 1024);
+	EXPECT_EQ(strstr(e.msg, "nested too deeply") != NULL, 1);
+	session = cel_session_new(named, env.nr_named, in, NULL);
+	ASSERT_EQ(cel_compile("variables.n1023 == 1024", &env, CEL_BOOL, &cel,
+			      &e),
+		  0);
+	EXPECT_EQ(cel_session_bool(session, cel, NULL, &e), 1);
+	cel_free(cel);
+	cel_session_free(session);
+	for (size_t i = env.nr_named; i--;)
+		cel_free((struct cel *)named[i].cel);
+}
+
 TEST_MAIN()
