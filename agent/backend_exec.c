@@ -553,7 +553,7 @@ static int still_waiting(struct pod *pod, const char *container, struct err *e)
 	pthread_mutex_lock(&pod->lock);
 	c = pod_ctr(pod, container);
 	r = err_set(e, -EINVAL,
-		    "container '%s' in pod '%s' is waiting to start: %s",
+		    "container \"%s\" in pod \"%s\" is waiting to start: %s",
 		    container, pod->spec->name,
 		    !pod->admitted      ? "Pending, see 'describe'"
 		    : c && c->reason[0] ? c->reason

@@ -17,8 +17,11 @@
 #include "cgroups/cgroup.h"
 #include "cgroups/cpu.h"
 #include "cgroups/memory.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/log.h"
+#include "lib/quantity.h"
+#include "lib/str.h"
 
 #define RESIZE_RETRY_MS 2000
 
@@ -66,15 +69,61 @@ void pod_resize_begin(struct pod *pod)
 		pod->ctrs[i].res.before = pod->ctrs[i].res.actual;
 }
 
+/* " cpu A → B" of one value; A only when it is known. */
+static void put_change(struct buf *b, const char *what, bool had,
+		       const char *was, bool has, const char *is)
+{
+	if (had == has && (!has || str_eq(was, is)))
+		return;
+	buf_printf(b, "%s %s", b->len ? "," : "", what);
+	if (had)
+		buf_printf(b, " %s →", was);
+	buf_printf(b, " %s", has ? is : "none");
+}
+
+static void put_set_change(struct buf *b, const struct quantity_set *was,
+			   const struct quantity_set *is, bool request)
+{
+	char a[QUANTITY_TEXT_SIZE], z[QUANTITY_TEXT_SIZE];
+
+	put_change(b, request ? "cpu request" : "cpu", was->has_cpu,
+		   quantity_format_cpu(was->cpu_milli, a), is->has_cpu,
+		   quantity_format_cpu(is->cpu_milli, z));
+	put_change(b, request ? "memory request" : "memory", was->has_mem,
+		   quantity_format_mem(was->mem_bytes, a), is->has_mem,
+		   quantity_format_mem(is->mem_bytes, z));
+}
+
+/* "web: cpu 1 → 2, memory 1Gi → 2Gi; ..." */
+static void put_changes(const struct pod *pod, struct buf *b)
+{
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		const struct ctr_resources *res = &pod->ctrs[i].res;
+		auto_buf struct buf one = BUF_INIT;
+
+		put_set_change(&one, &res->before.limits,
+			       &res->allocated.limits, false);
+		put_set_change(&one, &res->before.requests,
+			       &res->allocated.requests, true);
+		if (one.len)
+			buf_printf(b, "%s%s:%s", b->len ? "; " : "",
+				   pod->ctrs[i].name, buf_str(&one));
+	}
+}
+
 static void finish(struct pod *pod)
 {
 	struct resize_status *rs = &pod->resize;
+	auto_buf struct buf what = BUF_INIT;
+
+	put_changes(pod, &what);
 
 	rs->took_ms = (uint32_t)(ev_clock_ms() - rs->began_ms);
 	rs->done_generation = rs->generation;
 	set_condition(pod, RESIZE_NONE, "");
 	event_add(pod, false, "ResizeCompleted",
-		  "Pod resize completed in %u ms", rs->took_ms);
+		  "Pod resize completed in %u ms%s%s", rs->took_ms,
+		  what.len ? ": " : "", buf_str(&what));
 	log_info("pod %s: resized in %ums", pod->key, rs->took_ms);
 }
 

@@ -221,7 +221,7 @@ hints()
 	if [ -z "$prefix" ]; then
 		cat <<-END
 		  $node exec web -- wget -qO- http://$ip/cgi-bin/info
-		  $node exec -it vm -- /bin/sh
+		  $node exec vm -- uname -a
 		  $node resize vm --cpu 2 --memory 1Gi && $node describe vm
 		END
 		return

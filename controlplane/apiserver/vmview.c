@@ -2,7 +2,8 @@
 /*
  * A VM pod has no containers, but kubectl looks for one in spec.containers
  * before it asks for a log, a command or a console, and ends there (some
- * versions by a crash). So, and only so, it is shown the VM as a container.
+ * versions by a crash). So, and only so, it is shown the VM as a container; and
+ * for describe, which would tell nothing of what the VM has.
  *
  * Who that is: kubectl from 1.22 on names its command in a header. An older one
  * does not; it accepts anything besides JSON only in commands that read a typed
@@ -41,7 +42,8 @@ static bool is_command(const char *value)
 {
 	static const char *const commands[] = { "kubectl exec",
 						"kubectl attach",
-						"kubectl logs", "kubectl cp" };
+						"kubectl logs", "kubectl cp",
+						"kubectl describe" };
 	size_t len = strcspn(value, "\r\n");
 
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)

@@ -49,7 +49,7 @@ ok "a pod no node can hold waits, and says why" eval '
 	edited "s/memory: 32Mi/memory: 900Gi/; s/memory: 64Mi/memory: 900Gi/" |
 		apply; wait_for 10 prints "emory" node describe bad'
 ok "and is seen to" prints '^bad .* Pending ' node ps
-ok "it has no logs yet" prints "'web' in pod 'bad' is waiting to start: Pending" \
+ok "it has no logs yet" prints '"web" in pod "bad" is waiting to start: Pending' \
 	node logs bad
 node delete bad >/dev/null 2>&1
 wait_for 10 pod_gone bad

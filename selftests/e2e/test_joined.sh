@@ -198,6 +198,10 @@ sed 's/name: once/name: odd/; s/name: c,/name: c, volumeDevices: [{name: x, devi
 ok "a pod that cannot be run says why" wait_for 10 k_is odd .status.reason \
 	UnsupportedPodSpec
 ok "and names the field" prints volumeDevices k describe pod odd
+ok "it has no logs yet" prints \
+	'BadRequest.: container "c" in pod "odd" is waiting to start: UnsupportedPodSpec' \
+	k logs odd
+ok "and nothing runs in it" prints 'container not found \("c"\)' k exec odd -- true
 ok "it can be deleted, too" k delete pod odd --timeout=10s
 
 control_stop

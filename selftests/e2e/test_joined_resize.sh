@@ -42,6 +42,9 @@ ok "the node has allocated it" k_is web \
 	'.status.containerStatuses[0].allocatedResources | "\(.cpu) \(.memory)"' \
 	"50m 32Mi"
 ok "no condition is left" wait_for 5 settled web
+ok "an event says what has changed" wait_for 10 prints \
+	'resize completed in [0-9]+ ms: web: cpu 500m → 700m, memory 64Mi → 96Mi$' \
+	k describe pod web
 ok "nothing was restarted" k_is web \
 	'.status.containerStatuses[0] | "\(.restartCount) \(.state.running.startedAt)"' \
 	"0 $began"
@@ -161,6 +164,10 @@ vm_resized()
 }
 ok "a resized VM's guest has the CPUs" wait_for 60 two_cpus
 ok "and its status says so" wait_for 30 vm_resized
+described() { k describe pod vm | tr '\n' ' '; }
+ok "kubectl describe, too" prints \
+	'Containers: +vm:.* Limits: +cpu: +2 +memory: +384Mi .*: vm: cpu 1 → 2, memory 256Mi → 384Mi' \
+	described
 ok "its image is its disk" prints 'Forbidden: pod updates may not change' \
 	k patch pod vm --type merge -p '{"spec":{"virtualMachine":{"image":"web"}}}'
 

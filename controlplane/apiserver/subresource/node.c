@@ -298,6 +298,30 @@ static bool has_ended(const char *phase)
 	return str_eq(phase, "Succeeded") || str_eq(phase, "Failed");
 }
 
+/* Its node has not taken it, and said why: there is nothing to ask it for. True
+ * when it has replied. */
+static bool is_not_taken(struct req *r, yyjson_val *pod, const char *container)
+{
+	const char *why = text_at(pod, "/status/reason");
+
+	if (!why || !*why ||
+	    !str_eq(text_at(pod, "/status/phase"), "Pending") ||
+	    yyjson_ptr_get(pod, "/status/containerStatuses/0") ||
+	    yyjson_ptr_get(pod, "/status/virtualMachineStatus"))
+		return false;
+	if (strcmp(r->route.subresource, "log") == 0)
+		reply_error(r, 400, "BadRequest",
+			    "container \"%s\" in pod \"%s\" is waiting to "
+			    "start: %s",
+			    container, r->route.name, why);
+	else
+		reply_error(r, 400, "BadRequest",
+			    "unable to upgrade connection: container not found "
+			    "(\"%s\"): pod \"%s\" is waiting to start: %s",
+			    container, r->route.name, why);
+	return true;
+}
+
 /* Something of a running pod. @path: kubelet's word for it. */
 static void of_pod(struct req *r, yyjson_val *pod, const char *path)
 {
@@ -326,7 +350,8 @@ static void of_pod(struct req *r, yyjson_val *pod, const char *path)
 	put_segment(&target, r->route.namespace);
 	put_segment(&target, r->route.name);
 	if (strcmp(sub, "portforward") != 0) {
-		if (!find_container(r, pod, container, sizeof(container)))
+		if (!find_container(r, pod, container, sizeof(container)) ||
+		    is_not_taken(r, pod, container))
 			return;
 		put_segment(&target, container);
 	}
