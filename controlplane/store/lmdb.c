@@ -653,6 +653,7 @@ int lmdb_backend_open(const struct store_opts *opts, struct store_backend **ret,
 	}
 	/* A number for each commit, which none before had. */
 	r = last_batch(l, &l->batch, e);
+	l->unmapped = UINT64_MAX;
 	if (r < 0) {
 		lmdb_close(&l->base);
 		return r;

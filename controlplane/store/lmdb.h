@@ -31,7 +31,8 @@ struct lmdb {
 	int lock_fd;
 	MDB_env *env; /* NULL after a failure: settle() opens it again */
 	MDB_dbi log, meta;
-	uint64_t batch; /* number of the last commit that was tried */
+	uint64_t batch;    /* number of the last commit that was tried */
+	uint64_t unmapped; /* @batch when the file was last unmapped */
 	struct tidy tidy;
 	pthread_mutex_t job; /* held by what reads the file at length */
 };
@@ -52,6 +53,13 @@ int lmdb_meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t *ret);
 bool lmdb_tidy(struct store_backend *b, uint64_t live_bytes);
 void lmdb_tidy_dead(struct lmdb *l, struct object_bytes **dead, size_t nr);
 void lmdb_tidy_stop(struct lmdb *l);
+
+/* --- lmdb_map.c --- */
+
+/* Let go of the pages of the file that have been looked at. */
+void lmdb_map_drop(struct lmdb *l);
+
+/* --- lmdb_tidy.c --- */
 
 /* Room that only deletions may use when the disk is full. */
 void lmdb_ballast_make(struct lmdb *l);

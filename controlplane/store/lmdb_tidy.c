@@ -392,5 +392,9 @@ bool lmdb_tidy(struct store_backend *b, uint64_t live_bytes)
 	lmdb_ballast_make(l);
 	if (usage(l, &file, &used) == 0 && file > 2 * used + SLACK_BYTES)
 		begin(l);
+	/* Also what loading has read: no batch is UINT64_MAX. */
+	if (l->unmapped != l->batch)
+		lmdb_map_drop(l);
+	l->unmapped = l->batch;
 	return false;
 }
