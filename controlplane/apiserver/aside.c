@@ -2,6 +2,7 @@
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/authn/user.h"
 #include "controlplane/apiserver/conn.h"
+#include "lib/slice.h"
 #include "lib/str.h"
 
 /* A tenant's, in the order they came. */
@@ -131,6 +132,9 @@ struct worker {
 
 /* Long work gives way to short: of a CPU that both want it gets a tenth. */
 #define NICE 10
+#define SLICE_NS                                                     \
+	200000 /* longer than a loop's: that is let in when it wakes \
+		*/
 
 static void *run(void *arg)
 {
@@ -139,6 +143,8 @@ static void *run(void *arg)
 	struct aside *a;
 
 	free(arg);
+	(void)pthread_setname_np(pthread_self(), "arktos-aside");
+	slice_set(SLICE_NS);
 	(void)!nice(NICE); /* of this thread only; without it, it works, too */
 	pthread_mutex_lock(&s->lock);
 	while ((a = take(w.pool))) {

@@ -2,7 +2,10 @@
 #include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/aside.h"
 #include "controlplane/apiserver/write.h"
+#include "lib/slice.h"
 #include "lib/str.h"
+
+#define GIVE_NS 100000
 
 static __thread bool is_away; /* this thread is no loop's */
 
@@ -25,6 +28,12 @@ bool away_is_for(const struct req *r)
 		if (str_eq(r->route.subresource, subs[i]))
 			return false;
 	return true;
+}
+
+void away_give(void)
+{
+	if (is_away)
+		slice_give(GIVE_NS);
 }
 
 static void work(struct aside *a)

@@ -13,6 +13,9 @@
 
 #define AWAY_BYTES 65536 /* of a body, or of the object that is changed */
 
+/* Between two steps of a request's work: others have the CPU, if this is away
+ * from the loop. */
+void away_give(void);
 bool away_is_for(const struct req *r);
 void away_run(struct req *r);
 /* Try @w, which changes @bytes, away from the loop. False: do it here. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Request bodies: JSON, YAML, or Kubernetes' protobuf. */
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/away.h"
 #include "lib/json.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
@@ -67,6 +67,7 @@ int body_parse(struct req *r, yyjson_doc **ret)
 		res = from_yaml(r, ret, &e);
 	else
 		res = json_parse(r->body.data, r->body.len, ret, &e);
+	away_give();
 	if (res == 0)
 		audit_request(r, yyjson_doc_get_root(*ret));
 	if (res < 0)

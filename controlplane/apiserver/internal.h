@@ -137,6 +137,7 @@ struct loop {
 	struct ev_defer turns_defer;
 	bool turning;
 	uint64_t serve_until_ns; /* the turn under way */
+	uint64_t gave_way_ns;    /* to long lists */
 
 	/* seal.c: records of one connection on their way to its socket */
 	struct conn *sealer;
@@ -186,6 +187,7 @@ struct api {
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
 	int64_t node_tls_s;
 	struct asides *asides;
+	atomic_uint long_lists; /* being made, which give way in turn */
 	struct flow *flow;
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;

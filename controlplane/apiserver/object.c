@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/away.h"
 #include "lib/json.h"
 #include "lib/random.h"
 #include "lib/str.h"
@@ -142,10 +142,12 @@ int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
 	if (r == 0)
 		r = mut_set_str(doc, obj, "metadata.resourceVersion",
 				api->rv_token);
+	away_give();
 	if (r == 0)
 		r = json_write_mut(obj, false, data);
 	if (r < 0)
 		return r;
+	away_give();
 	/* A token of this process nobody else knows: it is there once. */
 	at = memmem(data->data, data->len, api->rv_token, token);
 	if (!at)

@@ -325,7 +325,10 @@ static void long_work(struct aside *a)
 	l->q.range.after = l->q.after.len ? buf_str(&l->q.after) : NULL;
 	l->q.range.arg = &l->selector;
 	l->q.range.steps_max = 0;
+	l->q.range.yields = true;
+	atomic_fetch_add(&a->api->long_lists, 1);
 	a->result = store_list(a->api->store, &l->q.range, &l->list, &a->err);
+	atomic_fetch_sub(&a->api->long_lists, 1);
 }
 
 static void long_done(struct aside *a)
@@ -388,7 +391,7 @@ void list_for(struct req *r, struct listed *q,
 	q->range.prefix = buf_str(&q->prefix);
 	q->range.whole = true;
 	q->range.after = q->after.len ? buf_str(&q->after) : NULL;
-	q->range.steps_max = 1;
+	q->range.steps_max = 2;
 	q->range.match = r->selector.nr ? match : NULL;
 	q->range.arg = &r->selector;
 	res = store_list(r->api->store, &q->range, &list, &e);

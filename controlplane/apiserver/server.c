@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sockets and loops. */
 #include <netdb.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/aside.h"
@@ -16,6 +14,7 @@
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "controlplane/apiserver/write.h"
+#include "lib/slice.h"
 #include "lib/str.h"
 
 struct req *req_new(struct conn *c, struct loop *l)
@@ -323,33 +322,15 @@ int server_listen(struct api *api, struct err *e)
 }
 
 /* Whose thread is latency itself: it is let in soon when it wakes, beside
- * others that compute (Linux 6.12 and newer; else nothing changes). */
-#define LOOP_SLICE_NS 500000
-
-static void take_short_slices(void)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attr = { .size = sizeof(attr) };
-
-	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ||
-	    attr.policy != SCHED_OTHER)
-		return;
-	attr.size = sizeof(attr);
-	attr.flags = 0;
-	attr.runtime = LOOP_SLICE_NS;
-	(void)syscall(SYS_sched_setattr, 0, &attr, 0); /* it was a wish */
-}
+ * others that compute. */
+#define LOOP_SLICE_NS 100000
 
 static void *loop_run(void *arg)
 {
 	struct loop *l = arg;
 
-	take_short_slices();
+	(void)pthread_setname_np(pthread_self(), "arktos-api");
+	slice_set(LOOP_SLICE_NS);
 	(void)ev_run(l->ev); /* ends by ev_stop() only */
 	return NULL;
 }

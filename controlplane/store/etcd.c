@@ -23,6 +23,7 @@
 
 #include "controlplane/store/etcd_shard.h"
 #include "controlplane/store/record.h"
+#include "lib/slice.h"
 #include "lib/str.h"
 
 #define TIMEOUT_MS    5000
@@ -97,6 +98,7 @@ int etcd_build_segment(struct etcd *c, uint64_t batch,
 		if (record_encode(v[i], c->base.keys, rec))
 			return err_set(e, -EIO, "etcd: encryption failed");
 		segment_add(seg, v[i]->revision, rec, size);
+		slice_give(GIVE_NS);
 	}
 	if (buf_error(seg))
 		return err_set(e, -ENOMEM, "etcd: out of memory");

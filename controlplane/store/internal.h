@@ -21,6 +21,7 @@ struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len);
  * ------------------------------- */
 
 #define INDEX_LEVELS 20
+#define GIVE_NS      100000 /* of the CPU at once, then it is others' turn */
 
 struct entry {
 	struct object_bytes *head; /* newest version; the chain holds refs */

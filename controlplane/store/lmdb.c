@@ -15,6 +15,7 @@
 #include "controlplane/store/lmdb.h"
 #include "controlplane/store/record.h"
 #include "lib/fs.h"
+#include "lib/slice.h"
 #include "lib/str.h"
 
 #define TRIES     60 /* for the lock of another process */
@@ -266,8 +267,10 @@ static int write_all(struct lmdb *l, MDB_txn *txn, struct object_bytes **v,
 		rc = lmdb_meta_put(txn, l->meta, "compacted", compacted);
 	if (!rc && nr_dead)
 		rc = lmdb_meta_put(txn, l->meta, "revision", revision);
-	for (size_t i = 0; !rc && i < nr; i++)
+	for (size_t i = 0; !rc && i < nr; i++) {
 		rc = put_record(txn, l->log, l->base.keys, v[i]);
+		slice_give(GIVE_NS);
+	}
 	if (!rc)
 		rc = lmdb_meta_put(txn, l->meta, "batch", l->batch);
 	return rc;

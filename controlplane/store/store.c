@@ -4,10 +4,11 @@
 #include <time.h>
 
 #include "controlplane/store/internal.h"
+#include "lib/slice.h"
 
 #define HISTORY_BYTES (16u << 20)
 #define HISTORY_S     300
-#define LIST_STEP     2048 /* keys looked at under one lock */
+#define LIST_STEP     256 /* keys looked at under one lock */
 #define LIST_TRIES    8
 
 static void store_destroy(struct store *s)
@@ -251,6 +252,8 @@ static int list_all(struct store *s, const struct store_range *r,
 		if (res == 1 && r->steps_max && l->nr_steps == r->steps_max)
 			return -E2BIG;
 		l->nr_steps++;
+		if (res == 1 && r->yields)
+			slice_give(GIVE_NS);
 	} while (res == 1);
 	return res;
 }

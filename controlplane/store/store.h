@@ -124,7 +124,8 @@ struct store_range {
 	size_t limit;       /* 0: all */
 	bool peek;          /* .remaining need only tell 0 from more */
 	bool whole;         /* only if all is known, see store_whole() */
-	size_t steps_max;   /* of 2048 keys, then -E2BIG; 0: all */
+	size_t steps_max;   /* of 256 keys, then -E2BIG; 0: all */
+	bool yields;        /* between two of them others have the CPU */
 	/* Runs under the store's read lock. NULL: everything matches. */
 	bool (*match)(const struct object_bytes *o, void *arg);
 	void *arg;

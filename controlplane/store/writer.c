@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "controlplane/store/internal.h"
+#include "lib/slice.h"
 
 #define BATCH_OPS       4096
 #define BATCH_BYTES     (16u << 20)
@@ -24,8 +25,9 @@
 #define TICK_MS         5000  /* how often an idle store looks at its history */
 #define EXPIRE_MAX      256   /* objects whose time is up, per batch */
 #define AGAIN_MS        10000 /* how long a batch goes on losing to others */
-#define LOCKED_OPS      128   /* entered under one lock */
-#define EXPIRE_AGAIN_MS 1000  /* what is due and cannot be deleted now */
+#define LOCKED_OPS      32    /* entered under one lock */
+#define WRITER_SLICE_NS 200000
+#define EXPIRE_AGAIN_MS 1000 /* what is due and cannot be deleted now */
 
 struct batch {
 	struct store_txn *txns, **tail; /* in order, with their results */
@@ -347,6 +349,7 @@ static void publish(struct store *s, struct batch *b)
 			history_pop(&s->history);
 		}
 		pthread_rwlock_unlock(&s->lock);
+		slice_give(GIVE_NS);
 	}
 	if (b->nr)
 		watch_fan_out(s, b->nr);
@@ -496,6 +499,7 @@ static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 				break;
 		}
 		pthread_rwlock_unlock(&s->lock);
+		slice_give(GIVE_NS);
 	}
 	park(s, b);
 	b->pops = compaction_plan(s, asked, b->dead, &b->nr_dead, DEAD_MAX,
@@ -610,6 +614,8 @@ void *store_writer(void *arg)
 	struct store *s = arg;
 	struct batch b = { 0 };
 
+	(void)pthread_setname_np(pthread_self(), "arktos-store");
+	slice_set(WRITER_SLICE_NS);
 	b.events = calloc(room, sizeof(*b.events));
 	b.objs = calloc(room, sizeof(struct object_bytes *));
 	b.dead = calloc(DEAD_MAX, sizeof(struct object_bytes *));

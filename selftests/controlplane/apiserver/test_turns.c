@@ -20,7 +20,16 @@ static int our_clock(clockid_t id, struct timespec *ts)
 
 static void our_serve(struct conn *c, uint32_t events);
 
+static int yields;
+
+static int our_yield(void)
+{
+	yields++;
+	return 0;
+}
+
 #define clock_gettime our_clock
+#define sched_yield   our_yield
 #define peer_serve    our_serve
 #include "controlplane/apiserver/turns.c"
 
@@ -53,6 +62,7 @@ static void our_serve(struct conn *c, uint32_t events)
 
 struct world {
 	struct loop *l;
+	struct api api;
 	struct client v[CONNS];
 	struct user *users[CONNS];
 	int nr;
@@ -62,6 +72,8 @@ static bool world_start(struct world *w)
 {
 	memset(w, 0, sizeof(*w));
 	w->l = calloc(1, sizeof(*w->l));
+	if (w->l)
+		w->l->api = &w->api;
 	return w->l && ev_new(&w->l->ev, NULL) == 0;
 }
 
@@ -99,6 +111,25 @@ static void world_end(struct world *w)
 	ev_free(w->l->ev);
 	turns_free(w->l);
 	free(w->l);
+}
+
+/* Once in a millisecond, while there is one, and else never. */
+TEST(a_long_list_has_the_cpu_between_turns)
+{
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ask_for(add(&w, "flood", "u", 50 * US), -1);
+	yields = 0;
+	for (int i = 0; i < 200; i++)
+		step(&w);
+	EXPECT_EQ(yields, 0);
+	atomic_fetch_add(&w.api.long_lists, 1);
+	for (int i = 0; i < 200; i++)
+		step(&w);
+	EXPECT_GE(yields, 9);
+	EXPECT_EQ(yields <= 11, true);
+	world_end(&w);
 }
 
 /* However many connections the flood has, who asks for little waits for the one

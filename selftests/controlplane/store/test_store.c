@@ -212,6 +212,49 @@ TEST(the_file_shrinks_to_twice_of_what_is_in_it)
 	store_close(s);
 }
 
+/* KiB of the store's file that are mapped and in memory. */
+static long mapped_kib(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[4352];
+	bool ours = false;
+	long sum = 0;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		unsigned long from, to;
+
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			ours = strstr(line, "/data.mdb") != NULL;
+		else if (ours && strncmp(line, "Rss:", 4) == 0)
+			sum += strtol(line + 4, NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+TEST(the_file_does_not_stay_mapped)
+{
+	struct store_opts opts = { .dir = "db" };
+	struct store *s = NULL;
+	long loaded;
+
+	ASSERT_EQ(store_open(&opts, &s, NULL), 0);
+	fill(s, 0, 1000, 20000);
+	store_close(s);
+	ASSERT_EQ(store_open(&opts, &s, NULL), 0);
+	loaded = mapped_kib(); /* all was read */
+	EXPECT_GE(loaded, 10 << 10);
+	for (int i = 0; i < 1500 && mapped_kib() > 1 << 10; i++) {
+		put(s, "p/t/tick", "t");
+		poll(NULL, 0, 10);
+	}
+	printf("# %ld KiB mapped became %ld\n", loaded, mapped_kib());
+	EXPECT_EQ(mapped_kib() <= 1 << 10, true);
+	EXPECT_EQ(store_count(s, "p/"), 1001);
+	store_close(s);
+}
+
 TEST(deleting_is_possible_on_a_full_disk)
 {
 	struct store *s;
