@@ -61,12 +61,22 @@ static void larger(struct quantity_set *q, const struct quantity_set *other)
 		q->disk_bytes = other->disk_bytes;
 }
 
+static void add(struct quantity_set *sum, const struct quantity_set *q)
+{
+	sum->cpu_milli += q->cpu_milli;
+	sum->mem_bytes += q->mem_bytes;
+	sum->disk_bytes += q->disk_bytes;
+}
+
 struct quantity_set pod_claim(const struct pod *pod)
 {
 	struct quantity_set sum = { .has_cpu = true,
 				    .has_mem = true,
 				    .has_disk = true };
-	struct quantity_set init = { .has_disk = true };
+	struct quantity_set init = { 0 };
+	struct quantity_set stay = { .has_cpu = true,
+				     .has_mem = true,
+				     .has_disk = true };
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
 		const struct ctr *c = &pod->ctrs[i];
@@ -84,13 +94,17 @@ struct quantity_set pod_claim(const struct pod *pod)
 			q.mem_bytes += vm_pod_overhead(pod);
 		}
 		if (c->init) {
-			larger(&init, &q);
-			continue;
+			struct quantity_set with = stay;
+
+			add(&with, &q);
+			larger(&init, &with);
+			if (c->spec->sidecar)
+				stay = with;
+		} else {
+			add(&sum, &q);
 		}
-		sum.cpu_milli += q.cpu_milli;
-		sum.mem_bytes += q.mem_bytes;
-		sum.disk_bytes += q.disk_bytes;
 	}
+	add(&sum, &stay);
 	larger(&sum, &init);
 	return sum;
 }

@@ -159,7 +159,7 @@ struct resources pod_allocated_total(const struct pod *pod)
 		.requests = { .has_cpu = true, .has_mem = true },
 		.limits = { .has_cpu = true, .has_mem = true },
 	};
-	struct quantity_set init = { 0 };
+	struct quantity_set init = { 0 }, stay = { 0 };
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
 		const struct ctr *c = &pod->ctrs[i];
@@ -167,13 +167,18 @@ struct resources pod_allocated_total(const struct pod *pod)
 
 		sum.limits.has_cpu &= r->limits.has_cpu;
 		sum.limits.has_mem &= r->limits.has_mem;
-		if (c->init) {
-			if (r->limits.cpu_milli > init.cpu_milli)
-				init.cpu_milli = r->limits.cpu_milli;
-			if (r->limits.mem_bytes > init.mem_bytes)
-				init.mem_bytes = r->limits.mem_bytes;
+		if (c->init && !c->spec->sidecar) {
+			struct quantity_set with = stay;
+
+			sum_set(&with, &r->limits);
+			if (with.cpu_milli > init.cpu_milli)
+				init.cpu_milli = with.cpu_milli;
+			if (with.mem_bytes > init.mem_bytes)
+				init.mem_bytes = with.mem_bytes;
 			continue;
 		}
+		if (c->init) /* those that come after it run beside it */
+			sum_set(&stay, &r->limits);
 		sum_set(&sum.requests, &r->requests);
 		sum_set(&sum.limits, &r->limits);
 	}

@@ -36,10 +36,29 @@ static bool vm_off(const struct pod *pod)
 	return pod->spec->vm && pod->spec->vm->power == POWER_SHUTDOWN;
 }
 
+bool ctr_is_sidecar(const struct ctr *ctr)
+{
+	return ctr->init && ctr->spec->sidecar;
+}
+
+bool sidecar_is_up(const struct pod *pod, const struct ctr *ctr)
+{
+	/* Once it was, what came after it does not wait for it any more. */
+	for (const struct ctr *c = ctr + 1; c < pod->ctrs + pod->nr_ctrs; c++)
+		if (c->started_once || c->phase != CTR_WAITING)
+			return true;
+	return ctr->phase == CTR_RUNNING && ctr->hook != HOOK_STARTING &&
+	       (ctr->spec->startup.kind == PROBE_NONE || ctr->probe_started);
+}
+
+static bool work_is_done(const struct pod *pod);
+
 bool ctr_should_restart(const struct pod *pod, const struct ctr *ctr)
 {
 	if (vm_off(pod))
 		return false;
+	if (ctr_is_sidecar(ctr))
+		return !work_is_done(pod);
 	if (stop_is_restart(ctr->stop_why))
 		return true; /* it was us */
 	if (ctr->init)
@@ -58,7 +77,8 @@ bool ctr_should_restart(const struct pod *pod, const struct ctr *ctr)
 static bool init_failed(const struct pod *pod)
 {
 	for (size_t i = 0; i < pod->nr_init; i++)
-		if (pod->ctrs[i].phase == CTR_EXITED &&
+		if (!ctr_is_sidecar(&pod->ctrs[i]) &&
+		    pod->ctrs[i].phase == CTR_EXITED &&
 		    pod->ctrs[i].exit.code != 0 &&
 		    !ctr_should_restart(pod, &pod->ctrs[i]))
 			return true;
@@ -86,11 +106,15 @@ static bool any_running(const struct pod *pod)
 	return false;
 }
 
+/* But for sidecars, which end after it. */
+static bool work_is_done(const struct pod *pod)
+{
+	return pod->failed || init_failed(pod) || all_ended(pod);
+}
+
 bool pod_is_over(const struct pod *pod)
 {
-	if (pod->failed)
-		return !any_running(pod);
-	return init_failed(pod) || all_ended(pod);
+	return work_is_done(pod) && !any_running(pod);
 }
 
 uint32_t ctr_backoff_next(const struct ctr *ctr, uint64_t now_ms,
@@ -127,6 +151,15 @@ static void plan_stopping(const struct pod *pod, size_t i, uint64_t now_ms,
 	wake(p, due);
 }
 
+static bool any_after(const struct pod *pod, size_t i)
+{
+	while (++i < pod->nr_ctrs)
+		if (pod->ctrs[i].phase == CTR_RUNNING)
+			return true;
+	return false;
+}
+
+/* Sidecars last, in the reverse order of their start. */
 static void plan_stop_all(const struct pod *pod, enum stop_why why,
 			  uint64_t now_ms, struct plan *p)
 {
@@ -134,6 +167,10 @@ static void plan_stop_all(const struct pod *pod, enum stop_why why,
 		const struct ctr *c = &pod->ctrs[i];
 
 		if (c->phase != CTR_RUNNING)
+			continue;
+		if (!c->stop_sent_ms && ctr_is_sidecar(c) &&
+		    any_after(pod, i) &&
+		    !(pod->deleting && now_ms >= pod->delete_due_ms))
 			continue;
 		if (!c->stop_sent_ms)
 			add(p, STEP_STOP, i, why);
@@ -217,6 +254,12 @@ static bool plan_init(const struct pod *pod, uint64_t now_ms, struct plan *p)
 	for (size_t i = 0; i < pod->nr_init; i++) {
 		const struct ctr *c = &pod->ctrs[i];
 
+		if (ctr_is_sidecar(c)) {
+			plan_ctr(pod, i, now_ms, p);
+			if (!sidecar_is_up(pod, c))
+				return false;
+			continue;
+		}
 		if (c->phase == CTR_EXITED && c->exit.code == 0)
 			continue;
 		plan_ctr(pod, i, now_ms, p);
@@ -295,7 +338,7 @@ void pod_plan(const struct pod *pod, const struct plan_now *now,
 		else
 			wake(ret, now->now_ms + (uint64_t)left_us / 1000 + 1);
 	}
-	if (pod->failed) {
+	if (work_is_done(pod)) {
 		if (!pod->saved)
 			add(ret, STEP_SAVE, 0, 0);
 		plan_stop_all(pod, STOP_POD, now->now_ms, ret);

@@ -40,6 +40,11 @@ enum step_kind {
 	STEP_FORGET,  /* remove the pod's last trace */
 };
 
+/* An init container that stays beside the others. */
+bool ctr_is_sidecar(const struct ctr *ctr);
+/* Has it come up, so that what stands after it may start? */
+bool sidecar_is_up(const struct pod *pod, const struct ctr *ctr);
+
 struct step {
 	enum step_kind kind;
 	size_t ctr;        /* index into the pod's containers */

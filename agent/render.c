@@ -27,6 +27,11 @@ const char *pod_phase(const struct pod *pod)
 	for (size_t i = 0; i < pod->nr_init; i++) {
 		const struct ctr *c = &pod->ctrs[i];
 
+		if (ctr_is_sidecar(c)) {
+			if (!sidecar_is_up(pod, c))
+				return failed ? "Failed" : "Pending";
+			continue;
+		}
 		if (c->phase == CTR_EXITED && c->exit.code &&
 		    !ctr_should_restart(pod, c))
 			return "Failed";
@@ -47,7 +52,7 @@ const char *pod_phase(const struct pod *pod)
 
 static bool ctr_ready(const struct pod *pod, const struct ctr *c)
 {
-	if (c->init)
+	if (c->init && !ctr_is_sidecar(c))
 		return c->phase == CTR_EXITED && c->exit.code == 0;
 	if (c->phase != CTR_RUNNING || c->stop_sent_ms)
 		return false;
@@ -256,7 +261,10 @@ static void put_resize(struct json_out *o, const struct pod *pod)
 static bool initialized(const struct pod *pod)
 {
 	for (size_t i = 0; i < pod->nr_init; i++)
-		if (pod->ctrs[i].phase != CTR_EXITED || pod->ctrs[i].exit.code)
+		if (ctr_is_sidecar(&pod->ctrs[i])
+			    ? !sidecar_is_up(pod, &pod->ctrs[i])
+			    : pod->ctrs[i].phase != CTR_EXITED ||
+				      pod->ctrs[i].exit.code)
 			return false;
 	return true;
 }

@@ -48,7 +48,7 @@ static void lift_limits(struct quantity_set *sum, const struct quantity_set *q)
 
 struct resources pod_spec_total(const struct pod_spec *spec)
 {
-	struct resources sum = { 0 };
+	struct resources sum = { 0 }, stay = { 0 }, most = { 0 };
 
 	if (spec->vm)
 		return spec->vm->resources;
@@ -56,10 +56,23 @@ struct resources pod_spec_total(const struct pod_spec *spec)
 		add_set(&sum.requests, &spec->containers[i].resources.requests);
 		add_set(&sum.limits, &spec->containers[i].resources.limits);
 	}
+	/* Init containers run one after the other, beside the sidecars that
+	 * stand before them; sidecars stay. */
 	for (size_t i = 0; i < spec->nr_init; i++) {
-		max_set(&sum.requests, &spec->init[i].resources.requests);
-		max_set(&sum.limits, &spec->init[i].resources.limits);
+		const struct resources *r = &spec->init[i].resources;
+		struct resources with = stay;
+
+		add_set(&with.requests, &r->requests);
+		add_set(&with.limits, &r->limits);
+		if (spec->init[i].sidecar)
+			stay = with;
+		max_set(&most.requests, &with.requests);
+		max_set(&most.limits, &with.limits);
 	}
+	add_set(&sum.requests, &stay.requests);
+	add_set(&sum.limits, &stay.limits);
+	max_set(&sum.requests, &most.requests);
+	max_set(&sum.limits, &most.limits);
 	for (size_t i = 0; i < spec->nr_containers; i++)
 		lift_limits(&sum.limits, &spec->containers[i].resources.limits);
 	for (size_t i = 0; i < spec->nr_init; i++)

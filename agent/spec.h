@@ -109,6 +109,7 @@ struct container_spec {
 	struct hook_spec post_start, pre_stop;
 	struct security_spec security;
 	bool tty, stdin_open, stdin_once;
+	bool sidecar; /* an init container that stays: restartPolicy Always */
 	char *termination_log; /* terminationMessagePath */
 	bool termination_fallback_to_logs;
 };

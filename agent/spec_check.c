@@ -63,11 +63,17 @@ int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 			return spec_fail_at(c, "name",
 					    "'%s' is used twice in the pod",
 					    ctr->name);
-		if (init && (ctr->liveness.kind || ctr->readiness.kind ||
-			     ctr->startup.kind))
+		if (!init && ctr->sidecar)
+			return spec_fail_at(c, "restartPolicy",
+					    "is for init containers, which "
+					    "become sidecars by it");
+		if (init && !ctr->sidecar &&
+		    (ctr->liveness.kind || ctr->readiness.kind ||
+		     ctr->startup.kind))
 			return spec_fail(c, -EINVAL,
-					 "init containers have no probes");
-		if (init &&
+					 "init containers have no probes, "
+					 "unless their restartPolicy is Always");
+		if (init && !ctr->sidecar &&
 		    (ctr->post_start.run.kind || ctr->post_start.sleep ||
 		     ctr->pre_stop.run.kind || ctr->pre_stop.sleep))
 			return spec_fail_at(c, "lifecycle",

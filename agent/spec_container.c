@@ -384,6 +384,16 @@ static int check_container(struct spec_ctx *c, struct container_spec *ctr)
 	return 0;
 }
 
+static int always(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const char *const words[] = { "Always" };
+	int i = 0, r = spec_choice(c, v, words, ARRAY_LEN(words), &i);
+
+	if (r == 0)
+		*(bool *)out = true;
+	return r;
+}
+
 static int lifecycle(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	static const struct spec_field fields[] = {
@@ -427,7 +437,7 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 		F("envFrom", env_from, name) /* the whole struct */,
 		F("lifecycle", lifecycle, name) /* the whole struct */,
 		SPEC_UNSUPPORTED("volumeDevices"),
-		SPEC_UNSUPPORTED("restartPolicy"),
+		F("restartPolicy", always, sidecar),
 	};
 #undef F
 	yyjson_val *security = yyjson_obj_get(v, "securityContext");

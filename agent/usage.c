@@ -34,23 +34,32 @@ static const struct quantity_set *limits_of(const struct pod_spec *s,
 	return c ? &c->resources.limits : &s->vm->resources.limits;
 }
 
+static void add(uint64_t *sum, uint64_t v)
+{
+	if (__builtin_add_overflow(*sum, v, sum))
+		*sum = UINT64_MAX;
+}
+
 /* The sum of the containers that have one; 0: none has. */
 static uint64_t pod_limit(const struct pod_spec *s)
 {
-	uint64_t sum = 0;
+	uint64_t sum = 0, stay = 0, most = 0;
 
 	if (s->vm)
 		return limits_of(s, NULL)->disk_bytes;
 	for (size_t i = 0; i < s->nr_containers; i++)
-		if (__builtin_add_overflow(sum,
-					   limits_of(s, &s->containers[i])
-						   ->disk_bytes,
-					   &sum))
-			sum = UINT64_MAX;
-	for (size_t i = 0; i < s->nr_init; i++)
-		if (limits_of(s, &s->init[i])->disk_bytes > sum)
-			sum = limits_of(s, &s->init[i])->disk_bytes;
-	return sum;
+		add(&sum, limits_of(s, &s->containers[i])->disk_bytes);
+	for (size_t i = 0; i < s->nr_init; i++) {
+		uint64_t with = stay;
+
+		add(&with, limits_of(s, &s->init[i])->disk_bytes);
+		if (s->init[i].sidecar)
+			stay = with;
+		if (with > most)
+			most = with;
+	}
+	add(&sum, stay);
+	return sum > most ? sum : most;
 }
 
 static bool is_disk(const struct volume_spec *v)
@@ -168,8 +177,7 @@ static bool exceeds(const struct pod *pod, struct parts *p,
 		uint64_t most = v->volume && v->limit ? v->limit : p->pod_limit;
 
 		(void)measure(pod, v, most);
-		if (__builtin_add_overflow(sum, v->bytes, &sum))
-			sum = UINT64_MAX;
+		add(&sum, v->bytes);
 		if (!v->volume || !v->limit || v->bytes <= v->limit)
 			continue;
 		snprintf(why, POD_MESSAGE_MAX,

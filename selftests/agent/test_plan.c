@@ -113,6 +113,81 @@ TEST(init_containers_run_one_after_another_and_before_the_others)
 	EXPECT_EQ(has(plan(w), STEP_START, 2), true);
 }
 
+/* Two sidecars, an init container between them, and the work. */
+static struct world *with_sidecars(void)
+{
+	struct world *w = world(3, 4, true);
+
+	w->specs[0].sidecar = w->specs[2].sidecar = true;
+	w->specs[0].startup.kind = PROBE_TCP;
+	return w;
+}
+
+TEST(a_sidecar_is_up_before_what_comes_after_it_and_stays)
+{
+	struct world *w = with_sidecars();
+	const struct plan *p = plan(w);
+
+	EXPECT_EQ(has(p, STEP_START, 0), true);
+	EXPECT_EQ(has(p, STEP_START, 1), false);
+	w->ctrs[0].phase = CTR_RUNNING;
+	EXPECT_EQ(has(plan(w), STEP_START, 1), false); /* not probed yet */
+	w->ctrs[0].probe_started = true;
+	p = plan(w);
+	EXPECT_EQ(has(p, STEP_START, 1), true);
+	EXPECT_EQ(has(p, STEP_START, 2), false);
+	ends(&w->ctrs[1], 0);
+	EXPECT_EQ(has(plan(w), STEP_START, 2), true);
+	w->ctrs[2].phase = CTR_RUNNING;
+	EXPECT_EQ(has(plan(w), STEP_START, 3), true);
+	w->ctrs[3].phase = CTR_RUNNING;
+	/* It ends well, and comes back whatever the pod's policy is. */
+	w->spec.restart = RESTART_NEVER;
+	ends(&w->ctrs[0], 0);
+	w->ctrs[0].probe_started = false;
+	EXPECT_EQ(has(plan(w), STEP_START, 0), true);
+	EXPECT_EQ(pod_is_over(&w->pod), false);
+}
+
+TEST(sidecars_end_after_the_work_the_last_one_first)
+{
+	struct world *w = with_sidecars();
+	const struct plan *p;
+
+	w->spec.restart = RESTART_NEVER;
+	w->ctrs[0].phase = w->ctrs[2].phase = CTR_RUNNING;
+	ends(&w->ctrs[1], 0);
+	ends(&w->ctrs[3], 0);
+	p = plan(w);
+	EXPECT_EQ(has(p, STEP_STOP, 2), true);
+	EXPECT_EQ(has(p, STEP_STOP, 0), false);
+	EXPECT_EQ(pod_is_over(&w->pod), false);
+	ends(&w->ctrs[2], 143);
+	p = plan(w);
+	EXPECT_EQ(has(p, STEP_START, 2), false);
+	EXPECT_EQ(has(p, STEP_STOP, 0), true);
+	ends(&w->ctrs[0], 143);
+	EXPECT_EQ(pod_is_over(&w->pod), true);
+	EXPECT_STREQ(pod_phase(&w->pod), "Succeeded");
+}
+
+TEST(a_deleted_pod_asks_its_sidecars_last_but_within_its_grace)
+{
+	struct world *w = with_sidecars();
+	const struct plan *p;
+
+	w->pod.deleting = true;
+	w->pod.delete_due_ms = NOW_MS + 5000;
+	w->ctrs[0].phase = w->ctrs[2].phase = CTR_RUNNING;
+	w->ctrs[3].phase = CTR_RUNNING;
+	ends(&w->ctrs[1], 0);
+	p = plan(w);
+	EXPECT_EQ(has(p, STEP_STOP, 3), true);
+	EXPECT_EQ(has(p, STEP_STOP, 0) || has(p, STEP_STOP, 2), false);
+	p = plan_at(w, NOW_MS + 5000);
+	EXPECT_EQ(has(p, STEP_STOP, 0) && has(p, STEP_STOP, 2), true);
+}
+
 TEST(a_failed_init_container_fails_a_pod_that_never_restarts)
 {
 	struct world *w = world(1, 2, true);

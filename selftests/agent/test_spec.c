@@ -310,6 +310,9 @@ TEST(what_is_wrong_is_told_with_its_path)
 		-EINVAL, "spec.containers[0].name: given twice");
 }
 
+#define WITH(more) \
+	POD("{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]," more "}")
+
 TEST(disk_is_a_resource_like_others)
 {
 	struct err e = { 0 };
@@ -336,6 +339,36 @@ TEST(disk_is_a_resource_like_others)
 		"bytes is above its limit of 1");
 }
 
+TEST(sidecars_are_init_containers_that_stay)
+{
+	struct err e = { 0 };
+	struct resources total;
+	int r;
+	struct pod_spec *s = parse(
+		WITH("\"initContainers\":["
+		     "{\"name\":\"s\",\"image\":\"i\",\"restartPolicy\":"
+		     "\"Always\",\"resources\":{\"requests\":{\"cpu\":\"1\"}},"
+		     "\"startupProbe\":{\"tcpSocket\":{\"port\":1}},"
+		     "\"lifecycle\":{\"preStop\":{\"sleep\":{\"seconds\":1}}}},"
+		     "{\"name\":\"i\",\"image\":\"i\",\"resources\":{"
+		     "\"requests\":{\"cpu\":\"3\"}}}]"),
+		&e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_EQ(s->init[0].sidecar && !s->init[1].sidecar, true);
+	total = pod_spec_total(s);
+	EXPECT_EQ(total.requests.cpu_milli, 4000); /* both at once */
+	pod_spec_free(s);
+	REFUSED(WITH("\"initContainers\":[{\"name\":\"s\",\"image\":\"i\","
+		     "\"restartPolicy\":\"Never\"}]"),
+		-EINVAL,
+		"spec.initContainers[0].restartPolicy: 'Never' is not one of "
+		"Always");
+	REFUSED(POD(CTR(",\"restartPolicy\":\"Always\"")), -EINVAL,
+		"spec.containers[0].restartPolicy: is for init containers, "
+		"which become sidecars by it");
+}
+
 TEST(grpc_probes_have_a_port_and_perhaps_a_service)
 {
 	struct err e = { 0 };
@@ -358,9 +391,6 @@ TEST(grpc_probes_have_a_port_and_perhaps_a_service)
 		"spec.containers[0].livenessProbe.tcpSocket: a probe has only "
 		"one action");
 }
-
-#define WITH(more) \
-	POD("{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]," more "}")
 
 TEST(names_and_their_resolution_are_checked)
 {

@@ -134,6 +134,47 @@ ok "a memory volume has its size" prints ' 1024 ' \
 	node exec init -- df -k /v
 ok "a read-only mount is read-only" eval '! node exec init -- touch /v/x'
 
+# --- a sidecar: up before the rest, back when it ends, gone after the work
+ok "a sidecar serves a job, and the init container before it" apply <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: job}
+	spec:
+	  restartPolicy: Never
+	  terminationGracePeriodSeconds: 20
+	  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
+	  initContainers:
+	  - name: side
+	    image: web
+	    imagePullPolicy: Never
+	    restartPolicy: Always
+	    command: [/bin/sh, -c, "trap 'echo bye; exit 0' TERM; echo x >>/v/side;
+	      httpd -p 8081 -h /v; while ! test -e /v/fall; do sleep 0.1; done;
+	      rm /v/fall; exit 1"]
+	    startupProbe: {tcpSocket: {port: 8081}, periodSeconds: 1}
+	    volumeMounts: [{name: v, mountPath: /v}]
+	  - name: first
+	    image: web
+	    imagePullPolicy: Never
+	    command: [/bin/sh, -c, "wget -q -O - http://127.0.0.1:8081/side"]
+	  containers:
+	  - name: c
+	    image: web
+	    imagePullPolicy: Never
+	    command: [/bin/sh, -c, "until test -e /v/done; do sleep 0.1; done"]
+	    volumeMounts: [{name: v, mountPath: /v}]
+	END
+ok "and is ready with it" wait_for 30 pod_ready job
+ok "the init container was served" prints '^x$' node logs -c first job
+ok "it is started again when it falls" eval 'node exec -c c job -- touch /v/fall &&
+	wait_for 20 pod_is job ".status.initContainerStatuses[0].restartCount" 1 &&
+	wait_for 20 pod_ready job'
+ok "which did not touch the job" pod_is job \
+	'.status.containerStatuses[0].restartCount' 0
+node exec -c c job -- touch /v/done
+ok "when the job is done, so is the pod" wait_for 20 phase_is job Succeeded
+ok "and the sidecar had its signal" prints '^bye$' node logs -c side job
+
 # --- security and identity
 ok "a restricted container runs" run strict 'exec sleep 1000' '
 securityContext:
