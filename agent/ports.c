@@ -47,6 +47,10 @@ int ports_of(const struct pod_spec *spec, struct network_port **ret,
 	for (size_t i = 0; i < spec->nr_containers; i++)
 		total += count(spec->containers[i].ports,
 			       spec->containers[i].nr_ports);
+	for (size_t i = 0; i < spec->nr_init; i++)
+		if (spec->init[i].sidecar)
+			total += count(spec->init[i].ports,
+				       spec->init[i].nr_ports);
 	if (spec->vm)
 		total += count(spec->vm->ports, spec->vm->nr_ports);
 	ports = calloc(total ? total : 1, sizeof(*ports));
@@ -55,6 +59,10 @@ int ports_of(const struct pod_spec *spec, struct network_port **ret,
 	for (size_t i = 0; i < spec->nr_containers; i++)
 		add(ports, &nr, spec->containers[i].ports,
 		    spec->containers[i].nr_ports);
+	for (size_t i = 0; i < spec->nr_init; i++)
+		if (spec->init[i].sidecar)
+			add(ports, &nr, spec->init[i].ports,
+			    spec->init[i].nr_ports);
 	if (spec->vm)
 		add(ports, &nr, spec->vm->ports, spec->vm->nr_ports);
 	*ret = ports;

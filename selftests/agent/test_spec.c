@@ -474,6 +474,11 @@ TEST(ports_of_the_host_are_read_and_checked)
 	EXPECT_EQ(s->vm->nr_ports, 1);
 	EXPECT_EQ(s->vm->ports[0].host_port, 8080);
 	pod_spec_free(s);
+	REFUSED(WITH("\"initContainers\":[{\"name\":\"s\",\"image\":\"i\","
+		     "\"restartPolicy\":\"Always\",\"ports\":[{"
+		     "\"containerPort\":1,\"hostPort\":1},{"
+		     "\"containerPort\":2,\"hostPort\":1}]}]"),
+		-EINVAL, "spec: hostPort 1/TCP is used twice in the pod");
 	REFUSED(POD(PORTS("{\"containerPort\":1,\"hostPort\":65536}")), -EINVAL,
 		"spec.containers[0].ports[0].hostPort: must be between 1 and "
 		"65535, is 65536");

@@ -2,7 +2,8 @@
 // FUZZ: agent/spec.c agent/spec_parse.c agent/spec_fields.c
 // FUZZ: agent/spec_container.c agent/spec_probe.c agent/spec_vm.c
 // FUZZ: agent/spec_volume.c agent/spec_check.c agent/spec_dns.c
-// FUZZ: lib/buf.c lib/err.c lib/str.c lib/quantity.c
+// FUZZ: agent/ports.c agent/network/ports_text.c agent/network/manifest.c
+// FUZZ: lib/buf.c lib/err.c lib/str.c lib/quantity.c lib/json.c lib/json_out.c
 // FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* Whatever a manifest holds, it is refused with a reason or read whole. */
 #include <assert.h>

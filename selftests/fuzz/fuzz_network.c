@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: agent/network/manifest.c agent/network/ports_text.c lib/json.c
-// lib/json_out.c lib/buf.c lib/err.c FUZZ: lib/str.c
-// build/deps/src/yyjson/src/yyjson.c
+// FUZZ: lib/json_out.c lib/buf.c lib/err.c lib/str.c
+// FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* Networks from manifests and options, leases from state files: the first byte
  * chooses. What is accepted must survive being written and read again. */
 #include <assert.h>
