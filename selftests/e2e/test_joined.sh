@@ -46,7 +46,8 @@ node_is() # EXPRESSION REGEX
 {
 	prints "$2" sh -c "'$kubectl' get node $NAME -o json | jq -c '$1'"
 }
-ok "it tells its size" node_is .status.allocatable '"cpu":"[0-9]+m?".*"memory":.*"ephemeral-storage":"[1-9]'
+ok "it tells its size" node_is .status.allocatable \
+	'"cpu":"[0-9]+m?","ephemeral-storage":"[1-9].*"memory"'
 ok "it tells what runs pods" node_is \
 	'[.status.conditions[] | select(.status == "True") | .type]' \
 	'"Ready","ContainerRuntimeReady","VmRuntimeReady"'
