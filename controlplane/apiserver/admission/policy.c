@@ -471,12 +471,25 @@ static void publish_failures(struct hearing *h, struct buf *all)
 			       buf_str(all));
 }
 
+static bool has_policies(struct api *api, const char *tenant)
+{
+	char prefix[STORE_KEY_MAX];
+
+	snprintf(prefix, sizeof(prefix), POLICY_GROUP "/" POLICIES "/%s//",
+		 tenant);
+	return store_count(api->store, prefix);
+}
+
 static int hear_all(struct admission *a, const char *tenant, bool own,
 		    struct buf *failures)
 {
-	struct policy_set *set = kept_get(a->api->policies->kept, tenant);
 	struct hearing h = { .a = a, .own = own, .budget = POLICY_BUDGET_MAX };
+	struct policy_set *set;
 
+	/* Most have none: nothing is kept of them. */
+	if (!has_policies(a->api, tenant))
+		return 0;
+	set = kept_get(a->api->policies->kept, tenant);
 	if (!set)
 		return admission_refuse(a, 500, "InternalError",
 					"Internal error occurred: policies: "
