@@ -244,18 +244,22 @@ static void put_parameters(struct json_out *o, bool v3)
 	json_put_end(o);
 }
 
-/* kubectl looks here for what a type can be patched with. */
-static void put_patch_body(struct json_out *o)
+/* kubectl looks here for what a type can be patched with: it applies with a
+ * strategic patch wherever that is offered, and custom types know none. */
+static void put_patch_body(struct json_out *o, bool custom)
 {
-	static const char *const types[] = {
-		"application/json-patch+json", "application/merge-patch+json",
-		"application/strategic-merge-patch+json",
-		"application/apply-patch+yaml"
-	};
+	static const char strategic[] =
+		"application/strategic-merge-patch+json";
+	static const char *const types[] = { "application/json-patch+json",
+					     "application/merge-patch+json",
+					     strategic,
+					     "application/apply-patch+yaml" };
 
 	json_put_object(o, "requestBody");
 	json_put_object(o, "content");
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		if (custom && types[i] == strategic)
+			continue;
 		json_put_object(o, types[i]);
 		json_put_object(o, "schema");
 		json_put_str(o, "$ref",
@@ -277,7 +281,7 @@ static void put_op(struct json_out *o, const char *op, const char *action,
 	if (strcmp(op, "get") != 0)
 		put_parameters(o, v3);
 	if (v3 && strcmp(op, "patch") == 0)
-		put_patch_body(o);
+		put_patch_body(o, t->custom);
 	json_put_object(o, "responses");
 	json_put_object(o, "200");
 	json_put_str(o, "description", "OK");

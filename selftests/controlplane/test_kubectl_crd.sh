@@ -153,6 +153,11 @@ path()
 	t patch "items have defaults" '^none$' 'patch "{\"ports\":[{\"port\":9}]}" >/dev/null; k get cron a -o jsonpath={.spec.ports[0].name}'
 	t patch "json patch" 'patched' "k patch cron a --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":2}]'"
 	t patch "no strategic merge" 'not supported by ex.io/v1|UnsupportedMediaType' "k patch cron a -p '{\"spec\":{\"replicas\":2}}'"
+	t apply "an object" 'cron.ex.io/applied created' 'one applied | kin apply -f -'
+	t apply "and again, changed" 'cron.ex.io/applied configured' 'one applied "\"replicas\":2" | kin apply -f -'
+	t get "it has changed" '^2$' 'k get cron applied -o jsonpath={.spec.replicas}; k delete cron applied >/dev/null'
+	t get "patches that are offered for a custom type" '^application/apply-patch.yaml application/json-patch.json application/merge-patch.json$' 'k get --raw /openapi/v3/apis/ex.io/v1 | jq -r "[.paths[].patch.requestBody.content // {} | keys[]] | unique | join(\" \")"'
+	t get "and for one of ours" 'strategic-merge-patch' 'k get --raw /openapi/v3/apis/apps/v1 | jq -c "[.paths[].patch.requestBody.content // {} | keys[]] | unique"'
 	t create "unknown field is refused" 'unknown field|spec.wrong' 'mk c "\"wrong\":1"'
 	t create "required" 'spec.cron: Required value|missing required field "cron"' 'printf "{\"apiVersion\":\"ex.io/v1\",\"kind\":\"Cron\",\"metadata\":{\"name\":\"c\"},\"spec\":{}}" | kin create -f -'
 	t replace "replace" 'replaced' 'k get cron b -o yaml | kin replace -f -'
