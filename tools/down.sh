@@ -19,7 +19,7 @@ purge_etc()
 		! is_ours "$f" || rm -f "$f"
 	done
 	f=$etc_dir/node.kubeconfig
-	if [ -e "$f" ] && [ "$(field "$f" server)" = "$(server_here)" ]; then
+	if [ -e "$f" ] && has_ca_here "$f"; then
 		rm -f "$f"
 	fi
 	[ ! -d "$etc_dir" ] || rmdir --ignore-fail-on-non-empty "$etc_dir"
@@ -27,6 +27,7 @@ purge_etc()
 
 [ "$(id -u)" = 0 ] || die "must be root"
 [ -x "$node" ] || die "no $node: run 'make' first"
+alone || die "a 'make up' or another 'make down' is under way: let it end first"
 # The agent goes first: the end of its pods is nobody's business any more.
 stop_process agent
 stop_process control

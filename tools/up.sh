@@ -294,9 +294,9 @@ all_runs()
 }
 
 [ "$(id -u)" = 0 ] || die "must be root: it makes cgroups, links and machines"
+umask 022
 mkdir -p "$run_dir"
-exec 9>"$run_dir/up.lock"
-flock -n 9 || die "another 'make up' is under way"
+alone || die "another 'make up' or 'make down' is under way"
 begin=$(now_ms)
 
 [ -z "$prefix" ] || check_listen

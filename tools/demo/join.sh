@@ -30,6 +30,8 @@ check_listen()
 {
 	local have
 	[ -n "${LISTEN-}" ] || return 0
+	[[ $LISTEN =~ ^([^][:/]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$ ]] ||
+		die "LISTEN=$LISTEN: want ADDRESS:PORT, like 127.0.0.1:6443"
 	if has_systemd && is_installed arktos-control; then
 		die "arktos-control is installed, LISTEN does not reach it: put" \
 			"'ARKTOS_CONTROL_OPTIONS=--listen $LISTEN' into" \
@@ -117,8 +119,12 @@ node_is_known()
 join_node()
 {
 	local words at=$etc_dir/node.kubeconfig
+	# With another LISTEN it is somewhere else now.
+	if has_ca_here "$at" && ! leads_here "$at"; then
+		sed -i "s,^\( *server: *\).*,\1$(server_here)," "$at"
+	fi
 	leads_here "$at" && node_is_known && return
-	if is_there "$at" && [ "$(field "$at" server)" != "$(server_here)" ]; then
+	if is_there "$at" && ! has_ca_here "$at"; then
 		die "this host is joined to $(field "$at" server) ($at):" \
 			"remove that file to leave it, or run 'make up" \
 			"STANDALONE=1'"

@@ -23,6 +23,15 @@ if [ -e "$run_dir/cgroup" ] && { [ -d "/sys/fs/cgroup$(<"$run_dir/cgroup")" ] ||
 	place+=(--cgroup-parent "$(<"$run_dir/cgroup")")
 fi
 
+# One 'make up' or 'make down' at a time: until this script ends. The folder is
+# locked, and not a file, since 'down' leaves none.
+alone()
+{
+	mkdir -p "${run_dir%/*}"
+	exec 9<"${run_dir%/*}"
+	flock -n 9
+}
+
 has_systemd() { [ -z "${ARKTOS_ROOT-}" ] && [ -d /run/systemd/system ]; }
 
 # --- processes: 'agent' and 'control' -----------------------------------------
@@ -128,13 +137,14 @@ field() # KUBECONFIG NAME
 
 # Where the control plane of this host is, once it has been started.
 server_here() { field "$data_dir/admin.kubeconfig" server; }
+# Of that control plane, even if it was served elsewhere then.
+has_ca_here() # KUBECONFIG
+{
+	local name=certificate-authority-data
+	[ -s "$data_dir/admin.kubeconfig" ] && [ "$(field "$1" $name)" = \
+		"$(field "$data_dir/admin.kubeconfig" $name)" ]
+}
 leads_here() # KUBECONFIG
 {
-	local name
-	[ -s "$data_dir/admin.kubeconfig" ] || return 1
-	for name in server certificate-authority-data; do
-		[ "$(field "$1" $name)" = \
-			"$(field "$data_dir/admin.kubeconfig" $name)" ] ||
-			return 1
-	done
+	has_ca_here "$1" && [ "$(field "$1" server)" = "$(server_here)" ]
 }
