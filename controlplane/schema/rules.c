@@ -203,8 +203,9 @@ static void namespace_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		"kubernetes.io/metadata.name", yyjson_mut_strcpy(doc, name));
 }
 
-/* What PodSecurity is asked to do must be something it can read. */
-static void namespace_validate(yyjson_mut_val *obj, struct field_errors *errs)
+/* What PodSecurity is asked to do, by a namespace or for a tenant, must be
+ * something it can read. */
+static void check_pod_security(yyjson_mut_val *obj, struct field_errors *errs)
 {
 	static const char prefix[] = "pod-security.kubernetes.io/";
 	yyjson_mut_val *k, *v;
@@ -263,6 +264,7 @@ static void tenant_validate(yyjson_mut_val *obj, struct field_errors *errs)
 	const char *name = mut_str(obj, "metadata.name");
 	int n;
 
+	check_pod_security(obj, errs);
 	if (!id || str_to_int(id, &n) || n < 0 || n > 63)
 		field_error_add(errs, FIELD_INVALID, "spec.storageClusterId",
 				mut_get(obj, "spec.storageClusterId"),
@@ -474,7 +476,7 @@ const struct type_hooks *type_hooks_find(const char *name)
 		HOOKS("workload", workload_prepare, workload_validate,
 		      workload_validate_update),
 		HOOKS("job", job_prepare, job_validate, rule_job_update),
-		HOOKS("namespace", namespace_prepare, namespace_validate, NULL),
+		HOOKS("namespace", namespace_prepare, check_pod_security, NULL),
 		HOOKS("tenant", tenant_prepare, tenant_validate, tenant_update),
 		HOOKS("configmap", NULL, config_validate,
 		      config_validate_update),

@@ -78,7 +78,15 @@ modes()
 	t label "a level there is not" 'metadata.labels.pod-security.kubernetes.io/enforce.: Invalid value: "strict": must be one of privileged, baseline, restricted' 'k label ns default pod-security.kubernetes.io/enforce=strict'
 	t label "a version there is not" 'Invalid value: "1.2": must be "latest" or "v1.x"' 'k label ns default pod-security.kubernetes.io/enforce-version=1.2'
 	arktosctl tenant create acme --out "$dir/acme.kubeconfig" >/dev/null
-	t label "a tenant's own" 'is forbidden: violates PodSecurity "baseline:v1.30": host namespaces' 'as acme label ns default pod-security.kubernetes.io/enforce=baseline pod-security.kubernetes.io/enforce-version=v1.30 >/dev/null; as acme run x --image=i --overrides="{\"spec\":{\"hostPID\":true}}"'
+	local host='{"spec":{"hostPID":true}}'
+	t create "a tenant's pods keep to baseline" 'is forbidden: violates PodSecurity "baseline:latest" of tenant "acme": host namespaces \(hostPID=true\)' "as acme run x --image=i --overrides='$host'"
+	t create "whatever it says itself" 'of tenant "acme"' "as acme label ns default pod-security.kubernetes.io/enforce=privileged >/dev/null; as acme run x --image=i --overrides='$host'"
+	t label "which it cannot change" 'Forbidden|resource type' 'as acme label tenant acme pod-security.kubernetes.io/enforce=privileged; as acme replace --raw /api/v1/tenants/acme -f - <<<{}'
+	t create "what makes such pods is warned of" 'Warning: would violate PodSecurity "baseline:latest" of tenant "acme"' 'as acme create -f - <<<"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"hostNetwork\":true,\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}"'
+	t create "the system's in a tenant, too" 'of tenant "acme"' 'kin create --raw /api/v1/tenants/acme/namespaces/default/pods -f - <<<"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"x\"},\"spec\":{\"hostPID\":true,\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"'
+	t label "no such level of a tenant" 'must be one of privileged' 'k label tenant acme pod-security.kubernetes.io/enforce=strict'
+	t label "the system lets a tenant do more" 'pod/y created' "k label tenant acme pod-security.kubernetes.io/enforce=privileged >/dev/null; as acme run y --image=i --overrides='$host'"
+	t label "a tenant's own" 'is forbidden: violates PodSecurity "baseline:v1.30": host namespaces' 'as acme label ns default --overwrite pod-security.kubernetes.io/enforce=baseline pod-security.kubernetes.io/enforce-version=v1.30 >/dev/null; as acme run x --image=i --overrides="{\"spec\":{\"hostPID\":true}}"'
 }
 
 v=1.32 kubectl=$deps/kubectl-1.32/kubectl

@@ -2,6 +2,10 @@
 /*
  * PodSecurity: what a namespace's labels ask of its pods. Enforced on pods;
  * told (by a warning, and in the audit log) of pods and of what makes them.
+ *
+ * A tenant's namespaces are its own, so what keeps its pods off the host is not
+ * for it to say: the Tenant's label does, which the system alone may set, and
+ * "baseline" where there is none. Namespaces may ask for more, not for less.
  */
 #include <stdio.h>
 
@@ -23,6 +27,7 @@ enum mode { ENFORCE, AUDIT, WARN };
 struct demand {
 	enum pod_level level;
 	char version[24];
+	const char *tenant; /* who asks, if it is not the namespace; borrowed */
 };
 
 static int parse_level(const char *text, enum pod_level *ret)
@@ -107,10 +112,37 @@ static bool is_significant(const struct admission *a)
 			  mut_get(a->old, "spec.ephemeralContainers"));
 }
 
-static int judge(struct admission *a, yyjson_mut_val *pod,
-		 yyjson_mut_val *labels, enum mode mode)
+/* What the tenant's pods have to keep to, whatever their namespaces say. */
+static struct demand demand_of_tenant(struct admission *a)
 {
-	struct demand d = demand_of(labels, mode);
+	struct demand d = { .level = POD_PRIVILEGED, .version = "latest" };
+	auto_ptr(object_bytes) o = NULL;
+	yyjson_mut_val *labels = NULL;
+	yyjson_mut_doc *doc = NULL;
+	char key[128];
+
+	if (!*a->tenant || strcmp(a->tenant, SYSTEM) == 0)
+		return d;
+	snprintf(key, sizeof(key), "core/tenants///%s", a->tenant);
+	o = store_get(a->api->store, key);
+	if (o && memmem(o->data, o->len, LABEL, strlen(LABEL)))
+		doc = object_tree(o);
+	if (doc)
+		labels = mut_get(yyjson_mut_doc_get_root(doc),
+				 "metadata.labels");
+	if (yyjson_mut_obj_get(labels, LABEL "enforce"))
+		d = demand_of(labels, ENFORCE);
+	else
+		d.level = POD_BASELINE;
+	d.tenant = a->tenant;
+	yyjson_mut_doc_free(doc);
+	return d;
+}
+
+static int judge(struct admission *a, yyjson_mut_val *pod,
+		 const struct demand *asked, enum mode mode)
+{
+	struct demand d = *asked;
 	struct pod_verdict v = { .reasons = BUF_INIT };
 	auto_free char *text = NULL;
 	int r = 0;
@@ -118,9 +150,12 @@ static int judge(struct admission *a, yyjson_mut_val *pod,
 	if (d.level == POD_PRIVILEGED)
 		return 0;
 	pod_security_check(pod, d.level, &v);
-	text = str_printf("%s PodSecurity \"%s:%s\": %s",
+	text = str_printf("%s PodSecurity \"%s:%s\"%s%s%s: %s",
 			  mode == ENFORCE ? "violates" : "would violate",
-			  levels[d.level], d.version, buf_str(&v.details));
+			  levels[d.level], d.version,
+			  d.tenant ? " of tenant \"" : "",
+			  d.tenant ? d.tenant : "", d.tenant ? "\"" : "",
+			  buf_str(&v.details));
 	if (!v.reasons.len || !text)
 		goto out;
 	if (mode == ENFORCE)
@@ -138,20 +173,29 @@ static int check_pod(struct admission *a, yyjson_mut_val *pod,
 		     yyjson_mut_val *labels)
 {
 	bool enforced = admission_is(a, "", "pods");
-	struct demand d = demand_of(labels, ENFORCE);
+	struct demand d = demand_of(labels, ENFORCE), other;
+	struct demand of_tenant = demand_of_tenant(a);
 	char text[64];
 	int r = 0;
+
+	if (of_tenant.level > d.level)
+		d = of_tenant;
 
 	if (enforced && a->req) {
 		snprintf(text, sizeof(text), "%s:%s", levels[d.level],
 			 d.version);
 		audit_annotate(a->req, LABEL "enforce-policy", text);
 	}
-	r = judge(a, pod, labels, AUDIT);
+	other = demand_of(labels, AUDIT);
+	r = judge(a, pod, &other, AUDIT);
 	if (r == 0 && enforced)
-		r = judge(a, pod, labels, ENFORCE);
-	/* Who is refused needs no warning, too. */
-	return r < 0 ? r : judge(a, pod, labels, WARN);
+		r = judge(a, pod, &d, ENFORCE);
+	/* Who is refused needs no warning, too; of what makes pods that would
+	 * be, one of what the tenant has to keep to. */
+	other = demand_of(labels, WARN);
+	if (!enforced && of_tenant.level > other.level)
+		other = of_tenant;
+	return r < 0 ? r : judge(a, pod, &other, WARN);
 }
 
 /* --- namespaces --- */
@@ -264,9 +308,11 @@ static int validate(struct admission *a)
 		return 0;
 	key = str_printf("core/namespaces/%s//%s", a->tenant, a->namespace);
 	space = key ? store_get(a->api->store, key) : NULL;
-	/* Most namespaces ask for nothing, and need not be parsed. */
-	if (!space || !memmem(space->data, space->len, LABEL, strlen(LABEL)))
+	if (!space)
 		return 0;
+	/* Most namespaces ask for nothing, and need not be parsed. */
+	if (!memmem(space->data, space->len, LABEL, strlen(LABEL)))
+		return check_pod(a, pod, NULL);
 	doc = object_tree(space);
 	if (!doc)
 		return admission_refuse(a, 500, "InternalError",
