@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -217,6 +218,8 @@ int cmd_run(const struct cli_command *c, int argc, char **argv)
 
 	if (parse(c, argc, argv, &args, &opts, &code) < 0)
 		return code;
+	/* Whoever started us: pods read what is made for them. */
+	umask(022);
 	if (agent_run(&opts, &e) < 0) {
 		log_error("%s", e.msg);
 		return 1;

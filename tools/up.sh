@@ -180,6 +180,8 @@ inside() # POD
 	fi
 }
 
+fresh= # pods that were made just now
+is_fresh() { [[ " $fresh " == *" $1 "* ]]; }
 rows=()
 resize() # POD CPU MEMORY
 {
@@ -320,24 +322,29 @@ say "Starting the pods"
 for pod in web vm; do
 	if [ -n "$prefix" ]; then
 		create_pod $pod
+	elif [ -n "$(state_of $pod)" ]; then
+		echo "pod/$pod is there"
 	else
 		node apply -f tools/demo/$pod.yaml
+		fresh+=" $pod"
 	fi
 done
 wait_ready web 60
 wait_ready vm 120
 wait_agent 60
-say "Resizing both in place, up and down again"
-resize web 1 128Mi
-resize vm 2 512Mi
-resize web 500m 64Mi
-resize vm 1 256Mi
-
-echo
-{
-	echo "POD|RESIZED TO|SEEN INSIDE BEFORE|AFTER|TOOK"
-	printf '%s\n' "${rows[@]}"
-} | table
+# What ran before keeps the size it was given.
+if [ -n "$fresh" ]; then
+	say "Resizing in place, up and down again:$fresh"
+	! is_fresh web || resize web 1 128Mi
+	! is_fresh vm || resize vm 2 512Mi
+	! is_fresh web || resize web 500m 64Mi
+	! is_fresh vm || resize vm 1 256Mi
+	echo
+	{
+		echo "POD|RESIZED TO|SEEN INSIDE BEFORE|AFTER|TOOK"
+		printf '%s\n' "${rows[@]}"
+	} | table
+fi
 echo
 show_pods -o wide
 memory

@@ -125,9 +125,10 @@ agent_start() # OPTION...
 		echo "not ok - no $NODE: build it first" >&3
 		exit 1
 	}
-	# As a service it has another current directory than its users.
-	env -C / "$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
-		--cgroup-name "$CG" "${AGENT_ARGS[@]}" "$@" \
+	# As a service it has another current directory than its users; and it must
+	# not matter how careful the shell is that it was started from.
+	(umask 077 && exec env -C / "$NODE" run --state-dir "$STATE" --run-dir "$RUN" --log-dir "$LOG" \
+		--cgroup-name "$CG" "${AGENT_ARGS[@]}" "$@") \
 		>>"$LOG/agent.log" 2>&1 </dev/null &
 	AGENT_PID=$!
 	disown "$AGENT_PID"

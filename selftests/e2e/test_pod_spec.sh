@@ -200,6 +200,9 @@ securityContext: {seccompProfile: {type: Unconfined}}" &&
 	"set -- \$(grep -h ^Seccomp: /proc/1/status /proc/self/status); echo \$2 \$4"'
 ok "a pod with an fsGroup" run grouped 'exec sleep 1000' '' \
 	'securityContext: {runAsUser: 1234, fsGroup: 2000, supplementalGroups: [3000]}'
+as_user() { node exec grouped -- /bin/sh -c 'head -c1 /etc/hosts /etc/resolv.conf /etc/hostname >/dev/null &&
+	cat /sys/fs/cgroup/*pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null | grep .'; }
+ok "a user that is not root reads what every pod has" wait_for 20 as_user
 ok "is a member of it, too" wait_for 20 prints '^Groups:.2000 3000' \
 	node exec grouped -- grep Groups /proc/1/status
 ok "whatever is run in it" prints '^Groups:.2000 3000' \

@@ -147,6 +147,12 @@ ok "the API has the same" api_is \
 	'{"cpu":"1","memory":"256Mi"}'
 finds_all
 
+ok "LISTEN has to be one" prints 'want ADDRESS:PORT' env LISTEN=garbage tools/up.sh
+exec 8<"${RUN%/*}"
+flock 8
+ok "up waits for no other up" prints 'is under way' tools/up.sh
+ok "nor does down" prints 'is under way' tools/down.sh
+exec 8<&-
 ok "another LISTEN is not dropped silently" prints \
 	"serves at 127.0.0.1:6443: 'make down' first" env \
 	LISTEN=127.0.0.1:7443 tools/up.sh
@@ -161,6 +167,7 @@ lives() # what a restart of any pod would change
 		  else . end]]' | jq -c 'del(.. | .resources?, .allocatedResources?)'
 	node exec vm -- cat /proc/sys/kernel/random/boot_id
 }
+ok "a pod gets another size" node resize web --cpu 700m --timeout 60s
 before=$(lives)
 agent=$(pid agent) control=$(pid control)
 kill -9 "$agent" "$control"
@@ -168,6 +175,7 @@ wait_for 10 gone "$agent"
 wait_for 10 gone "$control"
 ok "up after both were killed" up
 after=$(lives)
+ok "no pod was resized" prints '^700m 64$' container_size web
 ok "no pod was restarted" diff <(echo "$before") <(echo "$after")
 control=$(pid control)
 kill -STOP "$control"
@@ -190,7 +198,9 @@ world >"$E2E/after"
 ok "leaves nothing behind" diff "$E2E/before" "$E2E/after"
 ok "but the state" [ -d "$E2E/var/lib/arktos/control" ]
 ok "and the kubeconfigs" [ -e "$etc/demo.kubeconfig" ]
-ok "up finds its way from that state" up
+ok "up finds its way from that state, at another address" eval 'LISTEN=127.0.0.1:7443 up'
+ok "of which all three kubeconfigs know" [ \
+	"$(cat "$etc"/{admin,demo,node}.kubeconfig | grep -c 'server: https://127.0.0.1:7443$')" = 3 ]
 ok "with the same pods" said 'pod/vm is there'
 note_bpf
 agent=$(pid agent)

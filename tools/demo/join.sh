@@ -30,7 +30,7 @@ check_listen()
 {
 	local have
 	[ -n "${LISTEN-}" ] || return 0
-	[[ $LISTEN =~ ^([^][:/]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$ ]] ||
+	grep -qE '^([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$' <<<"$LISTEN" ||
 		die "LISTEN=$LISTEN: want ADDRESS:PORT, like 127.0.0.1:6443"
 	if has_systemd && is_installed arktos-control; then
 		die "arktos-control is installed, LISTEN does not reach it: put" \
@@ -152,6 +152,7 @@ create_pod() # POD
 		'')
 			why=$(demo POST $pods -f "tools/demo/$1.yaml" 2>&1) && {
 				echo "pod/$1 created"
+				fresh+=" $1"
 				return
 			}
 			;;
