@@ -366,6 +366,15 @@ static void undo_batch(struct store *s, struct batch *b)
 	pthread_rwlock_unlock(&s->lock);
 }
 
+/* Was it refused for what is, or is not, in memory? Others may have changed
+ * that, unless a commit or the back end said just now that it is the newest. */
+static bool rests_on_memory(const struct store *s, const struct store_txn *t)
+{
+	return s->backend->ops->shared &&
+	       (t->result == -EEXIST || t->result == -ENOENT ||
+		t->result == -ESTALE);
+}
+
 /* Nothing of the batch has been done (or nobody knows: @r is -EIO or
  * -ETIMEDOUT): those who were to get a result get @r. */
 static void fail_batch(struct store *s, struct batch *b, int r,
@@ -375,7 +384,8 @@ static void fail_batch(struct store *s, struct batch *b, int r,
 	for (struct store_txn *t = b->txns; t; t = t->next) {
 		/* A refusal stands, unless it may rest on a change that has
 		 * just been undone. */
-		if (t->result < 0 && (t->result == -EINVAL || !t->revision))
+		if (t->result < 0 && (t->result == -EINVAL ||
+				      (!t->revision && !rests_on_memory(s, t))))
 			continue;
 		for (size_t i = 0; i < t->nr_ops; i++) {
 			object_unref(t->ops[i].ret);
@@ -520,6 +530,17 @@ static void again(struct store *s, struct batch *b)
 	}
 }
 
+/* Nothing was committed, and nobody asked whether there is news: those that
+ * were refused are looked at again. */
+static bool look_again(struct store *s, struct batch *b)
+{
+	if (b->barrier || b->nr || b->nr_dead)
+		return false;
+	for (struct store_txn *t = b->txns; t; t = t->next)
+		b->barrier |= rests_on_memory(s, t);
+	return b->barrier;
+}
+
 static void run_batch(struct store *s, struct batch *b, uint64_t asked)
 {
 	uint64_t until = mono_ms() + AGAIN_MS;
@@ -527,7 +548,9 @@ static void run_batch(struct store *s, struct batch *b, uint64_t asked)
 	struct err e = { 0 };
 	int r;
 
-	while ((r = try_batch(s, b, asked, &e)) == -EAGAIN && mono_ms() < until)
+	while (((r = try_batch(s, b, asked, &e)) == -EAGAIN &&
+		mono_ms() < until) ||
+	       (r == 0 && look_again(s, b)))
 		again(s, b);
 	if (r == -EAGAIN)
 		r = err_wrap(&e, -EBUSY, "others write all the time");
