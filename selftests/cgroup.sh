@@ -15,11 +15,17 @@ cgroup_share() # CGROUP
 	done 2>/dev/null
 }
 
-# What the processes of a cgroup wait for.
-cgroup_tell() # CGROUP
+group_of() # PID: the processes of its process group
+{
+	cat /proc/[0-9]*/stat 2>/dev/null | sed -E 's/ \(.*\) / - /' |
+		awk -v g="$1" '$5 == g { print $1 }'
+}
+
+# What processes wait for, by their ids on stdin.
+processes_tell()
 {
 	local p t
-	find "$1" -name cgroup.procs -exec cat {} + | while read -r p; do
+	while read -r p; do
 		echo "# pid $p: $(tr '\0' ' ' <"/proc/$p/cmdline" | cut -c -150)"
 		for t in /proc/"$p"/task/*; do
 			echo "#  $(cat "$t/comm" "$t/wchan" | tr '\n' ' ')" \
@@ -40,7 +46,8 @@ cgroup_run() # CGROUP NAME SECONDS LOG COMMAND...
 	shift 4
 	mkdir "$cg"
 	: >"$log"
-	{ read -rt "$limit" <> <(:) || cgroup_tell "$cg" >>"$log"; } &
+	{ read -rt "$limit" <> <(:) || find "$cg" -name cgroup.procs \
+		-exec cat {} + | processes_tell >>"$log"; } &
 	watch=$!
 	timeout -k 5 $((limit + 2)) bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
 		"$cg" "$@" >>"$log" 2>&1 </dev/null

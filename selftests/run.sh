@@ -10,12 +10,14 @@
 #
 #	LANE: native | guest | both	where it runs; native if absent. none: another
 #					test runs it
-#	SECONDS: N			its time limit; 120 if absent
+#	SECONDS: N			its time limit; 120 if absent. Who may take
+#					longest begins first
 #	ALONE: yes			no other test beside it
 #
-# Here as many run side by side as there are CPUs, or $JOBS; what each says comes
-# in one piece when it ends. $SECONDS_TIMES (2) multiplies the time limits; the
-# guests' are three times as long again.
+# Most wait for something most of the time: two run side by side for each CPU, or
+# $JOBS; each guest takes the place of one. What each says comes in one piece when
+# it ends. $SECONDS_TIMES (3) multiplies the time limits; the guests' are three
+# times as long again. The last lines name the slowest and what CPU it took.
 #
 # The guest lane (selftests/guest/) runs the same programs in a QEMU guest with
 # a stock Debian kernel. With --native everything runs here: on real hardware
@@ -40,7 +42,9 @@ passed=0 failed=0 skipped=0
 failures=
 logs=$O/selftests/logs
 mkdir -p "$logs"
-jobs=${JOBS:-$(nproc)} times=${SECONDS_TIMES:-2}
+jobs=${JOBS:-$((2 * $(nproc)))}
+export SECONDS_TIMES=${SECONDS_TIMES:-3}
+times=$SECONDS_TIMES
 
 wanted()
 {
@@ -93,12 +97,34 @@ add_up() # NAME...
 
 log_of() { echo "$logs/${1//\//_}"; }
 
+# CPU seconds of the children of this shell that it has waited for, and of theirs.
+cpu_used()
+{
+	times | awk -F '[ms ]' 'NR == 2 {
+		printf "%.1f", ($1 + $4) * 60 + $2 + $5 }'
+}
+
+# At its limit a test tells what it waits for: timeout's group are its processes.
+limited() # SECONDS LOG COMMAND...
+{
+	local limit=$1 log=$2 pid watch rc
+	shift 2
+	timeout -k 10 $((limit + 5)) "$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	{ read -rt "$limit" <> <(:) || { group_of $pid | processes_tell; } >>"$log"; } &
+	watch=$!
+	wait $pid
+	rc=$?
+	[ $rc -eq 124 ] || kill $watch 2>/dev/null
+	wait $watch 2>/dev/null
+	return $rc
+}
+
 run_one() # NUMBER NAME SECONDS COMMAND...
 {
-	local ran=$1 name=$2 limit=$3 log rc begin
+	local ran=$1 name=$2 limit=$3 log rc begin=$SECONDS took
 	shift 3
 	log=$(log_of "$name").log
-	begin=$(date +%s)
 	echo "# $name"
 	SANITIZER_LOG=$(realpath "$logs")/$(basename "$log" .log).san
 	rm -f "$SANITIZER_LOG".*
@@ -106,7 +132,7 @@ run_one() # NUMBER NAME SECONDS COMMAND...
 	if [ -n "$cgroup" ]; then
 		cgroup_run "$cgroup/test$ran" "$name" "$limit" "$log" "$@"
 	else
-		timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+		limited "$limit" "$log" "$@"
 	fi
 	rc=$?
 	[ $rc -eq 124 ] && echo "# $name: time limit of $limit s" >>"$log"
@@ -117,7 +143,9 @@ run_one() # NUMBER NAME SECONDS COMMAND...
 		grep -avE '^(ok|1\.\.|TAP)' "$log" | tail -40 | sed 's,^,#   ,'
 	fi
 	account "$name" $rc "$log"
-	echo "# $name: $(($(date +%s) - begin)) s"
+	took="$((SECONDS - begin)) s, CPU $(cpu_used) s"
+	echo "# $name: $took"
+	echo "$took: ${name#selftests/}" >>"$logs/took"
 }
 
 # On cgroup v2 alone we need a cgroup that is ours to part: the one we are in, if
@@ -185,10 +213,59 @@ while read -r src; do
 	fi
 done < <(find selftests \( -name 'test_*.c' -o -name 'test_*.sh' \) | sort)
 
-# The longest first, by their limits, so that none of them is the last alone.
+# Boot a guest for one list of tests.
+run_lane() # NAME VCPUS
+{
+	local limit=$((900 * times)) begin=$SECONDS
+	LANE_CPUS=$2 LANE_SECONDS=$limit timeout -k 10 $((limit + 60)) \
+		selftests/guest/lane.sh "$logs/$1.list" >"$logs/$1.log" 2>&1 \
+		</dev/null
+	echo $? >"$logs/$1.rc"
+	echo "$((SECONDS - begin)) s, CPU $(cpu_used) s: $1" >>"$logs/took"
+}
+
+end_lane() # NAME
+{
+	local log=$logs/$1.log rc
+	rc=$(cat "$logs/$1.rc" 2>/dev/null || echo 1)
+	echo "# guest lane: $1"
+	grep -aE '^(ok|not ok|#)' "$log"
+	[ "$rc" -ne 0 ] && tail -40 "$log" | sed 's,^,#   ,'
+	account "$1" "$rc" "$log"
+	add_up "$1"
+	sed -nE "s,^# guest: selftests/(.*): ([0-9]+) s\$,\2 s: \1 ($1),p" \
+		"$log" >>"$logs/took"
+}
+
+# With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel
+# changes its own (a tc hook's static key, while packets come in): int3 Oops. So
+# what works on the datapath gets a guest with one vCPU, and what wants two CPUs,
+# as VMs that are resized do, another one (inside.sh holds it together).
+part_guests()
+{
+	local two
+	two='^[^ ]*(/agent/(vm|container|image|volume)/|/guest/|/cgroups/|/qmp/'
+	two+='|/controlplane/|e2e/test_vm)'
+	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
+		cat "$logs/mkimage.log"
+	printf '%s\n' "${guest[@]}" | grep -vE "$two" >"$logs/guest-1.list"
+	printf '%s\n' "${guest[@]}" | grep -E "$two" >"$logs/guest-2.list"
+	for n in 1 2; do
+		[ -s "$logs/guest-$n.list" ] && lanes+=(guest-$n)
+	done
+	echo "# booting: ${lanes[*]}"
+}
+
+# The guests' tests are waited for as those here are, but not counted yet.
 run_all() # JOBS, lines 'alone seconds name command' on stdin
 {
-	local n=$1 i=0 running=0 names=() limit name cmd
+	local n=$1 i=0 running=0 names=() limit name cmd lane
+	for lane in "${lanes[@]+"${lanes[@]}"}"; do
+		rm -f "$logs/$lane.rc"
+		run_lane "$lane" "${lane#guest-}" &
+		running=$((running + 1))
+	done
+	[ "$n" -gt $running ] || n=$((running + 1))
 	while read -r _ limit name cmd; do
 		i=$((i + 1))
 		[ $running -lt "$n" ] || { wait -n; running=$((running - 1)); }
@@ -202,60 +279,46 @@ run_all() # JOBS, lines 'alone seconds name command' on stdin
 		names+=("$name")
 	done
 	wait
+	for lane in "${lanes[@]+"${lanes[@]}"}"; do
+		end_lane "$lane"
+	done
+	lanes=()
 	add_up "${names[@]+"${names[@]}"}"
 }
-printf '%s\n' "${native[@]+"${native[@]}"}" | sort -k2nr >"$logs/native.list"
-run_all "$jobs" < <(grep '^no ' "$logs/native.list")
-run_all 1 < <(grep '^yes ' "$logs/native.list")
 
-# Boot a guest for one list of tests.
-run_lane() # NAME VCPUS
+# The CPUs' ticks at work, and all.
+ticks()
 {
-	local limit=$((1350 * times))
-	LANE_CPUS=$2 LANE_SECONDS=$limit timeout -k 10 $((limit + 60)) \
-		selftests/guest/lane.sh "$logs/$1.list" >"$logs/$1.log" 2>&1 \
-		</dev/null
-	echo $? >"$logs/$1.rc"
+	awk '/^cpu / { at_work = $2 + $3 + $4 + $7 + $8
+		print at_work, at_work + $5 + $6 }' /proc/stat
 }
 
-end_lane() # NAME
+# Two lines to begin with when all of it takes too long.
+tell_times()
 {
-	local log=$logs/$1.log rc
-	rc=$(cat "$logs/$1.rc" 2>/dev/null || echo 1)
-	echo "# guest lane: $1"
-	grep -aE '^(ok|not ok|#)' "$log"
-	[ "$rc" -ne 0 ] && tail -40 "$log" | sed 's,^,#   ,'
-	account "$1" "$rc" "$log"
-	add_up "$1"
+	local at_work all now_at_work now_all
+	read -r at_work all <<<"$ticks_before"
+	read -r now_at_work now_all < <(ticks)
+	grep -vE ': guest-[12]$' "$logs/took" | sort -nr | head -12 |
+		awk '{ l = l (NR > 1 ? "; " : "") $0 } END { print "# slowest: " l }'
+	echo "# took $SECONDS s, CPUs $((100 * (now_at_work - at_work) /
+		(now_all - all + 1))) % at work; $(awk '
+		/: guest-[12]$/ { l = l "; " $6 " " $1 " s, " $4 " s of CPU"; next }
+		/CPU/ { n++; cpu += $4 }
+		END { print n " tests here " cpu " s of CPU" l }' "$logs/took")"
 }
 
-# With a thread per vCPU QEMU 7.2 may run half-patched code when the kernel
-# changes its own (a tc hook's static key, while packets come in): int3 Oops. So
-# what works on the datapath gets a guest with one vCPU, and what wants two CPUs,
-# as VMs that are resized do, another one (inside.sh holds it together). Side by
-# side they take the time of the longer one.
+lanes=() ticks_before=$(ticks)
+: >"$logs/took"
 if [ ${#guest[@]} -gt 0 ] && [ "${GUEST-yes}" = no ]; then
 	echo "# ${#guest[@]} tests of the guest lane are left out: GUEST=no"
 elif [ ${#guest[@]} -gt 0 ]; then
-	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
-		cat "$logs/mkimage.log"
-	two='^[^ ]*(/agent/(vm|container|image|volume)/|/guest/|/cgroups/|/qmp/'
-	two+='|/controlplane/|e2e/test_vm|e2e/test_up_down)'
-	printf '%s\n' "${guest[@]}" | grep -vE "$two" >"$logs/guest-1.list"
-	printf '%s\n' "${guest[@]}" | grep -E "$two" >"$logs/guest-2.list"
-	lanes=()
-	for n in 1 2; do
-		[ -s "$logs/guest-$n.list" ] || continue
-		rm -f "$logs/guest-$n.rc"
-		lanes+=(guest-$n)
-		run_lane guest-$n $n &
-	done
-	echo "# booting: ${lanes[*]}"
-	wait
-	for lane in "${lanes[@]}"; do
-		end_lane "$lane"
-	done
+	part_guests
 fi
+printf '%s\n' "${native[@]+"${native[@]}"}" | sort -k2nr >"$logs/native.list"
+run_all "$jobs" < <(grep '^no ' "$logs/native.list")
+run_all 1 < <(grep '^yes ' "$logs/native.list")
+tell_times
 
 [ -n "$failures" ] && echo "# failed:$failures (whole logs in $logs)"
 echo "$passed passed, $failed failed, $skipped skipped"

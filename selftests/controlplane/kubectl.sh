@@ -14,6 +14,7 @@ cd "$(dirname "$0")/../.."
 O=$(realpath "${O:-build}") deps=$(realpath "${BUILD:-build}/deps")
 dir=$(mktemp -d /tmp/arktos-kubectl.XXXXXX)
 n=0 rc=0 server= hollow= v=- kubectl=
+export GOGC=400 # a client that lives for a moment need not tidy up
 declare -A good all
 
 stop_all()

@@ -23,7 +23,7 @@ fi
 E2E=$(mktemp -d /tmp/arktos-e2e.XXXXXX)
 CG=arktos-${E2E##*.}
 STATE=$E2E/state RUN=$E2E/run LOG=$E2E/log
-NODE=$PWD/$O/bin/arktos-node
+NODE=$PWD/$O/bin/arktos-node AT=$PWD/$O/selftests/e2e/peer_at
 AGENT_PID= tests=0 failures=0
 AGENT_ARGS=()
 mkdir -p "$STATE" "$RUN" "$LOG"
@@ -45,23 +45,27 @@ trap e2e_cleanup EXIT
 trap 'exit 1' INT TERM
 
 node() { ARKTOS_NODE_SOCKET=$RUN/node.sock "$NODE" "$@"; }
-pause() { read -rt "${1:-0.05}" <> <(:) || :; }
+exec {nothing}<> <(:)
+pause() { read -rt "${1:-0.05}" -u "$nothing" || :; }
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-# Repeat a command until it succeeds. Who waits says how long it may take here; an
-# emulated machine beside another one was seen to take five times as long.
-patience=2
+# Repeat a command until it succeeds: 20 times in the first second, then less often,
+# as others could do with the CPU. Who waits says how long it may take on a quiet
+# machine; an emulated one beside others was seen to take five times as long.
+patience=${SECONDS_TIMES:-3}
 [ "${ARKTOS_LANE-}" = guest ] && patience=6
 wait_for() # SECONDS COMMAND...
 {
-	local end=$(($(now_ms) + $1 * 1000 * patience))
+	local now=${EPOCHREALTIME/[.,]/} begin end
+	begin=$now end=$((now + $1 * 1000000 * patience))
 	shift
 	until "$@" >"$E2E/why" 2>&1; do
-		[ "$(now_ms)" -lt $end ] || {
+		now=${EPOCHREALTIME/[.,]/}
+		[ "$now" -lt $end ] || {
 			echo "# gave up waiting for: $*"
 			return 1
 		}
-		pause
+		if [ $((now - begin)) -lt 1000000 ]; then pause; else pause 0.2; fi
 	done
 }
 
@@ -98,11 +102,16 @@ prints() # REGEX COMMAND...
 	}
 }
 
-# A jq expression over the pod's JSON, raw; nothing when there is no such pod.
+# A jq expression over the pod's JSON, raw; nothing when there is no such pod. The
+# usual ones are not worth a start of jq (selftests/e2e/peer_at.c).
 pod() # NAME EXPRESSION
 {
-	node ps -o json | jq -r --arg n "$1" \
-		".items[] | select(.metadata.name == \$n) | $2"
+	case $2 in
+	"$READY") node ps -o json | "$AT" -n "$1" -d False "$READY_AT" ;;
+	*[!A-Za-z0-9_.[\]]*) node ps -o json | jq -r --arg n "$1" \
+		".items[] | select(.metadata.name == \$n) | $2" ;;
+	*) node ps -o json | "$AT" -n "$1" "$2" ;;
+	esac
 }
 pod_is() # NAME EXPRESSION VALUE
 {
@@ -115,6 +124,7 @@ pod_is() # NAME EXPRESSION VALUE
 }
 # In brackets: '//' binds less than '==' does.
 READY='([.status.conditions[]? | select(.type == "Ready") | .status][0] // "False")'
+READY_AT='.status.conditions[type=Ready].status'
 pod_ready() { pod_is "$1" "$READY" True; }
 pod_gone() { [ -z "$(pod "$1" .metadata.name)" ]; }
 answers() { node ps -o json; }
