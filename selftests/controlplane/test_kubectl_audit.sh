@@ -19,11 +19,13 @@ restart() # OPTIONS...
 }
 logged() # PATTERN...: the first line with all of them, once it is written
 {
-	timeout 10 bash -c '
+	timeout 30 bash -c '
+		exec 3<> <(:)
 		while :; do
 			out=$(cat "$0")
 			for p; do out=$(grep -E -- "$p" <<<"$out"); done
 			[ -n "$out" ] && { head -1 <<<"$out"; exit; }
+			read -rt 0.05 -u 3
 		done' "$log" "$@" || echo "no such event"
 }
 raw() # METHOD PATH [FIELD...]: the answer's head
@@ -59,7 +61,7 @@ defaults()
 	arktosctl tenant create acme --out "$dir/acme.kubeconfig" >/dev/null
 	t get "a tenant" '"tenant":"acme".*"objectRef":."resource":"configmaps","tenant":"acme"' 'as acme create cm deeds >/dev/null; logged "\"name\":\"deeds\""'
 	t get "nobody" '"stage":"ResponseStarted|"code":401' 'certs= raw GET /api/v1/pods "Authorization: Bearer x" >/dev/null; logged "\"code\":401"'
-	t get "kubectl's watch, when it is over" '"stage":"ResponseComplete".*"verb":"watch"' 'timeout 1 $kubectl get cm --watch-only >/dev/null 2>&1; logged "\"verb\":\"watch\"" "ResponseComplete" kubectl'
+	t get "kubectl's watch, when it is over" '"stage":"ResponseComplete".*"verb":"watch"' 'k get cm --watch-only --request-timeout=2s >/dev/null 2>&1; logged "\"verb\":\"watch\"" "ResponseComplete" kubectl'
 	t get "counted" '^apiserver_audit_event_total [1-9]' 'k get --raw /metrics'
 }
 
@@ -103,7 +105,7 @@ rules()
 		'k -n loud create deploy d --image=i >/dev/null; k -n loud scale deploy d --replicas=3 >/dev/null; logged "\"subresource\":\"scale\"" ResponseComplete'
 	arktosctl tenant create quiet --out "$dir/quiet.kubeconfig" >/dev/null
 	t get "a tenant nobody listens to" '^0$' 'as quiet create cm unheard >/dev/null; k create cm heard >/dev/null; logged "\"name\":\"heard\"" >/dev/null; grep -c unheard $log'
-	t get "a watch is told when it starts" '"stage":"ResponseStarted".*"verb":"watch".*"code":200' 'timeout 1 $kubectl get cm --watch-only >/dev/null 2>&1; logged ResponseStarted "\"verb\":\"watch\""'
+	t get "a watch is told when it starts" '"stage":"ResponseStarted".*"verb":"watch".*"code":200' 'timeout 60 $kubectl --cache-dir=$dir/cache-$v get cm --watch-only >/dev/null 2>&1 & logged ResponseStarted "\"verb\":\"watch\""; kill $!'
 	t get "every line is JSON of its own" '^0$' 'grep -vc "^.\"kind\":\"Event\",.*}$" $log'
 }
 

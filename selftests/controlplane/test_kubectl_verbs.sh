@@ -115,7 +115,7 @@ wait_verbs()
 	fi
 	t watch "only what comes" '^configmap/new$' '(timeout 20 $kubectl --cache-dir=$dir/cache-$v get cm --watch-only -o name >$dir/only-$v 2>&1 & w=$!; soon . "k get --raw /metrics | grep -E \"longrunning.*resource=\\\"configmaps\\\".*WATCH.* [1-9]\"" >/dev/null; k create cm new >/dev/null; soon new "cat $dir/only-$v" >/dev/null; kill $w; cat $dir/only-$v | head -1)'
 	t watch "and nothing of before" '^0$' 'grep -c kube-root-ca $dir/only-$v'
-	t watch "events' types" '^ADDED' 'timeout 3 $kubectl --cache-dir=$dir/cache-$v get cm -w --output-watch-events </dev/null | grep -m1 ADDED'
+	t watch "events' types" '^ADDED' 'k get cm -w --output-watch-events --request-timeout=3s | grep -m1 ADDED'
 }
 
 change_verbs()

@@ -3,7 +3,8 @@
 # LANE: both
 # SECONDS: 300
 # An agent that stops, crashes or is upgraded touches no pod, and comes back to
-# where it was: even in the middle of a resize.
+# where it was: even in the middle of a resize. In the guest lane what a kernel
+# has a part in; locks and a slow disk are the same on each.
 . "$(dirname "$0")/lib.sh"
 
 pids() # of all containers
@@ -62,14 +63,17 @@ kill -INT $pinger 2>/dev/null
 wait $pinger
 ok "and no ping was lost" prints ' 0% packet loss' cat "$E2E/ping"
 
-for i in 1 2 3 4 5; do
+tries=5
+[ "${ARKTOS_LANE-}" = guest ] && tries=2
+for ((i = 1; i <= tries; i++)); do
 	size=$((64 + 16 * i))
-	node resize a --memory ${size}Mi >"$E2E/said" 2>&1 &
-	resize_pid=$!
+	timeout 100 env ARKTOS_NODE_SOCKET="$RUN/node.sock" "$NODE" resize a \
+		--memory ${size}Mi >"$E2E/said" 2>&1 &
+	resizer=$!
 	wait_for 1 eval '[ $RANDOM -lt 16384 ]'
 	agent_kill
 	agent_start --restart-backoff 100ms
-	wait $resize_pid
+	wait $resizer
 	node resize a --memory ${size}Mi --timeout 20s >"$E2E/said" 2>&1
 	ok "killed in resize $i: it gets there" \
 		wait_for 20 prints " $size\$" container_size a
@@ -82,22 +86,27 @@ second() # OPTION...
 	timeout 30 "$NODE" run --state-dir "$E2E/s2" --log-dir "$E2E/l2" \
 		--cgroup-name "$CG-2" "${AGENT_ARGS[@]}" "$@"
 }
-ok "no second agent works on the same run folder" prints \
-	"another agent \(pid $AGENT_PID\) works on '$RUN'.*--run-dir" \
-	second --run-dir "$RUN"
-ok "nor on the same state folder" prints \
-	"another agent \(pid $AGENT_PID\) works on '$STATE'.*--state-dir" \
-	second --run-dir "$E2E/r2" --state-dir "$STATE"
-ok "nor in the same network namespace" prints \
-	"another agent \(pid $AGENT_PID\) has its links.*unshare -n" \
-	second --run-dir "$E2E/r2"
-ok "nor takes any other than its own agent's pods down" prints \
-	"another agent \(pid $AGENT_PID\)" "$NODE" down --run-dir "$E2E/r2" \
-	--state-dir "$E2E/s2" --log-dir "$E2E/l2" --cgroup-name "$CG-2"
-ok "the pods are not disturbed" eval \
-	'wait_for 5 same_pids && ping_once() { nsenter \
-	--net="$RUN/pods/$(pod b .metadata.uid)/netns" ping -c 1 -W 2 "$ip"; } &&
-	ping_once'
+no_other()
+{
+	ok "no second agent works on the same run folder" prints \
+		"another agent \(pid $AGENT_PID\) works on '$RUN'.*--run-dir" \
+		second --run-dir "$RUN"
+	ok "nor on the same state folder" prints \
+		"another agent \(pid $AGENT_PID\) works on '$STATE'.*--state-dir" \
+		second --run-dir "$E2E/r2" --state-dir "$STATE"
+	ok "nor in the same network namespace" prints \
+		"another agent \(pid $AGENT_PID\) has its links.*unshare -n" \
+		second --run-dir "$E2E/r2"
+	ok "nor takes any other than its own agent's pods down" prints \
+		"another agent \(pid $AGENT_PID\)" "$NODE" down \
+		--run-dir "$E2E/r2" --state-dir "$E2E/s2" \
+		--log-dir "$E2E/l2" --cgroup-name "$CG-2"
+	ok "the pods are not disturbed" eval \
+		'wait_for 5 same_pids && ping_once() { nsenter \
+		--net="$RUN/pods/$(pod b .metadata.uid)/netns" \
+		ping -c 1 -W 2 "$ip"; } && ping_once'
+}
+[ "${ARKTOS_LANE-}" = guest ] || no_other
 
 note_bpf
 agent_kill
@@ -164,6 +173,7 @@ ok "the agent starts" agent_start --restart-backoff 100ms
 node delete a >/dev/null 2>&1
 ok "the pod is gone" wait_for 20 pod_gone a
 
+[ "${ARKTOS_LANE-}" != guest ] || e2e_end
 # What was answered is on disk, however slow that is.
 ok "the agent stops" agent_stop
 export SHIM_FSYNC_MS=200 LD_PRELOAD=$(shim slow_fsync)
@@ -180,7 +190,7 @@ ok "the agent starts on a slow disk" agent_start --restart-backoff 100ms
 unset SHIM_FSYNC_MS LD_PRELOAD
 ns=/api/v1/tenants/system/namespaces/default
 curl -sf --unix-socket "$RUN/node.sock" -X DELETE \
-	"http://node$ns/pods/late?gracePeriodSeconds=30" >"$E2E/said"
+	"http://node$ns/pods/late?gracePeriodSeconds=5" >"$E2E/said"
 note_bpf
 ok "killed as soon as the deletion is accepted" agent_kill
 ok "the agent starts" agent_start --restart-backoff 100ms

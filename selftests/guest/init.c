@@ -7,6 +7,8 @@
  * cgroup v2 alone is mounted, as on a current distribution. Then the command
  * in the kernel's arguments after "--" runs with the port "arktos.tap" as its
  * output; its exit status is the last line there. Ends with a power-off.
+ *
+ * Started later on as '/proc/1/exe hold CGROUP' it is hold.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "hold.h"
 
 #define PORT_WAIT_TRIES 500
 
@@ -156,6 +160,8 @@ int main(int argc, char **argv)
 {
 	int console, tap;
 
+	if (getpid() != 1)
+		return argc == 3 ? hold(argv[2]) : 2;
 	must_mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	console = open("/dev/console", O_RDWR);
 	for (int i = 0; console >= 0 && i < 3; i++)

@@ -58,7 +58,8 @@ make_initrd()
 {
 	local root=$work/initrd
 	mkdir -p "$root"
-	gcc -std=gnu11 -D_GNU_SOURCE -Os -static -s selftests/guest/init.c \
+	gcc -std=gnu11 -D_GNU_SOURCE -Os -static -s \
+		selftests/guest/init.c selftests/guest/hold.c \
 		-o "$root/init" || fail "cannot build its init"
 	cp $kernel/modules/kernel/fs/overlayfs/overlay.ko "$root/"
 	echo /overlay.ko >"$root/modules.list"
@@ -103,7 +104,7 @@ boot() # NUMBER
 		-serial "file:$work/console" \
 		-kernel $kernel/vmlinux -initrd "$work/initrd.img" \
 		-append "console=ttyS0 loglevel=${LANE_LOGLEVEL:-5} panic=-1 oops=panic mitigations=off \
-cryptomgr.notests maxcpus=1 random.trust_cpu=on no_timer_check \
+cryptomgr.notests maxcpus=1 random.trust_cpu=on no_timer_check tsc=reliable lpj=10000000 \
 initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init \
 -- $run $1" >"$work/qemu.log" 2>&1 </dev/null &
 	pids+=($!)
