@@ -97,11 +97,13 @@ add_up() # NAME...
 
 log_of() { echo "$logs/${1//\//_}"; }
 
-# CPU seconds of the children of this shell that it has waited for, and of theirs.
-cpu_used()
+# Sets $took to "N s, CPU N s": of the children of this shell that it has waited
+# for, and of theirs. ('times' in a subshell knows of nobody.)
+take_time() # BEGIN FILE
 {
-	times | awk -F '[ms ]' 'NR == 2 {
-		printf "%.1f", ($1 + $4) * 60 + $2 + $5 }'
+	times >"$2"
+	took="$((SECONDS - $1)) s, CPU $(awk -F '[ms ]+' 'NR == 2 {
+		printf "%.1f", ($1 + $3) * 60 + $2 + $4 }' "$2") s"
 }
 
 # At its limit a test tells what it waits for: timeout's group are its processes.
@@ -143,7 +145,7 @@ run_one() # NUMBER NAME SECONDS COMMAND...
 		grep -avE '^(ok|1\.\.|TAP)' "$log" | tail -40 | sed 's,^,#   ,'
 	fi
 	account "$name" $rc "$log"
-	took="$((SECONDS - begin)) s, CPU $(cpu_used) s"
+	take_time "$begin" "${log%.log}.time"
 	echo "# $name: $took"
 	echo "$took: ${name#selftests/}" >>"$logs/took"
 }
@@ -216,12 +218,13 @@ done < <(find selftests \( -name 'test_*.c' -o -name 'test_*.sh' \) | sort)
 # Boot a guest for one list of tests.
 run_lane() # NAME VCPUS
 {
-	local limit=$((900 * times)) begin=$SECONDS
+	local limit=$((900 * times)) begin=$SECONDS took
 	LANE_CPUS=$2 LANE_SECONDS=$limit timeout -k 10 $((limit + 60)) \
 		selftests/guest/lane.sh "$logs/$1.list" >"$logs/$1.log" 2>&1 \
 		</dev/null
 	echo $? >"$logs/$1.rc"
-	echo "$((SECONDS - begin)) s, CPU $(cpu_used) s: $1" >>"$logs/took"
+	take_time "$begin" "$logs/$1.time"
+	echo "$took: $1" >>"$logs/took"
 }
 
 end_lane() # NAME
@@ -245,7 +248,7 @@ part_guests()
 {
 	local two
 	two='^[^ ]*(/agent/(vm|container|image|volume)/|/guest/|/cgroups/|/qmp/'
-	two+='|/controlplane/|e2e/test_vm)'
+	two+='|/controlplane/|e2e/test_(vm|resize_states))'
 	tools/mkimage/mkimage.sh >"$logs/mkimage.log" 2>&1 ||
 		cat "$logs/mkimage.log"
 	printf '%s\n' "${guest[@]}" | grep -vE "$two" >"$logs/guest-1.list"

@@ -2,7 +2,7 @@
 /*
  * Actions without a VM: names, and which snapshot fits which machine.
  *
- * LANE: both
+ * LANE: native
  * SECONDS: 10
  */
 #include "agent/action.h"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 120
+# SECONDS: 300
 # Who manages which fields, server-side apply, and what users get wrong: with
 # both kubectls, in the words of Kubernetes.
 . "$(dirname "$0")/kubectl.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 120
+# SECONDS: 180
 # The audit log, by what kubectl does: the default policy, rules, stages,
 # bodies, decisions, tenants, rotation, and a disk that takes nothing.
 . "$(dirname "$0")/kubectl.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 120
+# SECONDS: 300
 # CustomResourceDefinitions with both kubectls: schemas, versions, columns,
 # subresources, conflicts, tenants with the same names, forced sharing, the end.
 . "$(dirname "$0")/kubectl.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 180
+# SECONDS: 240
 # Away for longer than the lease: the control plane, which is looked for now and
 # then, and pods run on; the agent, and its Node is NotReady, its pods leave as their
 # tolerations say, and what is still wanted was never restarted.

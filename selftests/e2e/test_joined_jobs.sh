@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 150
+# SECONDS: 200
 # Jobs with real containers: back-off, indexes, time limits, suspended and resumed,
 # drained, pods deleted under them; each end of a pod counts once, with the exit
 # code it had. The old kubectl and the new one take turns.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 180
+# SECONDS: 240
 # The operator's guide, as it is written (Documentation/operating.md): installed
 # programs are replaced by newer ones under running pods; the store is copied
 # while it serves, lost, and restored, here and in another folder.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 200
+# SECONDS: 300
 # Where pods go, and why not, on a real node: every refusal is told, runtimes that
 # are missing, a VM that is switched off gives its room away; rollouts, budgets and
 # a deployment's end, as seen by containers.

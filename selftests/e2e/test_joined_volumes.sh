@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
-# SECONDS: 150
+# SECONDS: 200
 # What pods get from the API: configMap, secret, downwardAPI and projected
 # volumes that follow their objects, tokens, environment.
 . "$(dirname "$0")/lib.sh"

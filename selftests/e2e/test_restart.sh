@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # LANE: both
-# SECONDS: 300
+# SECONDS: 400
 # An agent that stops, crashes or is upgraded touches no pod, and comes back to
 # where it was: even in the middle of a resize. In the guest lane what a kernel
 # has a part in; locks and a slow disk are the same on each.

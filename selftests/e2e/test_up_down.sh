@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # LANE: native
 # SECONDS: 600
-# ALONE: yes
 # The two commands of the user's path, as in the README: up, up again, down, alone
 # and with the control plane. What is there before and after is the same:
 # processes, cgroups, links, BPF objects, mounts, pinned files.

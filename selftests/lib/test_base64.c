@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * base64 as in RFC 4648: its own vectors, and what is none.
  */
 #include <errno.h>

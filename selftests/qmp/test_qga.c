@@ -2,7 +2,7 @@
 /*
  * The guest agent's protocol against a scripted guest that lies.
  *
- * LANE: both
+ * LANE: native
  * SECONDS: 120
  */
 #include "selftests/harness.h"

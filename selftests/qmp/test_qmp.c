@@ -2,7 +2,7 @@
 /*
  * The QMP protocol against a scripted peer, mostly an ill-behaved one.
  *
- * LANE: both
+ * LANE: native
  * SECONDS: 120
  */
 #include <poll.h>

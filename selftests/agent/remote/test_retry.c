@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* LANE: both
+/* LANE: native
  * SECONDS: 30
  *
  * How soon an agent notices that the API is back, and how often it asks until

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* LANE: both
+/* LANE: native
  * SECONDS: 10
  *
  * What is written to a pod's status in the API: only what differs, never back.

@@ -2,7 +2,7 @@
 /*
  * QEMU's command line, and the files it names.
  *
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  */
 #include <archive.h>

@@ -2,7 +2,7 @@
 /*
  * What is done next, and what users are told, in each situation.
  *
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  */
 #include <inttypes.h>

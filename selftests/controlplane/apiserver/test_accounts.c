@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * Service accounts: their tokens, what these are bound to, whose they are.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * Actions on VM pods: what is accepted and what is refused, whose node may say
  * what became of them, how long they stay; and VM pods as kubectl sees them.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * The admission plug-ins: what they add, what they refuse, and that quotas
  * hold when many ask at once.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 120
  * Whether anything of one tenant can be had by another: every discovered
  * resource and subresource, each verb, each form of the URL, by a tenant's

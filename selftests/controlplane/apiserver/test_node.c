@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * How a node joins, and what it may do then: bootstrap token, certificate
  * requests, the node authorizer, NodeRestriction.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * Somebody who has a node's credentials, or only a token to join with: all that
  * they try, and what the rest of the cluster loses by it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 30
  * Where the control plane is willing to go for a tenant's extension server,
  * and what such a server is told of who asks.

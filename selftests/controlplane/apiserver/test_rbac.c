@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * RBAC inside a tenant: what counts and from when, aggregation, nobody grants
  * more than they have; reviews; impersonation.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * Admission webhooks, against a server of the test's own: what they are asked,
  * what they change and refuse, and what it means that one does not answer.

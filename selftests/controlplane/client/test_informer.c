@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * The informer against a real server: what is there, what comes and goes, what
  * vanished while the server was away; and the cache alone, with forged lines.
  */

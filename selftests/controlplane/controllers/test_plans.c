@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * What controllers decide, without a server: replica sets, deployments, jobs,
  * taints.
  */

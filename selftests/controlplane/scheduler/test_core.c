@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * The scheduler without the API: where pods go, why they do not, and what wakes
  * them.
  */

@@ -2,7 +2,7 @@
 /*
  * The engine over the built-in types: defaults, pruning, validation with the
  * messages users know, and the three kinds of patch.
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  */
 #include <errno.h>
