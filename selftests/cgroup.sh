@@ -42,17 +42,18 @@ processes_tell()
 # left in there afterwards is named on stdout, and killed.
 cgroup_run() # CGROUP NAME SECONDS LOG COMMAND...
 {
-	local cg=$1 name=$2 limit=$3 log=$4 rc pids watch
+	local cg=$1 name=$2 limit=$3 log=$4 rc pids watch begin=$SECONDS
 	shift 4
 	mkdir "$cg"
 	: >"$log"
 	{ read -rt "$limit" <> <(:) || find "$cg" -name cgroup.procs \
 		-exec cat {} + | processes_tell >>"$log"; } &
 	watch=$!
-	timeout -k 5 $((limit + 2)) bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
+	timeout -k 5 $((limit + 5)) bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
 		"$cg" "$@" >>"$log" 2>&1 </dev/null
 	rc=$?
-	kill $watch 2>/dev/null && wait $watch 2>/dev/null
+	[ $((SECONDS - begin)) -gt "$limit" ] || kill $watch 2>/dev/null
+	wait $watch 2>/dev/null
 	pids=$(find "$cg" -name cgroup.procs -exec cat {} +)
 	if [ -n "$pids" ]; then
 		echo "# $name left processes behind:"

@@ -109,7 +109,7 @@ take_time() # BEGIN FILE
 # At its limit a test tells what it waits for: timeout's group are its processes.
 limited() # SECONDS LOG COMMAND...
 {
-	local limit=$1 log=$2 pid watch rc
+	local limit=$1 log=$2 pid watch rc begin=$SECONDS
 	shift 2
 	timeout -k 10 $((limit + 5)) "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
@@ -117,7 +117,7 @@ limited() # SECONDS LOG COMMAND...
 	watch=$!
 	wait $pid
 	rc=$?
-	[ $rc -eq 124 ] || kill $watch 2>/dev/null
+	[ $((SECONDS - begin)) -gt "$limit" ] || kill $watch 2>/dev/null
 	wait $watch 2>/dev/null
 	return $rc
 }
