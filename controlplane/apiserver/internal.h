@@ -39,7 +39,6 @@ struct route {
 };
 
 enum view { VIEW_OBJECT, VIEW_TABLE, VIEW_METADATA };
-struct loop;
 struct req {
 	struct conn *conn; /* NULL: it is gone, only the commit is awaited */
 	struct loop *loop;
@@ -242,7 +241,6 @@ void watch_end(struct req *r);   /* for good, politely */
 int request_selector(struct req *r, struct selector *s);
 /* body.c: the body as a document; on failure it has replied. */
 int body_parse(struct req *r, yyjson_doc **ret);
-
 void write_create(struct req *r);
 void write_update(struct req *r);
 void write_patch(struct req *r);
