@@ -135,8 +135,7 @@ struct loop {
 	struct turn *turns;
 	struct ev_defer turns_defer;
 	bool turning;
-	uint64_t serve_until_ns; /* the turn under way */
-	uint64_t gave_way_ns;    /* to long lists */
+	uint64_t serve_until_ns, gave_way_ns; /* this turn; to long lists */
 
 	/* seal.c: records of one connection on their way to its socket */
 	struct conn *sealer;
@@ -167,7 +166,7 @@ struct api {
 	struct crd_follow *crd_follow; /* crd_status.c */
 	struct loop *loops;
 	unsigned int nr_loops;
-	atomic_uint nr_conns;
+	atomic_uint nr_conns, long_lists; /* the latter give way in turn */
 	unsigned int conns_max;
 	struct origins *origins;
 	struct api_patience patience;
@@ -186,7 +185,6 @@ struct api {
 	SSL_CTX *node_tls;   /* ours, towards nodes; under doc_lock */
 	int64_t node_tls_s;
 	struct asides *asides;
-	atomic_uint long_lists; /* being made, which give way in turn */
 	struct flow *flow;
 	pthread_mutex_t doc_lock; /* OpenAPI documents, made on first use */
 	struct buf doc_v2, doc_v2_pb;
