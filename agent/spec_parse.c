@@ -390,6 +390,16 @@ static int check_names(struct spec_ctx *c, const struct pod_spec *pod)
 	return 0;
 }
 
+/* Of at most 63 characters, and where it is cut it may not end with these. */
+static void cut_hostname(char *name)
+{
+	size_t n = 63;
+
+	while (n && (name[n - 1] == '-' || name[n - 1] == '.'))
+		n--;
+	name[n] = '\0';
+}
+
 static int defaults(struct spec_ctx *c, struct pod_spec *pod)
 {
 	const char *network = "default";
@@ -407,9 +417,8 @@ static int defaults(struct spec_ctx *c, struct pod_spec *pod)
 				   pod->host_ipc || !pod_spec_may_mount(pod));
 	if ((!pod->hostname || !*pod->hostname) && pod->name) {
 		r |= str_set(&pod->hostname, pod->name);
-		/* A host name is one label of at most 63 characters. */
-		if (r == 0)
-			pod->hostname[strnlen(pod->hostname, 63)] = '\0';
+		if (r == 0 && strlen(pod->hostname) > 63)
+			cut_hostname(pod->hostname);
 	}
 	for (size_t i = 0; i < pod->labels.nr; i++)
 		if (str_eq(pod->labels.v[i].key, NETWORK_LABEL))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,8 +123,13 @@ int pod_new(struct agent *a, struct pod_spec *spec, struct pod **ret,
 			      spec->name);
 	pod->run_dir = str_printf("%s/pods/%s", a->opts.run_dir, spec->uid);
 	pod->state_dir = str_printf("%s/pods/%s", a->opts.state_dir, spec->uid);
-	pod->log_dir = str_printf("%s/pods/%s_%s_%s", a->opts.log_dir,
-				  spec->namespace, spec->name, spec->uid);
+	/* A long name is cut to what a folder's may have; the uid tells pods
+	 * apart. */
+	pod->log_dir = str_printf("%s/pods/%s_%.*s_%s", a->opts.log_dir,
+				  spec->namespace,
+				  (int)(NAME_MAX - 2 - strlen(spec->namespace) -
+					strlen(spec->uid)),
+				  spec->name, spec->uid);
 	pod->spec = spec;
 	if (!pod->uid || !pod->key || !pod->run_dir || !pod->state_dir ||
 	    !pod->log_dir || pod_new_ctrs(pod) < 0) {

@@ -98,7 +98,7 @@ int str_set(char **slot, const char *s)
 
 static bool is_label(const char *s, size_t len)
 {
-	if (len == 0 || len > 63)
+	if (len == 0)
 		return false;
 	for (size_t i = 0; i < len; i++) {
 		bool alnum = (s[i] >= 'a' && s[i] <= 'z') ||
@@ -112,7 +112,9 @@ static bool is_label(const char *s, size_t len)
 
 bool str_is_dns_label(const char *s)
 {
-	return is_label(s, strlen(s));
+	size_t len = strlen(s);
+
+	return len <= 63 && is_label(s, len);
 }
 
 bool str_is_dns_subdomain(const char *s)

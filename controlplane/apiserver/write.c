@@ -306,18 +306,21 @@ void write_done(struct write *w)
  * ----------------------------------------------------------------------------
  */
 
+/* What a name is made of is cut to fit, as in Kubernetes. */
+#define GENERATED_MAX 63
+
 static int generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	static const char digits[] = "bcdfghjklmnpqrstvwxz2456789";
 	const char *prefix = mut_str(obj, "metadata.generateName");
 	unsigned char random[5];
-	char name[300];
+	char name[GENERATED_MAX + 1];
 	size_t n;
 
-	if (!prefix || !*prefix || strlen(prefix) > 248 ||
-	    random_bytes(random, sizeof(random)))
+	if (!prefix || !*prefix || random_bytes(random, sizeof(random)))
 		return -EINVAL;
-	n = snprintf(name, sizeof(name), "%s", prefix);
+	n = strnlen(prefix, GENERATED_MAX - sizeof(random));
+	memcpy(name, prefix, n);
 	for (size_t i = 0; i < sizeof(random); i++)
 		name[n++] = digits[random[i] % (sizeof(digits) - 1)];
 	name[n] = '\0';

@@ -197,7 +197,11 @@ static void check_container(yyjson_mut_val *c, struct path *at,
 	size_t i, max, cut;
 
 	cut = path_field(at, "name");
-	if (name && *name && !str_is_dns_label(name))
+	if (name && strlen(name) > 63)
+		field_error_add(errs, FIELD_INVALID, at->text,
+				yyjson_mut_obj_get(c, "name"),
+				"must be no more than 63 characters");
+	else if (name && *name && !str_is_dns_label(name))
 		field_error_add(errs, FIELD_INVALID, at->text,
 				yyjson_mut_obj_get(c, "name"), LABEL_RULE);
 	path_cut(at, cut);

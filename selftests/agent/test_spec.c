@@ -239,6 +239,23 @@ TEST(what_a_node_has_not_is_told_as_such)
 		-EINVAL, "spec.hostname: 'My_Host' is not a DNS label");
 }
 
+#define LONG10 "aaaaaaaaaa"
+#define LONG60 LONG10 LONG10 LONG10 LONG10 LONG10 LONG10
+
+TEST(a_long_name_makes_a_host_name_of_63_that_ends_well)
+{
+	struct err e = { 0 };
+	int r;
+	struct pod_spec *s = parse("{\"apiVersion\":\"v1\",\"kind\":\"Pod\","
+				   "\"metadata\":{\"name\":\"" LONG60
+				   "a--" LONG60 "\"},\"spec\":" CTR("") "}",
+				   &e, &r);
+
+	ASSERT_EQ(r, 0);
+	EXPECT_STREQ(s->hostname, LONG60 "a");
+	pod_spec_free(s);
+}
+
 TEST(what_is_wrong_is_told_with_its_path)
 {
 	REFUSED("", -EBADMSG, "not JSON: input length is 0 at byte 0");

@@ -20,6 +20,11 @@ soon() # PATTERN COMMAND
 }
 at() { k get "$1" -o jsonpath="$2"; }
 
+name() # LENGTH
+{
+	printf "%0$1d" 0 | tr 0 a
+}
+
 node_verbs()
 {
 	t cordon "a node" 'node/hollow-0 cordoned' 'k cordon hollow-0'
@@ -95,6 +100,13 @@ rollout_verbs()
 	  selector: {matchLabels: {app: ss}}
 	  template: {metadata: {labels: {app: ss}}, spec: {containers: [{name: c, image: "i:1"}]}}
 	EOF
+	t create "a name of 253 characters" "^configmap/$(name 253)$" 'k create cm $(name 253) -o name'
+	t create "and one more" 'metadata.name: Invalid value: .*: must be no more than 253 characters' 'k create cm $(name 254)'
+	t create "a service's may have 63" 'metadata.name: Invalid value: .*: must be no more than 63 characters' 'k create svc clusterip $(name 64) --tcp=1'
+	t create "a container's, too" 'containers\[0\].name: Invalid value: .*: must be no more than 63 characters' 'k run $(name 64) --image=x'
+	t rollout "a deployment with a long name" 'successfully rolled out' 'k create deployment x --image=x --dry-run=client -o json | jq ".metadata.name = \"$(name 200)\"" | kin create -f - >/dev/null; k rollout status deploy/$(name 200) --timeout=20s'
+	t get "its pods are named as far as it fits" "^pod/$(name 58)[a-z0-9]{5}$" 'k get pods -l app=x -o name'
+	t patch "a label's value that is too long" 'metadata.labels: Invalid value: .*: must be no more than 63 characters' 'k patch cm $(name 253) -p "{\"metadata\":{\"labels\":{\"x\":\"$(name 64)\"}}}"; k delete deploy $(name 200) >/dev/null'
 	t rollout "a stateful set" 'rolling update complete|partitioned roll out complete' 'kin rollout status sts/ss --timeout=25s'
 	t rollout "its restart" 'restarted' 'k rollout restart sts/ss'
 	t rollout "its history" 'REVISION' 'k rollout history sts/ss'

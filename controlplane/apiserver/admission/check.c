@@ -28,7 +28,11 @@ static void check_labels(yyjson_mut_val *obj, struct field_errors *errs)
 		if (!name_is_qualified(yyjson_mut_get_str(key)))
 			field_error_add(errs, FIELD_INVALID, "metadata.labels",
 					key, "%s", name_key_rule);
-		if (v && !name_is_label_value(v))
+		if (v && strlen(v) > 63)
+			field_error_add(errs, FIELD_INVALID, "metadata.labels",
+					val,
+					"must be no more than 63 characters");
+		else if (v && !name_is_label_value(v))
 			field_error_add(errs, FIELD_INVALID, "metadata.labels",
 					val, "%s", name_value_rule);
 	}
@@ -44,21 +48,23 @@ static void check_name(const struct type *t, yyjson_mut_val *obj,
 {
 	yyjson_mut_val *v = mut_get(obj, "metadata.name");
 	const char *name = yyjson_mut_get_str(v);
+	bool label = str_eq(t->name_rule, "label");
+	size_t max = label ? 63 : 253;
 
 	if (!name || !*name)
 		field_error_add(errs, FIELD_REQUIRED, "metadata.name", NULL,
 				"name or generateName is required");
-	else if (strchr(name, '/') || strchr(name, '%') || strlen(name) > 253)
+	else if (strlen(name) > max)
+		field_error_add(errs, FIELD_INVALID, "metadata.name", v,
+				"must be no more than %zu characters", max);
+	else if (strchr(name, '/') || strchr(name, '%'))
 		field_error_add(errs, FIELD_INVALID, "metadata.name", v,
 				"may not contain '/' or '%%'");
 	else if (str_eq(t->name_rule, "path"))
 		return;
-	else if (str_eq(t->name_rule, "label") ? !str_is_dns_label(name)
-					       : !str_is_dns_subdomain(name))
+	else if (label ? !str_is_dns_label(name) : !str_is_dns_subdomain(name))
 		field_error_add(errs, FIELD_INVALID, "metadata.name", v, "%s",
-				str_eq(t->name_rule, "label")
-					? LABEL_NAME_RULE
-					: name_subdomain_rule);
+				label ? LABEL_NAME_RULE : name_subdomain_rule);
 }
 
 /* --- the envelope --- */
