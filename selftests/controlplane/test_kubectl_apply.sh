@@ -83,13 +83,14 @@ arktos_patch()
 
 rules_path()
 {
+	t describe "a pod with a gRPC probe" 'Liveness: +grpc <pod>:9|Liveness: +unknown' 'k run grpc --image=x --dry-run=client -o json | jq ".spec.containers[0].livenessProbe={grpc: {port: 9}}" | kin create -f - >/dev/null; k describe pod grpc; k delete pod grpc --force >/dev/null 2>&1'
 	t create "service: an address" '^10\.96\.' 'k create service clusterip a --tcp=80 >/dev/null; k get svc a -o jsonpath={.spec.clusterIP}'
 	t create "service: node port" '^3[0-2][0-9]{3}$' 'k create service nodeport n --tcp=80 >/dev/null; k get svc n -o jsonpath={.spec.ports[0].nodePort}'
 	t create "service: headless" '^None$' 'k create service clusterip h --clusterip=None --tcp=1 >/dev/null; k get svc h -o jsonpath={.spec.clusterIP}'
 	t create "service: external name has no address" '^none$' 'k create service externalname e --external-name=a.b >/dev/null; k get svc e -o jsonpath={.spec.clusterIP}none'
 	t create "service: address out of range" 'provided IP is not in the valid range. The range of valid IPs is 10.96.0.0/16' 'k create service clusterip x --tcp=80 --clusterip=10.97.0.5'
 	t create "service: address taken" 'provided IP is already allocated' 'k create service clusterip x --tcp=80 --clusterip=$(k get svc a -o jsonpath={.spec.clusterIP})'
-	t create "service: port out of range" 'The range of valid ports is 30000-32767' 'k create service nodeport x --tcp=80 --node-port=80'
+	t create "service: port out of range" '^The Service "x" is invalid: spec.ports\[0\].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767$' 'k create service nodeport x --tcp=80 --node-port=80 --dry-run=client -o yaml | kin create -f -'
 	t create "service: port taken" 'provided port is already allocated' 'k create service nodeport x --tcp=80 --node-port=$(k get svc n -o jsonpath={.spec.ports[0].nodePort})'
 	t patch "service: address is fixed" 'may not change once set' "k patch svc a --type=merge -p '{\"spec\":{\"clusterIP\":\"10.96.0.77\"}}'"
 	t patch "service: to node port and back" '^80/TCP$' "k patch svc a -p '{\"spec\":{\"type\":\"NodePort\"}}' >/dev/null; k patch svc a -p '{\"spec\":{\"type\":\"ClusterIP\"}}' >/dev/null; k get svc a --no-headers | awk '{print \$5}'"

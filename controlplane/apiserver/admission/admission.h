@@ -53,6 +53,7 @@ struct admission {
 	const char *reason;
 	char msg[2048];
 	const char *cause; /* the part of it that explains; NULL: all of it */
+	char field[64];    /* of an Invalid: what @cause is about; "": none */
 };
 
 struct admission_plugin {

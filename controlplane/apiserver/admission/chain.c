@@ -100,9 +100,16 @@ int admission_validate(struct admission *a)
 
 void admission_reply(struct admission *a)
 {
-	if (a->cause)
+	struct field_errors errs = { .nr = 1 };
+
+	if (a->cause && *a->field) {
+		errs.v[0] = (struct field_error){ FIELD_INVALID, a->field,
+						  (char *)a->cause };
+		reply_invalid(a->req, a->type->kind, a->name, &errs);
+	} else if (a->cause) {
 		reply_refused(a->req, a->code, a->reason, a->msg, a->name,
 			      a->cause);
-	else
+	} else {
 		reply_error(a->req, a->code, a->reason, "%s", a->msg);
+	}
 }

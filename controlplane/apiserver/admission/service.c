@@ -189,19 +189,26 @@ static uint32_t random_below(uint32_t n)
 	return n ? v % n : 0;
 }
 
+/* "FIELD: what is wrong with it" */
 static int invalid(struct admission *a, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 static int invalid(struct admission *a, const char *fmt, ...)
 {
 	char text[512];
+	size_t field;
 	va_list ap;
+	int r;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return admission_refuse(a, 422, "Invalid",
-				"Service \"%s\" is invalid: %s", a->name, text);
+	r = admission_refuse(a, 422, "Invalid", "Service \"%s\" is invalid: %s",
+			     a->name, text);
+	field = strcspn(text, ":");
+	snprintf(a->field, sizeof(a->field), "%.*s", (int)field, text);
+	a->cause = strstr(a->msg, text) + field + strlen(": ");
+	return r;
 }
 
 /* --- addresses --- */
