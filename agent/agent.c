@@ -452,6 +452,7 @@ static int with_agent(const struct agent_opts *opts,
 
 int agent_run(const struct agent_opts *opts, struct err *e)
 {
+	memory_few_heaps();
 	return with_agent(opts, serve, e);
 }
 

@@ -2,6 +2,10 @@
 /*
  * What of a pod must survive the agent: <state>/pods/<uid>/pod.json.
  *
+ * What need not survive the machine yet is in pod.json.late, and takes the
+ * other's place when it is on the disk: a power cut may leave nothing or half
+ * of it, and costs no more than what is newer than the other.
+ *
  * Written before the act that depends on it: the manifest before anything is
  * made, what was allocated before it is given, an attempt's number before it is
  * started, an exit before the supervisor may forget it.
@@ -13,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/action.h"
 #include "agent/internal.h"
@@ -24,6 +29,7 @@
 #include "lib/str.h"
 
 #define CHECKPOINT_FILE    "pod.json"
+#define LATE_FILE          CHECKPOINT_FILE ".late"
 #define CHECKPOINT_MAX     (4 * 1024 * 1024)
 #define CHECKPOINT_VERSION 1
 #define SYNC_LATER_MS      5000
@@ -122,7 +128,8 @@ int checkpoint_write(struct pod *pod, struct err *e)
 	r = fs_mkdirs(pod->state_dir, 0700, e);
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), "%s/" CHECKPOINT_FILE, pod->state_dir);
+	snprintf(path, sizeof(path), "%s/%s", pod->state_dir,
+		 may_be_late(pod) ? LATE_FILE : CHECKPOINT_FILE);
 	if (may_be_late(pod)) {
 		r = fs_write_quick(AT_FDCWD, path, b.data, b.len, 0600, e);
 		if (r == 0 && !pod->sync_due_ms)
@@ -144,16 +151,17 @@ int checkpoint_write(struct pod *pod, struct err *e)
 void checkpoint_sync(struct pod *pod, uint64_t *wake_ms)
 {
 	uint64_t now = ev_clock_ms();
-	char path[PATH_MAX];
+	char late[PATH_MAX], path[PATH_MAX];
 	struct err e = { 0 };
 
 	if (!pod->sync_due_ms)
 		return;
 	if (now >= pod->sync_due_ms) {
+		snprintf(late, sizeof(late), "%s/" LATE_FILE, pod->state_dir);
 		snprintf(path, sizeof(path), "%s/" CHECKPOINT_FILE,
 			 pod->state_dir);
 		pod->sync_due_ms = 0;
-		if (fs_sync(AT_FDCWD, path, &e) == 0)
+		if (fs_settle(AT_FDCWD, late, path, &e) == 0)
 			return;
 		log_warn("pod %s: %s, retrying in %d ms", pod->key, e.msg,
 			 SYNC_LATER_MS);
@@ -272,7 +280,8 @@ static void get_pod(struct pod *pod, yyjson_val *v)
 	pod->saved = true;
 }
 
-static int load_one(struct agent *a, const char *dir, struct err *e)
+static int load_file(struct agent *a, const char *dir, const char *file,
+		     struct pod **ret, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT, text = BUF_INIT;
 	char path[PATH_MAX];
@@ -282,8 +291,8 @@ static int load_one(struct agent *a, const char *dir, struct err *e)
 	yyjson_val *root;
 	int r;
 
-	snprintf(path, sizeof(path), "%s/pods/%s/" CHECKPOINT_FILE,
-		 a->opts.state_dir, dir);
+	snprintf(path, sizeof(path), "%s/pods/%s/%s", a->opts.state_dir, dir,
+		 file);
 	r = fs_read(AT_FDCWD, path, CHECKPOINT_MAX, &b, e);
 	if (r < 0)
 		return r;
@@ -318,11 +327,39 @@ static int load_one(struct agent *a, const char *dir, struct err *e)
 		r = err_wrap(e, r, "%s", path);
 		goto out;
 	}
+	*ret = pod;
+out:
+	yyjson_doc_free(doc);
+	return r;
+}
+
+static int load_one(struct agent *a, const char *dir, struct err *e)
+{
+	char path[PATH_MAX];
+	struct err why = { 0 };
+	struct pod *pod = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/pods/%s/" LATE_FILE, a->opts.state_dir,
+		 dir);
+	r = load_file(a, dir, LATE_FILE, &pod, &why);
+	if (r == 0) {
+		/* Whether it is on the disk nobody knows. */
+		pod->sync_due_ms = ev_clock_ms() + SYNC_LATER_MS;
+	} else {
+		if (r != -ENOENT) {
+			log_warn("%s: it was not on the disk yet; the API "
+				 "server knows better",
+				 why.msg);
+			(void)unlink(path);
+		}
+		r = load_file(a, dir, CHECKPOINT_FILE, &pod, e);
+	}
+	if (r < 0)
+		return r;
 	userns_slot_claim(a, pod->userns_slot);
 	r = pods_add(a, pod, e);
 	pod_unref(pod);
-out:
-	yyjson_doc_free(doc);
 	return r;
 }
 

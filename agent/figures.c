@@ -10,6 +10,7 @@
 #include "cgroups/cgroup.h"
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/memory.h"
 #include "lib/str.h"
 
 #define LOOK_MS 10000
@@ -61,6 +62,7 @@ void figures_look(struct agent *a)
 		}
 		pod_list_free(pods, nr);
 	}
+	(void)memory_give_back(&a->memory);
 	(void)wq_add_after(a->queue, FIGURES_KEY, LOOK_MS);
 }
 

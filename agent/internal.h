@@ -12,6 +12,7 @@
 #include "agent/pod.h"
 #include "lib/ev.h"
 #include "lib/map.h"
+#include "lib/memory.h"
 #include "lib/wq.h"
 
 struct api;
@@ -80,7 +81,8 @@ struct agent {
 	int64_t started_us;
 	bool quiet; /* taking down: no word about the host */
 	atomic_bool stopping, drained;
-	int probe_threads; /* atomic */
+	int probe_threads;         /* atomic */
+	struct memory_mark memory; /* figures.c */
 };
 
 /* NULL: this node is alone. */
@@ -128,8 +130,7 @@ int userns_slot_take(struct agent *a, uint32_t *ret);
 void userns_slot_claim(struct agent *a, uint32_t slot);
 void userns_slot_give(struct agent *a, uint32_t slot);
 
-/* --- checkpoint.c -----------------------------------------------------------
- */
+/* --- checkpoint.c --- */
 
 /* Durable when it returns; for containers of the API's pods from
  * checkpoint_sync() on, which comes when it is due and else sets *@wake_ms. */
@@ -139,8 +140,7 @@ int checkpoint_remove(const struct pod *pod, struct err *e);
 /* Read all pods of the state directory into the table. */
 int checkpoint_load_all(struct agent *a, struct err *e);
 
-/* --- admit.c: the node's resources ------------------------------------------
- */
+/* --- admit.c: the node's resources --- */
 
 int node_init(struct agent *a, struct err *e);
 
@@ -178,8 +178,7 @@ void watch_rearm_vm(struct pod *pod); /* look at its descriptor again */
 void watch_stop_vm(struct pod *pod);  /* and close it */
 void watch_stop(struct pod *pod);     /* all of them; then they may be closed */
 
-/* --- probes.c: the pod's probes and what they found -------------------------
- */
+/* --- probes.c: the pod's probes and what they found --- */
 
 void probes_start(struct pod *pod, size_t i);
 void probes_stop(struct pod *pod, size_t i);
@@ -229,8 +228,7 @@ void host_probe(struct agent *a);
 int claim_take(struct agent *a, struct err *e);
 void claim_drop(struct agent *a);
 
-/* --- down.c: what a crash left of pods that are not known any more ---------
- */
+/* --- down.c: what a crash left of pods that are not known any more --- */
 
 /* End their processes, remove their cgroups, folders and logs. */
 void strays_remove(struct agent *a, struct pod **pods, size_t nr);

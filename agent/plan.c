@@ -293,12 +293,13 @@ static void plan_run(const struct pod *pod, uint64_t now_ms, struct plan *p)
 		}
 	if ((!pod->network_up || pod->network_lost) && !pod->spec->host_network)
 		add(p, STEP_NETWORK, 0, 0);
-	if (!pod->volumes_up)
-		add(p, STEP_VOLUMES, 0, 0);
 	if (!pod->cgroup_up)
 		add(p, STEP_CGROUP, 0, 0);
 	if (pod->sandbox_state != SANDBOX_UP)
 		add(p, STEP_SANDBOX, 0, 0);
+	/* Last: what is in them may still be on its way from the API server. */
+	if (!pod->volumes_up)
+		add(p, STEP_VOLUMES, 0, 0);
 	if (!all_images && p->nr)
 		return; /* planned anew once they are asked for */
 	if (plan_init(pod, now_ms, p))

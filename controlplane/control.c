@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "controlplane/apiserver/apiserver.h"
 #include "controlplane/control.h"
@@ -13,6 +15,7 @@
 #include "lib/cli.h"
 #include "lib/fs.h"
 #include "lib/log.h"
+#include "lib/memory.h"
 #include "lib/str.h"
 
 void control_help(FILE *to)
@@ -23,6 +26,7 @@ void control_help(FILE *to)
 	      "                          [--roles api,scheduler,controllers]\n"
 	      "                          [--event-ttl 1h]\n"
 	      "                          [--node-monitor-grace-period 40s]\n"
+	      "                          [--terminated-pod-gc-threshold 12500]\n"
 	      "       arktos-control run --roles scheduler,controllers "
 	      "--kubeconfig FILE\n"
 	      "                          [--shard I/N]\n"
@@ -192,6 +196,7 @@ static bool parse_run(int argc, char **argv, struct run *run)
 		{ "shard", required_argument, NULL, 's' },
 		{ "event-ttl", required_argument, NULL, 'e' },
 		{ "node-monitor-grace-period", required_argument, NULL, 'g' },
+		{ "terminated-pod-gc-threshold", required_argument, NULL, 'o' },
 		{ "tenant-extension-cidrs", required_argument, NULL, 'x' },
 		{ "audit-log-path", required_argument, NULL, AUDIT_PATH },
 		{ "audit-policy-file", required_argument, NULL, AUDIT_POLICY },
@@ -244,6 +249,8 @@ static bool parse_run(int argc, char **argv, struct run *run)
 					    &run->roles.node_grace_ms) == 0 &&
 			 run->roles.node_grace_ms >= 1000)
 			continue;
+		else if (c == 'o' && str_to_int(optarg, &n) == 0 && n > 0)
+			run->roles.pods_over_max = (size_t)n;
 		else if (c == 's' && parse_shard(optarg, &run->roles))
 			continue;
 		else if (limit_option(&run->api.limits, c, optarg))
@@ -256,9 +263,10 @@ static bool parse_run(int argc, char **argv, struct run *run)
 	return optind == argc;
 }
 
-#define ROLES_TENANT "system"
-#define ROLES_USER   "system:arktos-control"
-#define ROLES_GROUP  "system:masters"
+#define MEMORY_LOOK_S 5
+#define ROLES_TENANT  "system"
+#define ROLES_USER    "system:arktos-control"
+#define ROLES_GROUP   "system:masters"
 
 static int connect_role(void *arg, struct err *e)
 {
@@ -298,6 +306,19 @@ static void reencrypt(struct api *api)
 			 (unsigned long long)nr);
 }
 
+/* The next one; what is free goes back to the kernel meanwhile. */
+static int wait_signal(const sigset_t *set)
+{
+	const struct timespec look = { .tv_sec = MEMORY_LOOK_S };
+	struct memory_mark mark = { 0 };
+	int sig;
+
+	while ((sig = sigtimedwait(set, NULL, &look)) < 0)
+		if (errno == EAGAIN)
+			(void)memory_give_back(&mark);
+	return sig;
+}
+
 int control_run(int argc, char **argv)
 {
 	struct run run = { .api = { .listen = "127.0.0.1:6443" },
@@ -323,6 +344,7 @@ int control_run(int argc, char **argv)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	memory_few_heaps();
 	run.api.store = &run.store.opts;
 	run.api.metrics = more_metrics;
 	run.api.metrics_arg = &run;
@@ -337,8 +359,8 @@ int control_run(int argc, char **argv)
 	if (api)
 		log_info("serving on port %u, kubeconfig %s/admin.kubeconfig",
 			 api_port(api), run.api.data_dir);
-	while (sigwait(&set, &sig) != 0 || sig == SIGHUP)
-		if (sig == SIGHUP && api) {
+	while ((sig = wait_signal(&set)) == SIGHUP)
+		if (api) {
 			audit_reopen(api);
 			reencrypt(api);
 		}

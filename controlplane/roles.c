@@ -60,6 +60,7 @@ int roles_start(const struct roles_opts *opts, struct roles **ret,
 	struct manager_opts mo = { .shard = opts->shard,
 				   .shards = opts->shards,
 				   .node_grace_ms = opts->node_grace_ms,
+				   .pods_over_max = opts->pods_over_max,
 				   .controllers = all_controllers };
 	auto_ptr(roles) r = calloc(1, sizeof(*r));
 	struct heartbeat_opts ho;

@@ -35,6 +35,7 @@ struct roles_opts {
 	void *connect_arg;
 	unsigned shard, shards; /* controllers: which part of all is ours */
 	uint64_t node_grace_ms; /* without a lease's renewal; 0: 40 s */
+	size_t pods_over_max;   /* that are kept; 0: 12500 */
 };
 
 int roles_start(const struct roles_opts *opts, struct roles **ret,

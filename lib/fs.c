@@ -129,16 +129,18 @@ int fs_write_quick(int dirfd, const char *path, const void *data, size_t len,
 	return replace(dirfd, path, data, len, mode, false, e);
 }
 
-int fs_sync(int dirfd, const char *path, struct err *e)
+int fs_settle(int dirfd, const char *from, const char *to, struct err *e)
 {
 	auto_close int fd =
-		openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		openat(dirfd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
-		return err_sys(e, "open '%s'", path);
+		return err_sys(e, "open '%s'", from);
 	if (fsync(fd) < 0)
-		return err_sys(e, "fsync '%s'", path);
-	return sync_parent(dirfd, path, e);
+		return err_sys(e, "fsync '%s'", from);
+	if (renameat(dirfd, from, dirfd, to) < 0)
+		return err_sys(e, "rename to '%s'", to);
+	return sync_parent(dirfd, to, e);
 }
 
 int fs_mkdirs(const char *path, mode_t mode, struct err *e)

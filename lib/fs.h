@@ -24,11 +24,12 @@ int fs_write_control(int dirfd, const char *path, const char *text,
 int fs_write_atomic(int dirfd, const char *path, const void *data, size_t len,
 		    mode_t mode, struct err *e);
 /* The same as far as this process may crash: whoever reads sees the old or the
- * new content, whole. The machine may not, until fs_sync(). */
+ * new content, whole. After a crash of the machine there may be half of it, or
+ * nothing: no place for what replaces something durable. */
 int fs_write_quick(int dirfd, const char *path, const void *data, size_t len,
 		   mode_t mode, struct err *e);
-/* Make what was written to @path, and its name, durable. */
-int fs_sync(int dirfd, const char *path, struct err *e);
+/* Make what fs_write_quick() has written durable, as @to. */
+int fs_settle(int dirfd, const char *from, const char *to, struct err *e);
 
 /* mkdir -p. 0 also when it exists already. */
 int fs_mkdirs(const char *path, mode_t mode, struct err *e);

@@ -10,6 +10,7 @@
 #include "agent/remote/internal.h"
 #include "controlplane/client/rest.h"
 #include "lib/err.h"
+#include "lib/ev.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -17,6 +18,9 @@
 #define EVENTS_MAX 1024 /* waiting */
 #define RETRY_MS   1000
 #define TRIES      5
+#define BEHIND_MS  50  /* the status they tell of goes first */
+#define BURST      100 /* at once; then so many a second: what pods wait for */
+#define RATE       50  /* is not to wait for what is read later */
 
 struct item {
 	struct item *next;
@@ -24,6 +28,7 @@ struct item {
 	bool warning;
 	int64_t first_us, last_us;
 	uint32_t count;
+	uint64_t due_ms;
 };
 
 /* Guarded by remote.lock; remote.wake is rung. */
@@ -31,6 +36,7 @@ struct event_queue {
 	struct item *first, **last;
 	size_t nr;
 	uint64_t dropped;
+	uint64_t full_ms; /* the thread's: when BURST may be sent again */
 };
 
 static void item_free(struct item *it)
@@ -115,7 +121,8 @@ void remote_event(struct remote *r, const struct remote_event *ev)
 				     .warning = ev->warning,
 				     .first_us = ev->first_us,
 				     .last_us = ev->last_us,
-				     .count = ev->count };
+				     .count = ev->count,
+				     .due_ms = ev_clock_ms() + BEHIND_MS };
 		if (!it->key || !it->uid || !it->reason || !it->message) {
 			item_free(it);
 			it = NULL;
@@ -239,6 +246,39 @@ static int post(struct remote *r, const struct item *it, struct err *e)
 	return status < 0 ? status : rest_check(status, &answer, e);
 }
 
+/* The next one, when it is due; NULL: we stop. */
+static struct item *next_due(struct remote *r)
+{
+	struct event_queue *q = r->events;
+	const uint64_t each = 1000 / RATE, all = BURST * each;
+	struct item *it = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	while (!it && !atomic_load(&r->stopping)) {
+		uint64_t now = ev_clock_ms(), due;
+		struct timespec t;
+
+		if (!q->first) {
+			pthread_cond_wait(&r->wake, &r->lock);
+			continue;
+		}
+		due = q->first->due_ms;
+		if (q->full_ms > all && due < q->full_ms - all)
+			due = q->full_ms - all;
+		if (now >= due) {
+			it = pop(q);
+			q->full_ms =
+				(q->full_ms > now ? q->full_ms : now) + each;
+			break;
+		}
+		t = (struct timespec){ (time_t)(due / 1000),
+				       (long)(due % 1000) * 1000000 };
+		(void)pthread_cond_timedwait(&r->wake, &r->lock, &t);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return it;
+}
+
 void *events_run(void *arg)
 {
 	struct remote *r = arg;
@@ -247,10 +287,7 @@ void *events_run(void *arg)
 	for (;;) {
 		int ret = -1;
 
-		pthread_mutex_lock(&r->lock);
-		while (!(it = pop(r->events)) && !atomic_load(&r->stopping))
-			pthread_cond_wait(&r->wake, &r->lock);
-		pthread_mutex_unlock(&r->lock);
+		it = next_due(r);
 		for (int i = 0;
 		     it && ret < 0 && i < TRIES && !atomic_load(&r->stopping);
 		     i++) {

@@ -31,7 +31,7 @@ struct entry {
 	bool mirror;        /* of a pod of the node's own */
 	char *applied;      /* what was given to the agent last, or NULL */
 	char *refused;      /* why it cannot be run here, or NULL */
-	uint64_t given_ms;  /* when the agent first got it; 0: long ago */
+	uint64_t silent_ms; /* until then its beginning is not told; or 0 */
 	uint64_t content;   /* hash of the content given last; 0: none */
 	char *not_taken;    /* why it runs on as before its last update */
 	char *content_why;  /* why there is none; told already */
@@ -69,6 +69,8 @@ struct remote {
 	char node_uid[64];           /* of our Node; "": not known yet */
 	atomic_bool connected;
 	unsigned answers; /* how often it has answered again */
+	uint64_t
+		busy_ms; /* until then pods that were given are being started */
 	struct link *links;
 	unsigned generation; /* of the credentials */
 

@@ -264,7 +264,7 @@ static void forget(struct entry *en)
 	free(en->last);
 	en->applied = en->refused = en->remove_asked = en->last = NULL;
 	en->not_taken = NULL;
-	en->content = en->given_ms = 0;
+	en->content = en->silent_ms = 0;
 }
 
 void pods_update(struct remote *r, const char *json, size_t len,

@@ -15,7 +15,9 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-#define STARTING_MS      100   /* so long it may take to run, unsaid */
+#define STARTING_MS      100   /* so long it may take to run, unsaid, */
+#define STARTING_EACH_MS 10    /* longer for each that was given before, */
+#define STARTING_MAX_MS  2000  /* up to so long */
 #define CONTENT_LOOK_MS  60000 /* tokens want to be renewed */
 #define CONTENT_POLL_MS  10000 /* at what is not watched */
 #define CONTENT_RETRY_MS 1000
@@ -32,7 +34,7 @@ struct job {
 	bool synced;
 	bool is_here;
 	struct remote_pod here;
-	uint64_t content, given_ms;
+	uint64_t content, silent_ms;
 	char *applied, *refused, *remove_asked, *content_why, *last;
 	char *not_taken;
 };
@@ -66,7 +68,7 @@ static int job_open(struct job *j, struct remote *r, const char *key)
 		json = strdup(en->json);
 		len = en->len;
 		j->content = en->content;
-		j->given_ms = en->given_ms;
+		j->silent_ms = en->silent_ms;
 		j->content_why =
 			en->content_why ? strdup(en->content_why) : NULL;
 		j->applied = en->applied ? strdup(en->applied) : NULL;
@@ -243,11 +245,10 @@ static uint64_t hold_ms(const struct job *j, yyjson_val *here)
 	uint64_t now = ev_clock_ms();
 	const char *phase = text(yyjson_obj_get(here, "status"), "phase");
 
-	if (j->deleted || !j->given_ms || now - j->given_ms >= STARTING_MS ||
-	    !str_eq(phase, "Pending") ||
+	if (j->deleted || now >= j->silent_ms || !str_eq(phase, "Pending") ||
 	    (j->phase && !str_eq(j->phase, "Pending")))
 		return 0;
-	return j->given_ms + STARTING_MS - now;
+	return j->silent_ms - now;
 }
 
 static int write_status(struct job *j, struct err *e)
@@ -456,6 +457,20 @@ static int sync_gone(struct job *j)
 				   own_grace(j->here.json, j->here.len));
 }
 
+/* It takes its time when many are given at once: that is not told of each. */
+static void begin_silence(struct job *j)
+{
+	uint64_t now = ev_clock_ms(), busy;
+
+	pthread_mutex_lock(&j->r->lock);
+	busy = j->r->busy_ms > now ? j->r->busy_ms : now;
+	if (busy < now + STARTING_MAX_MS)
+		busy += STARTING_EACH_MS;
+	j->r->busy_ms = busy;
+	pthread_mutex_unlock(&j->r->lock);
+	set_number(j, offsetof(struct entry, silent_ms), busy + STARTING_MS);
+}
+
 static int sync_absent(struct job *j, struct err *e)
 {
 	int ret;
@@ -471,7 +486,7 @@ static int sync_absent(struct job *j, struct err *e)
 	}
 	j->content = 0;
 	/* Before: it may run before apply() has returned. */
-	set_number(j, offsetof(struct entry, given_ms), ev_clock_ms());
+	begin_silence(j);
 	ret = apply(j, e);
 	if (ret == 0)
 		give_content(j);

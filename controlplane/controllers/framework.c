@@ -369,6 +369,10 @@ int manager_new(const struct manager_opts *opts, struct manager **ret,
 						   opts->node_grace_ms
 							   ? opts->node_grace_ms
 							   : NODE_GRACE_MS,
+					   .pods_over_max =
+						   opts->pods_over_max
+							   ? opts->pods_over_max
+							   : PODS_OVER_MAX,
 					   .shared = m->shared,
 					   .client = m->client,
 					   .recorder = m->recorder };

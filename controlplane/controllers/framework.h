@@ -46,15 +46,18 @@ struct ctl {
 	struct recorder *recorder;
 	void *data;             /* the controller's own */
 	uint64_t node_grace_ms; /* without a renewal of its lease */
+	size_t pods_over_max;   /* of all tenants */
 };
 
 #define NODE_GRACE_MS 40000
+#define PODS_OVER_MAX 12500
 
 struct manager_opts {
 	struct shared *shared;  /* borrowed; started by the caller */
 	unsigned workers;       /* 0: 4 */
 	unsigned shard, shards; /* which part is ours; 0, 0: all */
 	uint64_t node_grace_ms; /* 0: NODE_GRACE_MS */
+	size_t pods_over_max;   /* 0: PODS_OVER_MAX */
 	const struct controller *const *controllers; /* NULL-terminated */
 };
 

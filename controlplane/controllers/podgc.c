@@ -10,10 +10,15 @@
 #include "lib/err.h"
 #include "lib/str.h"
 
-#define EVERY_MS      20000
-#define QUARANTINE_MS 40000 /* a node may be back with the same name */
-#define OVER_MAX      12500 /* pods that are over, of all tenants */
-#define ALL_KEY       "//all"
+#define EVERY_MS 20000
+#define ALL_KEY  "//all"
+
+/* A node may be back with the same name, and has as long for it as it may be
+ * silent. */
+static uint64_t quarantine_ms(const struct ctl *c)
+{
+	return c->node_grace_ms;
+}
 
 static int remove_pod(struct ctl *c, const struct informer_object *o,
 		      struct err *e)
@@ -120,12 +125,12 @@ static int sync_all(struct ctl *c, struct err *e)
 				ctl_get(c, KIND_NODE, key);
 
 			if (!node)
-				ctl_add_after(c, key, QUARANTINE_MS);
+				ctl_add_after(c, key, quarantine_ms(c));
 		}
 	}
-	if (over > OVER_MAX)
+	if (over > c->pods_over_max)
 		qsort(pods.v, over, sizeof(*pods.v), by_age);
-	for (size_t i = 0; i + OVER_MAX < over && r == 0; i++)
+	for (size_t i = 0; i + c->pods_over_max < over && r == 0; i++)
 		r = remove_pod(c, pods.v[i], e);
 	return r;
 }
@@ -138,7 +143,7 @@ static int sync_key(struct ctl *c, const char *key, struct err *e)
 static void node_changed(struct ctl *c, const struct informer_event *ev)
 {
 	if (!ev->now)
-		ctl_add_after(c, ev->old->key, QUARANTINE_MS);
+		ctl_add_after(c, ev->old->key, quarantine_ms(c));
 }
 
 static int begin(struct ctl *c, struct err *e)

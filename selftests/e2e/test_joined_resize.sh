@@ -34,6 +34,20 @@ settled() # POD
 	k_is "$1" '[.status.conditions[].type
 		| select(startswith("PodResize"))] | length' 0
 }
+# All that a watch shows of its resize conditions, one after the other.
+timeout 300 "$kubectl" --cache-dir="$E2E/cache" get --raw \
+	"/api/v1/namespaces/default/pods?watch=1&fieldSelector=metadata.name%3Dweb&timeoutSeconds=300" \
+	>"$E2E/watched" 2>/dev/null &
+watcher=$!
+wait_for 10 grep -q ADDED "$E2E/watched"
+conditions() # seen so far, each once: TYPE/STATUS/REASON or none
+{
+	jq -r '[.object.status.conditions[]? | select(.type | startswith("PodResize"))
+		| "\(.type | ltrimstr("PodResize"))/\(.status)/\(.reason // "")"] |
+		if . == [] then "none" else join("+") end' "$E2E/watched" 2>/dev/null |
+		uniq | tr '\n' ' '
+}
+shows() { prints "$1" conditions; }
 began=$(k_get web '.status.containerStatuses[0].state.running.startedAt')
 ok "kubectl patch --subresource resize" resize web "$(container 700m 96Mi)"
 ok "the container has it" wait_for 10 inside_is web '700m 96'
@@ -88,6 +102,43 @@ ok "the container keeps what it had" inside_is web '350m 96'
 ok "another wish takes it back, and says so" prints \
 	'cpu 350m → 300m.*which was infeasible .*is taken back' node resize web --cpu 300m
 ok "the condition goes" wait_for 10 settled web
+ok "the watch has shown it come and go" wait_for 10 shows \
+	'none (InProgress/True/ none )*Pending/True/Infeasible (InProgress/True/ )?none $'
+
+# --- one that takes its time -------------------------------------------------------------
+# What a container writes to a tmpfs counts as its memory, and cannot be taken away.
+ok "the container fills its memory" k exec web -- dd if=/dev/zero of=/dev/shm/full bs=1M count=40
+ok "less than it uses is wished for" resize web "$(container 300m 32Mi)"
+ok "the watch shows that it is under way, and why it takes so long" wait_for 20 shows \
+	'none InProgress/True/Error $'
+ok "with the numbers" prints 'memory limit of 32Mi is below what container .web. uses: 4[0-9]' \
+	k_get web '.status.conditions[] | select(.type == "PodResizeInProgress") | .message'
+ok "it has what it had" inside_is web '300m 96'
+k exec web -- rm /dev/shm/full
+ok "when it uses less it gets there" wait_for 40 inside_is web '300m 32'
+ok "and the watch shows that this is over" wait_for 20 shows \
+	'none InProgress/True/Error (InProgress/True/ )?none $'
+
+# --- one that has to wait for another pod ---------------------------------------------------
+free_milli=$(k get node $NAME -o json | jq -r '.status.allocatable.cpu |
+	if endswith("m") then rtrimstr("m") | tonumber else tonumber * 1000 end')
+web_manifest big $((free_milli))m | sed "s/cpu: 50m/cpu: $((free_milli - 500))m/" | bound |
+	k create -f - >/dev/null
+ok "a large pod runs beside it" wait_for 30 k_ready big
+ok "more than is left is wished for" resize web \
+	'{"spec":{"containers":[{"name":"web","resources":{"requests":{"cpu":"600m"},"limits":{"cpu":"700m"}}}]}}'
+ok "the watch shows that it is deferred" wait_for 20 shows 'none (InProgress/True/ )?Pending/True/Deferred $'
+ok "it has what it had until then" inside_is web '300m 32'
+k delete pod big --wait=false >/dev/null
+ok "it gets it when the other has gone" wait_for 40 inside_is web '700m 32'
+ok "and the watch shows that this is over, too" wait_for 20 shows \
+	'Pending/True/Deferred (InProgress/True/ )?none $'
+kill $watcher 2>/dev/null
+ok "and back" resize web "$(container 300m 96Mi |
+	sed 's,}}]}},\,"requests":{"cpu":"50m","memory":"32Mi"}}}]}},')"
+ok "the container has it" wait_for 20 inside_is web '300m 96'
+ok "no condition is left" wait_for 10 settled web
+
 ok "the API has what is wished for now" k_is web \
 	'.spec.containers[0].resources | "\(.limits) \(.requests)"' \
 	'{"cpu":"300m","memory":"96Mi"} {"cpu":"50m","memory":"32Mi"}'

@@ -8,6 +8,18 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 
+# A machine on the host's network: 192.0.2.2, and the host is 192.0.2.1.
+unshare -n sleep 3600 &
+beside=$!
+mine=$(readlink /proc/self/ns/net)
+apart() { [ "$(readlink /proc/$beside/ns/net)" != "$mine" ]; }
+wait_for 10 apart
+ip link add uplink type veth peer name uplink netns $beside
+ip addr add 192.0.2.1/24 dev uplink
+ip link set uplink up
+nsenter -t $beside -n ip addr add 192.0.2.2/24 dev uplink
+nsenter -t $beside -n ip link set uplink up
+
 control_start && node_join --qemu /nonexistent && image_web && image_vm || exit 1
 for name in web:1 web:2; do
 	node image import "oci:$BUILD/images/web:latest" --name $name >/dev/null
@@ -58,12 +70,27 @@ k taint node $NAME only- >/dev/null
 k cordon $NAME >/dev/null
 refused "a cordoned node" '1 node\(s\) were unschedulable'
 k uncordon $NAME >/dev/null
-pod_yaml p 10m '' 'ports: [{containerPort: 80, hostPort: 8099}]' | k create -f - >/dev/null
-bound_() { k_is p .spec.nodeName $NAME; }
-ok "a host port finds a node" wait_for 20 bound_
+with_port() # NAME
+{
+	web_manifest "$1" | sed '/imagePullPolicy/a\    ports: [{containerPort: 8080, hostPort: 8099}]' |
+		k create -f - >/dev/null
+}
+page() # from beside the host
+{
+	nsenter -t $beside -n curl -sS -m 5 "http://192.0.2.1:8099/"
+}
+with_port p
+ok "a pod with a port of the host runs" wait_for 30 k_ready p
+ok "a machine beside the host reaches it" prints Hello page
 refused "a host port that is taken" "1 node\(s\) didn't have free ports for the requested pod ports" \
 	10m '' 'ports: [{containerPort: 80, hostPort: 8099}]'
-k delete pod p --wait=false --grace-period=0 --force >/dev/null 2>&1
+with_port q
+ok "another pod with that port waits" wait_for 20 told q "1 node\(s\) didn't have free ports"
+ok "and is Pending" k_is q .status.phase Pending
+k delete pod p --wait=false >/dev/null
+ok "it runs when the first has gone" wait_for 40 k_ready q
+ok "and is who answers" prints Hello page
+k delete pod q --wait=false --grace-period=0 --force >/dev/null 2>&1
 
 # --- runtimes ------------------------------------------------------------------------
 condition() # TYPE STATUS
@@ -117,9 +144,9 @@ patch_short()
 	{"op":"add","path":"/spec/template/spec/containers/0/command","value":["sleep","1000000"]}]'
 }
 rolled() { k rollout status deployment w --timeout=60s; }
-# The old one here; the newer one does the same in test_controllers.sh.
-for kubectl in "${KUBECTLS[0]}"; do
-	v=1.20
+for v in 1.20 1.32; do
+	kubectl=${KUBECTLS[0]}
+	[ $v = 1.20 ] || kubectl=${KUBECTLS[1]}
 	k create deployment w --image=web:1 --replicas=2 >/dev/null
 	patch_short >/dev/null
 	ok "$v: a deployment is rolled out" rolled
@@ -197,5 +224,7 @@ kt acme delete deployment w >/dev/null
 
 empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ]; }
 ok "all pods go" wait_for 40 empty
+kill $beside
+ip link del uplink 2>/dev/null
 control_stop
 e2e_end
