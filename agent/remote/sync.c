@@ -16,7 +16,7 @@
 #include "lib/str.h"
 
 #define STARTING_MS      100   /* so long it may take to run, unsaid, */
-#define STARTING_EACH_MS 10    /* longer for each that was given before, */
+#define STARTING_EACH_MS 30    /* longer for each that was given before, */
 #define STARTING_MAX_MS  2000  /* up to so long */
 #define CONTENT_LOOK_MS  60000 /* tokens want to be renewed */
 #define CONTENT_POLL_MS  10000 /* at what is not watched */

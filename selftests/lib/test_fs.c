@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "selftests/harness.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 
@@ -90,6 +91,24 @@ TEST(an_atomic_write_replaces_whole_files)
 	ASSERT_EQ(stat("f", &st), 0);
 	EXPECT_EQ(st.st_mode & 0777, 0644);
 	EXPECT_EQ(fs_write_atomic(AT_FDCWD, "no/f", "x", 1, 0600, &e), -ENOENT);
+}
+
+TEST(what_was_written_quickly_takes_the_place_of_what_is_durable)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct err e = { 0 };
+
+	ASSERT_EQ(fs_write_atomic(AT_FDCWD, "f", "old", 3, 0600, &e), 0);
+	ASSERT_EQ(fs_write_quick(AT_FDCWD, "f.late", "new", 3, 0600, &e), 0);
+	ASSERT_EQ(fs_read(AT_FDCWD, "f", 10, &b, &e), 0);
+	EXPECT_STREQ(buf_str(&b), "old");
+	ASSERT_EQ(fs_settle(AT_FDCWD, "f.late", "f", &e), 0);
+	buf_reset(&b);
+	ASSERT_EQ(fs_read(AT_FDCWD, "f", 10, &b, &e), 0);
+	EXPECT_STREQ(buf_str(&b), "new");
+	EXPECT_EQ(access("f.late", F_OK), -1);
+	EXPECT_EQ(fs_settle(AT_FDCWD, "f.late", "f", &e), -ENOENT);
+	EXPECT_STREQ(e.msg, "open 'f.late': No such file or directory");
 }
 
 TEST_MAIN()
