@@ -135,7 +135,7 @@ ok "and the watch shows that this is over, too" wait_for 20 shows \
 	'Pending/True/Deferred (InProgress/True/ )?none $'
 kill $watcher 2>/dev/null
 ok "and back" resize web "$(container 300m 96Mi |
-	sed 's,}}]}},\,"requests":{"cpu":"50m","memory":"32Mi"}}}]}},')"
+	sed 's,}}]}},\,"requests":{"cpu":"50m"\,"memory":"32Mi"}}}]}},')"
 ok "the container has it" wait_for 20 inside_is web '300m 96'
 ok "no condition is left" wait_for 10 settled web
 
