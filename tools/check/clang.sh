@@ -7,5 +7,5 @@ cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
 eval "flags=($(make -s --no-print-directory SAN= cflags))"
 git ls-files '*.c' | grep -vE '\.bpf\.c$|^selftests/fuzz/' |
-	xargs -d '\n' -P "$(nproc)" -n 20 clang "${flags[@]}" \
+	xargs -d '\n' -P "$(nproc)" -n 20 clang "${flags[@]}" -I"$O" \
 		-Wno-missing-field-initializers -fsyntax-only
