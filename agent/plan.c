@@ -243,7 +243,8 @@ static void plan_ctr(const struct pod *pod, size_t i, uint64_t now_ms,
 			add(p, STEP_STOP, i, c->stop_why);
 		else if (vm_off(pod))
 			add(p, STEP_STOP, i, STOP_POD);
-		else if (!c->init && ctr_image_changed(c))
+		else if ((!c->init || ctr_is_sidecar(c)) &&
+			 ctr_image_changed(c))
 			add(p, STEP_STOP, i, STOP_IMAGE);
 		break;
 	}

@@ -369,6 +369,24 @@ TEST(another_image_restarts_what_runs_whatever_the_policy_says)
 	EXPECT_EQ(has(plan(w), STEP_START, 2), true);
 }
 
+TEST(another_image_restarts_a_sidecar)
+{
+	struct world *w = world(1, 2, true);
+	char was[] = "a:1", is[] = "a:2";
+
+	w->specs[0].sidecar = true;
+	for (size_t i = 0; i < 2; i++) {
+		w->ctrs[i].image_ref = w->specs[i].image = was;
+		w->ctrs[i].phase = CTR_RUNNING;
+	}
+	EXPECT_EQ(plan(w)->nr, 0);
+	w->specs[0].image = is;
+	plan(w);
+	ASSERT_EQ(w->plan.nr, 1);
+	EXPECT_EQ(w->plan.steps[0].ctr, 0);
+	EXPECT_EQ(w->plan.steps[0].why, STOP_IMAGE);
+}
+
 TEST(what_had_ended_before_its_image_changed_stays_ended)
 {
 	struct world *w = world(0, 2, true);
