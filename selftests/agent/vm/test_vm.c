@@ -11,7 +11,7 @@
 #include "qmp/qga.h"
 
 #define BOOT_MS   60000
-#define RESIZE_MS 40000
+#define RESIZE_MS 90000
 
 #define NEED_IMAGE()                                \
 	do {                                        \
