@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/scheduler/podspec.h"
 
+#include <errno.h>
+
 #include "controlplane/client/object.h"
 #include "lib/buf.h"
 #include "lib/json.h"
 #include "lib/quantity.h"
 #include "lib/str.h"
 
+#define AMOUNT_MAX      (INT64_C(1) << 53)
 /* What a pod without requests weighs in scores, as in Kubernetes. */
 #define CPU_SCORE_MILLI 100
 #define MEM_SCORE_BYTES (200LL * 1024 * 1024)
@@ -23,20 +26,28 @@ bool ask_is_ext(const char *resource)
 	       !str_eq(resource, "pods") && !str_eq(resource, "storage");
 }
 
+/* What is more than can be counted is more than any node has, and 1,024 of it
+ * can still be added. */
+static int64_t amount(yyjson_val *list, const char *name,
+		      int (*parse)(const char *, uint64_t *, struct err *))
+{
+	const char *s = yyjson_get_str(yyjson_obj_get(list, name));
+	uint64_t n = 0;
+	int r = s ? parse(s, &n, NULL) : 0;
+
+	if (r == -ERANGE || n > AMOUNT_MAX)
+		return AMOUNT_MAX;
+	return r == 0 ? (int64_t)n : 0;
+}
+
 int64_t amount_cpu(yyjson_val *list)
 {
-	const char *s = yyjson_get_str(yyjson_obj_get(list, "cpu"));
-	uint64_t n = 0;
-
-	return s && quantity_parse_cpu(s, &n, NULL) == 0 ? (int64_t)n : 0;
+	return amount(list, "cpu", quantity_parse_cpu);
 }
 
 int64_t amount_bytes(yyjson_val *list, const char *name)
 {
-	const char *s = yyjson_get_str(yyjson_obj_get(list, name));
-	uint64_t n = 0;
-
-	return s && quantity_parse_mem(s, &n, NULL) == 0 ? (int64_t)n : 0;
+	return amount(list, name, quantity_parse_mem);
 }
 
 static int64_t max(int64_t a, int64_t b)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rules of pods, and of the pod templates in workloads. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "controlplane/schema/rules.h"
 #include "lib/json.h"
@@ -20,10 +22,9 @@ static uint64_t milli_of(yyjson_mut_val *set, const char *name)
 {
 	const char *text = yyjson_mut_get_str(yyjson_mut_obj_get(set, name));
 	uint64_t v = 0;
+	int r = text ? quantity_parse_cpu(text, &v, NULL) : -EINVAL;
 
-	if (!text || quantity_parse_cpu(text, &v, NULL))
-		return 0;
-	return v;
+	return r == -ERANGE ? UINT64_MAX : r < 0 ? 0 : v;
 }
 
 struct qos {
@@ -188,6 +189,76 @@ void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	mut_set_str(doc, obj, "status.qosClass", pod_qos(obj));
 }
 
+/* What containers may ask for by a name of one word. */
+static bool is_standard(const char *name)
+{
+	return str_eq(name, "cpu") || str_eq(name, "memory") ||
+	       str_eq(name, "ephemeral-storage") ||
+	       str_starts(name, "hugepages-");
+}
+
+/* A device or the like: it is had or not, and never shared. */
+static bool is_extended(const char *name)
+{
+	return strchr(name, '/') && !strstr(name, "kubernetes.io/");
+}
+
+static void check_amounts(yyjson_mut_val *set, struct path *at,
+			  const char *field, struct field_errors *errs)
+{
+	size_t i, max, cut = path_field(at, field);
+	yyjson_mut_val *key, *val;
+
+	yyjson_mut_obj_foreach(set, i, max, key, val)
+	{
+		const char *name = yyjson_mut_get_str(key);
+		const char *text = yyjson_mut_get_str(val);
+		size_t inner = path_key(at, name);
+
+		if (!strchr(name, '/') && !is_standard(name)) {
+			field_error_add(errs, FIELD_INVALID, at->text, key,
+					"must be a standard resource type or "
+					"fully qualified");
+			field_error_add(errs, FIELD_INVALID, at->text, key,
+					"must be a standard resource for "
+					"containers");
+		}
+		if (text && *text == '-' && strpbrk(text, "123456789"))
+			field_error_add(errs, FIELD_INVALID, at->text, val,
+					"must be greater than or equal to 0");
+		path_cut(at, inner);
+	}
+	path_cut(at, cut);
+}
+
+/* A request against the limit of the same name. */
+static void check_request(yyjson_mut_val *c, const char *name,
+			  yyjson_mut_val *val, struct path *at,
+			  struct field_errors *errs)
+{
+	yyjson_mut_val *limits = mut_get(c, "resources.limits");
+	yyjson_mut_val *requests = mut_get(c, "resources.requests");
+	const char *limit =
+		yyjson_mut_get_str(yyjson_mut_obj_get(limits, name));
+	uint64_t want = milli_of(requests, name);
+	size_t cut = path_field(at, limit || !is_extended(name)
+					    ? "resources.requests"
+					    : "resources.limits");
+
+	if (!limit && is_extended(name))
+		field_error_add(errs, FIELD_REQUIRED, at->text, NULL,
+				"Limit must be set for non overcommitable "
+				"resources");
+	else if (limit && is_extended(name) && want != milli_of(limits, name))
+		field_error_add(errs, FIELD_INVALID, at->text, val,
+				"must be equal to %s limit of %s", name, limit);
+	else if (limit && want > milli_of(limits, name))
+		field_error_add(errs, FIELD_INVALID, at->text, val,
+				"must be less than or equal to %s limit of %s",
+				name, limit);
+	path_cut(at, cut);
+}
+
 static void check_container(yyjson_mut_val *c, struct path *at,
 			    struct field_errors *errs)
 {
@@ -209,19 +280,11 @@ static void check_container(yyjson_mut_val *c, struct path *at,
 	if (!mut_str(c, "image") || !*mut_str(c, "image"))
 		field_error_add(errs, FIELD_REQUIRED, at->text, NULL, "%s", "");
 	path_cut(at, cut);
+	check_amounts(limits, at, "resources.limits", errs);
+	check_amounts(requests, at, "resources.requests", errs);
 	yyjson_mut_obj_foreach(requests, i, max, key, val)
 	{
-		const char *res = yyjson_mut_get_str(key);
-		const char *limit =
-			yyjson_mut_get_str(yyjson_mut_obj_get(limits, res));
-
-		if (!limit || milli_of(requests, res) <= milli_of(limits, res))
-			continue;
-		cut = path_field(at, "resources.requests");
-		field_error_add(errs, FIELD_INVALID, at->text, val,
-				"must be less than or equal to %s limit of %s",
-				res, limit);
-		path_cut(at, cut);
+		check_request(c, yyjson_mut_get_str(key), val, at, errs);
 	}
 }
 

@@ -118,6 +118,18 @@ TEST(no_nodes_at_all)
 	core_free(c);
 }
 
+TEST(more_than_can_be_counted_fits_nowhere)
+{
+	struct core *c = core_new("default-scheduler");
+
+	node(c, "n1", ALLOC("2", "4Gi"));
+	pod(c, "a", CPU("9223372036854775807"));
+	pod(c, "b", CPU("90000000000000000000000"));
+	EXPECT_STREQ(next(c), "0/1 nodes are available: 1 Insufficient cpu.");
+	EXPECT_STREQ(next(c), "0/1 nodes are available: 1 Insufficient cpu.");
+	core_free(c);
+}
+
 TEST(only_what_a_pod_waits_for_wakes_it)
 {
 	struct core *c = core_new("default-scheduler");

@@ -185,6 +185,27 @@ TEST(errors_are_those_of_kubernetes)
 		     verdict_);
 	expect_error("", "pods",
 		     "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
+		     "\"x\",\"resources\":{\"limits\":{\"cpu\":\"-1\"}}}]}}",
+		     "spec.containers[0].resources.limits[cpu]",
+		     "Invalid value: \"-1\": must be greater than or equal to 0",
+		     verdict_);
+	expect_error("", "pods",
+		     "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
+		     "\"x\",\"resources\":{\"limits\":{\"foo\":\"1\"}}}]}}",
+		     "spec.containers[0].resources.limits[foo]",
+		     "Invalid value: \"foo\": must be a standard resource type "
+		     "or fully qualified",
+		     verdict_);
+	expect_error("", "pods",
+		     "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
+		     "\"x\",\"resources\":{\"requests\":{\"a.b/gpu\":\"1\"}}}]"
+		     "}}",
+		     "spec.containers[0].resources.limits",
+		     "Required value: Limit must be set for non overcommitable "
+		     "resources",
+		     verdict_);
+	expect_error("", "pods",
+		     "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
 		     "\"x\"}],\"virtualMachine\":{\"name\":\"v\",\"image\":"
 		     "\"y\"}}}",
 		     "spec.virtualMachine",
