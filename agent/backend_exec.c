@@ -258,12 +258,20 @@ static int exec_vm(struct session *s, const struct api_exec *x,
 {
 	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 };
 	int done[2] = { -1, -1 };
+	bool paused;
 	int r;
 
 	if (x->tty)
 		return err_set(e, -EOPNOTSUPP,
 			       "a VM's guest agent has no terminal; use "
 			       "'console', or exec without -t");
+	pthread_mutex_lock(&s->pod->lock);
+	paused = s->pod->spec->vm->power == POWER_PAUSED;
+	pthread_mutex_unlock(&s->pod->lock);
+	if (paused)
+		return err_set(e, -EBUSY,
+			       "the VM is paused, nobody in it can answer: set "
+			       "powerSpec to Running first");
 	if (copy_argv(s, &x->argv) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0 ||

@@ -268,9 +268,14 @@ int image_import(struct image_store *s, const char *source,
 				  .cancel = opts->cancel,
 				  .progress = opts->progress,
 				  .progress_arg = opts->progress_arg };
-	r = take_source(&in, source);
-	if (r < 0)
-		r = err_set(e, r, "out of memory");
+	r = strstr(source, "://")
+		    ? err_set(e, -EINVAL,
+			      "'%s' is not on this host: 'arktos-node image "
+			      "pull' gets it",
+			      source)
+		    : 0;
+	if (r == 0 && take_source(&in, source) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = take_name(&in, opts->name, e);
 	if (r == 0)

@@ -195,6 +195,12 @@ int image_name_parse(const char *ref, struct image_name *ret, struct err *e)
 
 	if (str_starts(ref, SCHEME))
 		ref += strlen(SCHEME);
+	if (str_starts(ref, "docker-archive:") || str_starts(ref, "oci:") ||
+	    str_starts(ref, "oci-archive:") || str_starts(ref, "dir:"))
+		return err_set(e, -EINVAL,
+			       "'%.128s' is a file or folder, not an image in a "
+			       "registry: 'arktos-node image import' takes it",
+			       entry_text(ref, shown));
 	if (parse(ref, &name) < 0)
 		return err_set(e, -EINVAL,
 			       "'%.128s' is not an image name: want "

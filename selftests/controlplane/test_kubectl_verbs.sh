@@ -82,6 +82,8 @@ rollout_verbs()
 	t expose "endpoints" ':8080' 'soon :8080 "k get endpoints web"'
 	t set "selector" '{"app":"other"}' 'k set selector svc web app=other >/dev/null; at svc/web {.spec.selector}'
 	t expose "a service, as another" 'exposed' 'k expose svc web --name=web2 --port=81 --type=NodePort'
+	t expose "of which nobody serves the port, which is told" 'Warning: node ports and load balancers are not served' 'k expose svc web --name=web3 --port=81 --type=NodePort 2>&1; k delete svc web3 >/dev/null'
+	t create "a policy that is not enforced, which is told" 'Warning: NetworkPolicy is not enforced' 'echo "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"name\":\"np\"},\"spec\":{\"podSelector\":{}}}" | kin create -f - 2>&1; k delete networkpolicy np >/dev/null'
 	t expose "a pod without labels" "couldn't retrieve selectors|the pod has no labels" 'k run bare --image=x >/dev/null; k label pod bare run- >/dev/null; k expose pod bare --port=1'
 	t set "subject" 'ServiceAccount.*bot|bot' 'k create rolebinding rb --clusterrole=view --user=joe >/dev/null; k set subject rolebinding rb --serviceaccount=default:bot >/dev/null; at rolebinding/rb {.subjects}'
 	t autoscale "a deployment" 'autoscaled' 'k autoscale deploy web --min=2 --max=5 --cpu-percent=80'

@@ -169,6 +169,11 @@ web_manifest filler | sed "s/cpu: 50m/cpu: $((cpus - 400))m/; s/cpu: 500m/cpu: $
 	k create -f - >/dev/null
 no_room() { k_is filler '[.status.conditions[]? | select(.type == "PodScheduled") | .reason][0]' Unschedulable; }
 ok "another pod has no room beside it" wait_for 20 no_room
+ok "powerSpec Paused" power Paused
+ok "pauses it" wait_for 30 k_is vm .status.virtualMachineStatus.powerState paused
+ok "exec does not wait for who cannot answer" prints 'the VM is paused' k exec vm -- nproc
+ok "powerSpec Running goes on" power Running
+ok "from where it was" wait_for 30 guest 'echo fine'
 ok "powerSpec Shutdown" power Shutdown
 ok "shuts it down" wait_for 60 k_is vm '.status
 	| "\(.phase) \(.virtualMachineStatus.state) \(.virtualMachineStatus.powerState) \(.podIP)"' \

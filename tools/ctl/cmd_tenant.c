@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "controlplane/apiserver/authn/pki.h"
 #include "controlplane/client/rest.h"
@@ -55,11 +56,18 @@ char *ctl_kubeconfig(const char *given)
 {
 	const char *home = getenv("HOME");
 
+	char *path;
+
 	if (!given)
 		given = getenv("KUBECONFIG");
-	return given && *given
-		       ? strdup(given)
-		       : str_printf("%s/.kube/config", home ? home : "");
+	if (given && *given)
+		return strdup(given);
+	path = str_printf("%s/.kube/config", home ? home : "");
+	if (!path || access(path, F_OK) == 0 ||
+	    access(ADMIN_KUBECONFIG, R_OK) < 0)
+		return path;
+	free(path);
+	return strdup(ADMIN_KUBECONFIG);
 }
 
 int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e)
@@ -192,7 +200,12 @@ static int tenant_create(struct rest *c, const struct args *a, struct err *e)
 	if (r < 0)
 		return r;
 	printf("tenant %s created\n", a->name);
-	return make_kubeconfig(c, a, e);
+	r = make_kubeconfig(c, a, e);
+	return r < 0 ? err_wrap(e, r,
+				"the tenant is there, its kubeconfig is not: "
+				"'arktosctl tenant kubeconfig %s' makes it",
+				a->name)
+		     : 0;
 }
 
 static int tenant_delete(struct rest *c, const struct args *a, struct err *e)

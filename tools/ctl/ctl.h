@@ -8,7 +8,11 @@ struct err;
 /* Take --kubeconfig out of the arguments, wherever it stands, as kubectl's
  * users expect it. NULL: it is not there; a lack of its value getopt tells. */
 const char *ctl_take_kubeconfig(int *argc, char **argv);
-/* The one given, $KUBECONFIG, or ~/.kube/config. Owned by the caller. */
+/* Of the host's admin: what 'make up' leaves there. */
+#define ADMIN_KUBECONFIG "/etc/arktos/admin.kubeconfig"
+
+/* The one given, $KUBECONFIG, ~/.kube/config, or else the host's admin's, if it
+ * may be read. Owned by the caller. */
 char *ctl_kubeconfig(const char *given);
 int ctl_open(const char *kubeconfig, struct rest **ret, struct err *e);
 

@@ -28,6 +28,7 @@ static const struct admission_plugin *const plugins[] = {
 	&admission_policy_config,
 	&admission_pod_security,
 	&admission_policy,
+	&admission_not_served,
 	&admission_quota,
 };
 

@@ -12,6 +12,7 @@ extern const struct admission_plugin admission_tolerations;
 extern const struct admission_plugin admission_storage_class;
 extern const struct admission_plugin admission_node_selector;
 extern const struct admission_plugin admission_daemon_set;
+extern const struct admission_plugin admission_not_served;
 extern const struct admission_plugin admission_limit_ranger;
 extern const struct admission_plugin admission_quota;
 extern const struct admission_plugin admission_policy_config;

@@ -325,3 +325,28 @@ const struct admission_plugin admission_daemon_set = {
 	.ops = ADMIT_CREATE | ADMIT_UPDATE,
 	.validate = daemon_set,
 };
+
+/* --- NotServed: what is stored, and done by nobody yet, is told --- */
+
+static int not_served(struct admission *a)
+{
+	const char *type = mut_str(a->obj, "spec.type");
+
+	if (!a->req || *a->subresource)
+		return 0;
+	if (admission_is(a, "networking.k8s.io", "networkpolicies"))
+		reply_warning(a->req,
+			      "NetworkPolicy is not enforced by this version: "
+			      "pods of one network reach each other");
+	else if (admission_is(a, "", "services") &&
+		 (str_eq(type, "NodePort") || str_eq(type, "LoadBalancer")))
+		reply_warning(a->req, "node ports and load balancers are not "
+				      "served by this version");
+	return 0;
+}
+
+const struct admission_plugin admission_not_served = {
+	.name = "NotServed",
+	.ops = ADMIT_CREATE,
+	.validate = not_served,
+};

@@ -70,6 +70,10 @@ TEST(bad_names_are_refused)
 	memcpy(tag, "a:", 2);
 	tag[131] = '\0';
 	EXPECT_EQ(image_name_parse(tag, &n, &e), -EINVAL);
+	EXPECT_EQ(image_name_parse("docker-archive:/x.tar", &n, &e), -EINVAL);
+	EXPECT_STREQ(e.msg, "'docker-archive:/x.tar' is a file or folder, not "
+			    "an image in a registry: 'arktos-node image import'"
+			    " takes it");
 	EXPECT_EQ(image_name_parse("UPPER", &n, &e), -EINVAL);
 	EXPECT_STREQ(e.msg, "'UPPER' is not an image name: want "
 			    "[host[:port]/]path[:tag][@sha256:digest] in lower "

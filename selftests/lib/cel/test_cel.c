@@ -450,8 +450,8 @@ TEST(questions_go_to_the_authorizer)
 TEST(names_are_evaluated_once_and_when_used)
 {
 	static const char *const texts[] = {
-		"[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, "
-		"a * b > 0))",
+		("[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, "
+		 "a * b > 0))"),
 		"self.nothing",
 		"duration('1h')",
 		"variables.c + variables.c",
