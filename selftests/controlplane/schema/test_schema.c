@@ -205,6 +205,13 @@ TEST(errors_are_those_of_kubernetes)
 		     "resources",
 		     verdict_);
 	expect_error("", "pods",
+		     "{\"spec\":{\"virtualMachine\":{\"name\":\"v\",\"image\":"
+		     "\"y\",\"powerSpec\":\"Suspended\"}}}",
+		     "spec.virtualMachine.powerSpec",
+		     "Unsupported value: \"Suspended\": supported values: "
+		     "\"Running\", \"Shutdown\", \"Paused\"",
+		     verdict_);
+	expect_error("", "pods",
 		     "{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":"
 		     "\"x\"}],\"virtualMachine\":{\"name\":\"v\",\"image\":"
 		     "\"y\"}}}",
