@@ -75,12 +75,8 @@ static int searches(struct spec_ctx *c, yyjson_val *v, void *out)
 
 static int option(struct spec_ctx *c, yyjson_val *v, void *out)
 {
-	static const struct spec_field fields[] = {
-		SPEC_FIELD(struct key_value, "name", spec_str, key),
-		SPEC_FIELD(struct key_value, "value", spec_str, value),
-	};
 	struct key_value *kv = out;
-	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), kv);
+	int r = spec_name_value(c, v, kv);
 
 	if (r < 0)
 		return r;

@@ -246,6 +246,16 @@ int spec_str(struct spec_ctx *c, yyjson_val *v, void *out)
 	return 0;
 }
 
+int spec_name_value(struct spec_ctx *c, yyjson_val *v, void *out)
+{
+	static const struct spec_field fields[] = {
+		SPEC_FIELD(struct key_value, "name", spec_str, key),
+		SPEC_FIELD(struct key_value, "value", spec_str, value),
+	};
+
+	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+}
+
 int spec_bool(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	if (!yyjson_is_bool(v))

@@ -77,6 +77,7 @@ int spec_read_array(struct spec_ctx *c, yyjson_val *v, size_t size, size_t max,
 		    spec_read_fn *each, void *ret_items, size_t *ret_nr);
 
 spec_read_fn spec_unsupported;
+spec_read_fn spec_name_value;   /* struct key_value: {name, value} */
 spec_read_fn spec_str;          /* char * */
 spec_read_fn spec_bool;         /* bool */
 spec_read_fn spec_u32;          /* uint32_t */
