@@ -62,113 +62,6 @@ static void age(yyjson_val *o, int64_t now, struct buf *b)
 	col_age_of(at(o, ".metadata.creationTimestamp"), now, b);
 }
 
-/* --- pods --- */
-
-static void pod_ready(yyjson_val *o, int64_t now, struct buf *b)
-{
-	yyjson_val *list = at(o, ".status.containerStatuses"), *c;
-	yyjson_val *vm = at(o, ".spec.virtualMachine");
-	size_t all = yyjson_arr_size(at(o, ".spec.containers")), ready = 0;
-	yyjson_arr_iter it = yyjson_arr_iter_with(list);
-	char text[48];
-
-	while ((c = yyjson_arr_iter_next(&it)))
-		ready += yyjson_is_true(yyjson_obj_get(c, "ready"));
-	if (vm) {
-		all++;
-		ready += yyjson_is_true(
-			at(o, ".status.virtualMachineStatus.ready"));
-	}
-	snprintf(text, sizeof(text), "%zu/%zu", ready, all);
-	put(b, text);
-	(void)now;
-}
-
-static const char *container_reason(yyjson_val *list, char *text, size_t size)
-{
-	yyjson_arr_iter it = yyjson_arr_iter_with(list);
-	const char *reason = NULL;
-	yyjson_val *c;
-
-	while ((c = yyjson_arr_iter_next(&it))) {
-		yyjson_val *ended = at(c, ".state.terminated");
-		const char *waits = str_at(c, ".state.waiting.reason");
-
-		if (waits && *waits) {
-			reason = waits;
-		} else if (ended) {
-			const char *why = str_at(ended, ".reason");
-
-			if (!why || !*why) {
-				snprintf(text, size, "ExitCode:%lld",
-					 int_at(ended, ".exitCode"));
-				why = text;
-			}
-			reason = why;
-		}
-	}
-	return reason;
-}
-
-static void pod_status(yyjson_val *o, int64_t now, struct buf *b)
-{
-	const char *status = str_at(o, ".status.reason");
-	char text[64];
-	const char *why;
-
-	if (!status)
-		status = str_at(o, ".status.phase");
-	why = container_reason(at(o, ".status.containerStatuses"), text,
-			       sizeof(text));
-	if (why && !(str_eq(why, "Completed") && str_eq(status, "Running")))
-		status = why;
-	if (at(o, ".metadata.deletionTimestamp"))
-		status = "Terminating";
-	put(b, status ? status : "Unknown");
-	(void)now;
-}
-
-static void pod_restarts(yyjson_val *o, int64_t now, struct buf *b)
-{
-	yyjson_arr_iter it =
-		yyjson_arr_iter_with(at(o, ".status.containerStatuses"));
-	long long nr = int_at(o, ".status.virtualMachineStatus.restartCount");
-	yyjson_val *c;
-	char text[32];
-
-	while ((c = yyjson_arr_iter_next(&it)))
-		nr += int_at(c, ".restartCount");
-	snprintf(text, sizeof(text), "%lld", nr);
-	put(b, text);
-	(void)now;
-}
-
-static void pod_gates(yyjson_val *o, int64_t now, struct buf *b)
-{
-	yyjson_arr_iter it =
-		yyjson_arr_iter_with(at(o, ".spec.readinessGates"));
-	size_t all = yyjson_arr_size(at(o, ".spec.readinessGates")), met = 0;
-	yyjson_val *g, *c;
-	char text[48];
-
-	(void)now;
-	if (!all) {
-		put(b, NULL);
-		return;
-	}
-	while ((g = yyjson_arr_iter_next(&it))) {
-		yyjson_arr_iter in =
-			yyjson_arr_iter_with(at(o, ".status.conditions"));
-
-		while ((c = yyjson_arr_iter_next(&in)))
-			met += str_eq(str_at(c, ".type"),
-				      str_at(g, ".conditionType")) &&
-			       str_eq(str_at(c, ".status"), "True");
-	}
-	snprintf(text, sizeof(text), "%zu/%zu", met, all);
-	put(b, text);
-}
-
 /* --- nodes --- */
 
 static void node_status(yyjson_val *o, int64_t now, struct buf *b)
@@ -516,11 +409,11 @@ type_column_fn type_column_find(const char *name)
 		FN(owner),
 		{ "pdb_max", col_pdb_max },
 		{ "pdb_min", col_pdb_min },
-		FN(pod_gates),
-		FN(pod_ready),
-		FN(pod_restarts),
+		{ "pod_gates", col_pod_gates },
+		{ "pod_ready", col_pod_ready },
+		{ "pod_restarts", col_pod_restarts },
 		FN(pod_selector),
-		FN(pod_status),
+		{ "pod_status", col_pod_status },
 		FN(pv_claim),
 		{ "quota_limit", col_quota_limit },
 		{ "quota_request", col_quota_request },

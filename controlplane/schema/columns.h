@@ -47,6 +47,10 @@ void col_put_pair(struct buf *b, const char *kind, const char *name);
 /* columns_types.c: those of the smaller groups. */
 type_column_fn type_column_find_more(const char *name);
 
+void col_pod_gates(yyjson_val *o, int64_t now, struct buf *b);
+void col_pod_ready(yyjson_val *o, int64_t now, struct buf *b);
+void col_pod_restarts(yyjson_val *o, int64_t now, struct buf *b);
+void col_pod_status(yyjson_val *o, int64_t now, struct buf *b);
 void col_service_ip(yyjson_val *o, int64_t now, struct buf *b);
 void col_service_external_ip(yyjson_val *o, int64_t now, struct buf *b);
 void col_service_ports(yyjson_val *o, int64_t now, struct buf *b);

@@ -339,6 +339,95 @@ TEST(cells_read_as_users_expect)
 	yyjson_doc_free(doc);
 }
 
+/* READY, STATUS and RESTARTS of what @spec and @status say. */
+static void expect_cells_(const char *spec, const char *status,
+			  const char *want, int *verdict_)
+
+{
+	const struct type *t = type_find(types(), "", "v1", "pods");
+	auto_buf struct buf b = BUF_INIT, json = BUF_INIT;
+	yyjson_doc *doc;
+
+	buf_printf(&json,
+		   "{'metadata':{'name':'p','creationTimestamp':"
+		   "'2026-01-01T00:00:00Z'},'spec':{%s},'status':{%s}}",
+		   spec, status);
+	for (size_t i = 0; i < json.len; i++)
+		if (json.data[i] == '\'')
+			json.data[i] = '"';
+	doc = yyjson_read(buf_str(&json), json.len, 0);
+	ASSERT_EQ(doc != NULL, 1);
+	table_cells(t, yyjson_doc_get_root(doc), 1767225600 + 5, &b);
+	if (!strstr(buf_str(&b), want))
+		FAIL("%s is not in %s", want, buf_str(&b));
+	yyjson_doc_free(doc);
+}
+
+#define expect_cells(spec, status, want) \
+	expect_cells_(spec, status, want, verdict_)
+
+/* What Kubernetes' printer shows of the same. */
+TEST(a_pods_status_in_a_word)
+{
+	static const char two[] = "'initContainers':[{'name':'a'},{'name':"
+				  "'b'}],'containers':[{'name':'c'}]";
+	static const char side[] =
+		"'initContainers':[{'name':'a','restartPolicy':'Always'}],"
+		"'containers':[{'name':'c'}]";
+	static const char waits[] =
+		"'containerStatuses':[{'name':'c','state':{'waiting':{'reason'"
+		":'PodInitializing'}}}]";
+	char status[512];
+
+	expect_cells(two, "'phase':'Pending'", "\"0/1\",\"Pending\",\"0\"");
+	snprintf(status, sizeof(status),
+		 "'phase':'Pending','initContainerStatuses':[{'name':'a',"
+		 "'state':{'terminated':{'exitCode':0,'reason':'Completed'}}},"
+		 "{'name':'b','restartCount':3,'state':{'waiting':{'reason':"
+		 "'CrashLoopBackOff'}}}],%s",
+		 waits);
+	expect_cells(two, status, "\"0/1\",\"Init:CrashLoopBackOff\",\"3\"");
+	snprintf(status, sizeof(status),
+		 "'phase':'Pending','initContainerStatuses':[{'name':'a',"
+		 "'state':{'terminated':{'exitCode':0}}},{'name':'b','state':"
+		 "{'running':{}}}],%s",
+		 waits);
+	expect_cells(two, status, "\"0/1\",\"Init:1/2\",\"0\"");
+	expect_cells(two,
+		     "'phase':'Failed','initContainerStatuses':[{'name':'a',"
+		     "'state':{'terminated':{'exitCode':2,'reason':'Error'}}}]",
+		     "\"Init:Error\"");
+	expect_cells(two,
+		     "'phase':'Running','initContainerStatuses':[{'name':'a',"
+		     "'restartCount':4,'state':{'terminated':{'exitCode':0}}},"
+		     "{'name':'b','state':{'terminated':{'exitCode':0}}}],"
+		     "'containerStatuses':[{'name':'c','ready':true,"
+		     "'restartCount':1,'state':{'running':{}}}]",
+		     "\"1/1\",\"Running\",\"1\"");
+	expect_cells(side,
+		     "'phase':'Running','initContainerStatuses':[{'name':'a',"
+		     "'started':true,'ready':true,'restartCount':2,'state':"
+		     "{'running':{}}}],'containerStatuses':[{'name':'c',"
+		     "'ready':true,'restartCount':1,'state':{'running':{}}}]",
+		     "\"2/2\",\"Running\",\"3\"");
+	expect_cells("'containers':[{'name':'c'},{'name':'d'}]",
+		     "'phase':'Running','containerStatuses':[{'name':'c',"
+		     "'state':{'terminated':{'exitCode':0,'reason':"
+		     "'Completed'}}},{'name':'d','ready':true,'state':"
+		     "{'running':{}}}]",
+		     "\"1/2\",\"NotReady\"");
+	expect_cells("'containers':[{'name':'c'}]",
+		     "'phase':'Pending','conditions':[{'type':'PodScheduled',"
+		     "'status':'False','reason':'SchedulingGated'}]",
+		     "\"SchedulingGated\"");
+	expect_cells("'containers':[{'name':'c'}]",
+		     "'phase':'Failed','reason':'Evicted'", "\"Evicted\"");
+	expect_cells("'containers':[{'name':'c'}]",
+		     "'phase':'Running','containerStatuses':[{'name':'c',"
+		     "'state':{'terminated':{'exitCode':137,'signal':9}}}]",
+		     "\"Signal:9\"");
+}
+
 TEST(documents_of_the_api_are_json)
 {
 	struct discovery d = { .set = types(), .system = true };
