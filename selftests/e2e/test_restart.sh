@@ -4,7 +4,7 @@
 # SECONDS: 400
 # An agent that stops, crashes or is upgraded touches no pod, and comes back to
 # where it was: even in the middle of a resize. In the guest lane what a kernel
-# has a part in; locks and a slow disk are the same on each.
+# has a part in; locks, changed images and a slow disk are the same on each.
 . "$(dirname "$0")/lib.sh"
 
 pids() # of all containers
@@ -139,32 +139,36 @@ runs() # IMAGE RESTARTS
 	pod_is img '.status.containerStatuses[0]
 		| "\(.image) \(.restartCount) \(.state | keys[0])"' "$1 $2 running"
 }
-ok "the image has a second name" node image import \
-	"oci:$BUILD/images/web:latest" --name web:2
-ok "a pod that does not stop when asked" stubborn web 60
-ok "runs" wait_for 20 runs web 0
-ok "its image may change" prints configured stubborn web:2 6
-ok "it is stopped for it" wait_for 20 prints \
-	'Killing .*Container c definition changed, will be restarted' \
-	node describe img
-note_bpf
-ok "killed before it has ended" agent_kill
-ok "the agent starts" agent_start --restart-backoff 100ms
-ok "it runs with the new image, whatever its policy" wait_for 40 runs web:2 1
-ok "it is resized as ever" prints 'memory 32Mi → 48Mi' node resize img --memory 48Mi
-ok "another agent" eval 'agent_kill && agent_start --restart-backoff 100ms'
-ok "finds it as it was" wait_for 20 pod_ready img
-ok "an image that is not here" stubborn nothing 1
 waits()
 {
 	pod_is img '.status.containerStatuses[0] | "\(.state.waiting.reason)
 		\(.lastState.terminated.exitCode)"' "ErrImageNeverPull
 		137"
 }
-ok "is told, and who had the old one has ended" wait_for 40 waits
-ok "the next one need not wait for it" stubborn web 1
-ok "and runs" wait_for 20 runs web 2
-node delete img >/dev/null 2>&1
+another_image()
+{
+	ok "the image has a second name" node image import \
+		"oci:$BUILD/images/web:latest" --name web:2
+	ok "a pod that does not stop when asked" stubborn web 60
+	ok "runs" wait_for 20 runs web 0
+	ok "its image may change" prints configured stubborn web:2 6
+	ok "it is stopped for it" wait_for 20 prints \
+		'Killing .*Container c definition changed, will be restarted' \
+		node describe img
+	note_bpf
+	ok "killed before it has ended" agent_kill
+	ok "the agent starts" agent_start --restart-backoff 100ms
+	ok "it runs with the new image, whatever its policy" wait_for 40 runs web:2 1
+	ok "it is resized as ever" prints 'memory 32Mi → 48Mi' node resize img --memory 48Mi
+	ok "another agent" eval 'agent_kill && agent_start --restart-backoff 100ms'
+	ok "finds it as it was" wait_for 20 pod_ready img
+	ok "an image that is not here" stubborn nothing 1
+	ok "is told, and who had the old one has ended" wait_for 40 waits
+	ok "the next one need not wait for it" stubborn web 1
+	ok "and runs" wait_for 20 runs web 2
+	node delete img >/dev/null 2>&1
+}
+[ "${ARKTOS_LANE-}" = guest ] || another_image
 
 note_bpf
 node delete a >/dev/null 2>&1

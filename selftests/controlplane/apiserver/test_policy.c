@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LANE: both
+ * LANE: native
  * SECONDS: 60
  * ValidatingAdmissionPolicies: which requests they are about, what their
  * expressions see, what becomes of what they refuse, and whose they are.
