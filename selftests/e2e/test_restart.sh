@@ -149,7 +149,7 @@ another_image()
 {
 	ok "the image has a second name" node image import \
 		"oci:$BUILD/images/web:latest" --name web:2
-	ok "a pod that does not stop when asked" stubborn web 60
+	ok "a pod that does not stop when asked" stubborn web 20
 	ok "runs" wait_for 20 runs web 0
 	ok "its image may change" prints configured stubborn web:2 6
 	ok "it is stopped for it" wait_for 20 prints \
