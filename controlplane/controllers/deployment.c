@@ -56,8 +56,10 @@ static int adopt_set(struct ctl *c, struct dep *d,
 		     const struct informer_object *rs, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT;
-	int r;
+	int r = ctl_may_adopt(c, KIND_DEPLOYMENT, d->obj, e);
 
+	if (r < 0)
+		return r;
 	buf_printf(&b,
 		   "{\"metadata\":{\"uid\":\"%s\",\"resourceVersion\":"
 		   "\"%llu\",\"ownerReferences\":[",

@@ -462,6 +462,39 @@ int ctl_write(struct ctl *c, const struct ctl_write *w, uint64_t *ret_revision,
 	return r < 0 ? err_wrap(e, r, "%s %s", w->method, buf_str(&path)) : 0;
 }
 
+int ctl_may_adopt(struct ctl *c, enum kind k,
+		  const struct informer_object *owner, struct err *e)
+{
+	struct ctl_write w = { .kind = k,
+			       .tenant = owner->tenant,
+			       .namespace = owner->namespace,
+			       .name = owner->name };
+	auto_buf struct buf path = BUF_INIT;
+	struct client_call call = { .method = "GET" };
+	yyjson_doc *doc = NULL;
+	yyjson_val *meta;
+	int r;
+
+	path_of(&w, &path);
+	if (buf_error(&path))
+		return err_set(e, -ENOMEM, "out of memory");
+	call.path = buf_str(&path);
+	(void)client_do(c->client, &call);
+	r = client_check(&call, e);
+	if (r == 0)
+		doc = yyjson_read(buf_str(&call.answer), call.answer.len, 0);
+	client_call_clear(&call);
+	if (r < 0 && r != -ENOENT)
+		return err_wrap(e, r, "GET %s", buf_str(&path));
+	meta = obj_at(yyjson_doc_get_root(doc), "metadata");
+	r = str_eq(obj_str(meta, "uid"), owner->uid) &&
+			    !obj_at(meta, "deletionTimestamp")
+		    ? 0
+		    : -ECANCELED;
+	yyjson_doc_free(doc);
+	return r;
+}
+
 int ctl_patch(struct ctl *c, enum kind k, const struct informer_object *o,
 	      const char *sub, const char *body, struct err *e)
 {

@@ -131,6 +131,12 @@ int ctl_patch(struct ctl *c, enum kind k, const struct informer_object *o,
 int ctl_delete(struct ctl *c, enum kind k, const struct informer_object *o,
 	       uint64_t *ret_revision, struct err *e);
 
+/* May @owner take in what has no owner? The server is asked, and not the cache:
+ * one that is being deleted, and whose dependents are let go by that, would
+ * take them with it. 0, -ECANCELED (no), or as client_check(). */
+int ctl_may_adopt(struct ctl *c, enum kind k,
+		  const struct informer_object *owner, struct err *e);
+
 /**
  * ctl_create_many() - Create @nr objects from the same body, many at a time.
  * @c:            Controller.

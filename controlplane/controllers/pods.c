@@ -33,7 +33,10 @@ static int adopt_pod(struct ctl *c, enum kind k,
 		     const struct informer_object *pod, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT;
+	int r = ctl_may_adopt(c, k, owner, e);
 
+	if (r < 0)
+		return r;
 	buf_printf(&b, "{\"metadata\":{\"uid\":\"%s\",\"ownerReferences\":[",
 		   pod->uid);
 	ctl_put_owner(&b, k, owner->name, owner->uid);
