@@ -269,7 +269,7 @@ static int exec_vm(struct session *s, const struct api_exec *x,
 	paused = s->pod->spec->vm->power == POWER_PAUSED;
 	pthread_mutex_unlock(&s->pod->lock);
 	if (paused)
-		return err_set(e, -EBUSY,
+		return err_set(e, -EINVAL,
 			       "the VM is paused, nobody in it can answer: set "
 			       "powerSpec to Running first");
 	if (copy_argv(s, &x->argv) < 0)

@@ -132,7 +132,8 @@ for s in s2 s3; do
 		"true $s null"
 	point=send:snapshot-save
 done
-ok "there is one of each" [ "$(snapshots)" = "s1 s2 s3" ]
+all_three() { [ "$(snapshots)" = "s1 s2 s3" ]; }
+ok "there is one of each" wait_for 10 all_three
 ok "also in the image" [ "$(qemu-img info -U --output json \
 	"$STATE"/pods/*/vm/memory.qcow2 | jq -r '[.snapshots[].name] | join(" ")')" \
 	= "s1 s2 s3" ]

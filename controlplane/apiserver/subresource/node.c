@@ -151,7 +151,7 @@ static void go(struct req *r, const char *name, const char *target)
 	yyjson_doc *doc = read_object(r, "nodes", "", "", name);
 	const char *sub = r->route.subresource;
 	struct relay_to to = { .target = target,
-			       .text_is_status = str_eq(sub, "log") };
+			       .text_is_status = !str_eq(sub, "proxy") };
 	struct err e = { 0 };
 	struct node_at at;
 
