@@ -441,6 +441,19 @@ static void path_of(const struct ctl_write *w, struct buf *b)
 		  w->name, w->sub, b);
 }
 
+int ctl_read(struct ctl *c, struct client_call *call, yyjson_doc **ret,
+	     struct err *e)
+{
+	int r;
+
+	(void)client_do(c->client, call);
+	r = client_check(call, e);
+	*ret = r == 0 ? yyjson_read(buf_str(&call->answer), call->answer.len, 0)
+		      : NULL;
+	client_call_clear(call);
+	return r;
+}
+
 int ctl_write(struct ctl *c, const struct ctl_write *w, uint64_t *ret_revision,
 	      struct err *e)
 {
@@ -471,7 +484,7 @@ int ctl_may_adopt(struct ctl *c, enum kind k,
 			       .name = owner->name };
 	auto_buf struct buf path = BUF_INIT;
 	struct client_call call = { .method = "GET" };
-	yyjson_doc *doc = NULL;
+	yyjson_doc *doc;
 	yyjson_val *meta;
 	int r;
 
@@ -479,11 +492,7 @@ int ctl_may_adopt(struct ctl *c, enum kind k,
 	if (buf_error(&path))
 		return err_set(e, -ENOMEM, "out of memory");
 	call.path = buf_str(&path);
-	(void)client_do(c->client, &call);
-	r = client_check(&call, e);
-	if (r == 0)
-		doc = yyjson_read(buf_str(&call.answer), call.answer.len, 0);
-	client_call_clear(&call);
+	r = ctl_read(c, &call, &doc, e);
 	if (r < 0 && r != -ENOENT)
 		return err_wrap(e, r, "GET %s", buf_str(&path));
 	meta = obj_at(yyjson_doc_get_root(doc), "metadata");

@@ -119,6 +119,11 @@ struct ctl_write {
 	const char *body, *type;
 };
 
+/* Make the call (cleared afterwards). @ret: its answer as JSON, NULL if it is
+ * none. 0 or as client_check(). */
+int ctl_read(struct ctl *c, struct client_call *call, yyjson_doc **ret,
+	     struct err *e);
+
 /* One write; @ret_revision (may be NULL) is that of the result, 0 if it tells
  * none. 0 or as client_check(). */
 int ctl_write(struct ctl *c, const struct ctl_write *w, uint64_t *ret_revision,

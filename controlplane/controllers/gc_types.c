@@ -164,20 +164,6 @@ static int add_version(struct gc *g, const char *group, yyjson_val *version,
 	return r;
 }
 
-/* Make the call; its answer, or NULL if it is none. */
-static int fetch(struct gc *g, struct client_call *call, yyjson_doc **ret,
-		 struct err *e)
-{
-	int r;
-
-	(void)client_do(g->ctl->client, call);
-	r = client_check(call, e);
-	*ret = r == 0 ? yyjson_read(buf_str(&call->answer), call->answer.len, 0)
-		      : NULL;
-	client_call_clear(call);
-	return r;
-}
-
 static int discover(struct gc *g, const char *path, struct err *e)
 {
 	struct client_call call = {
@@ -189,7 +175,7 @@ static int discover(struct gc *g, const char *path, struct err *e)
 	yyjson_val *group, *version;
 	yyjson_doc *doc;
 	size_t i, max, j, n;
-	int r = fetch(g, &call, &doc, e);
+	int r = ctl_read(g->ctl, &call, &doc, e);
 
 	yyjson_arr_foreach(obj_at(yyjson_doc_get_root(doc), "items"), i, max,
 			   group)
@@ -215,7 +201,7 @@ static int discover_crds(struct gc *g, struct err *e)
 	yyjson_val *crd, *v;
 	yyjson_doc *doc;
 	size_t i, max, j, n;
-	int r = fetch(g, &call, &doc, e);
+	int r = ctl_read(g->ctl, &call, &doc, e);
 
 	yyjson_arr_foreach(obj_at(yyjson_doc_get_root(doc), "items"), i, max,
 			   crd)
