@@ -61,52 +61,37 @@ static void larger(struct quantity_set *q, const struct quantity_set *other)
 		q->disk_bytes = other->disk_bytes;
 }
 
-static void add(struct quantity_set *sum, const struct quantity_set *q)
+/* What one container claims: what it may have, or still has. */
+static struct quantity_set ctr_claim(const struct pod *pod, const struct ctr *c)
 {
-	sum->cpu_milli += q->cpu_milli;
-	sum->mem_bytes += q->mem_bytes;
-	sum->disk_bytes += q->disk_bytes;
+	struct quantity_set q = c->res.allocated.requests;
+
+	if (c->res.actual_known && c->phase == CTR_RUNNING)
+		larger(&q, &c->res.actual.requests);
+	if (!c->spec) {
+		struct vm_size size = vm_wanted_size(pod);
+
+		if (!q.has_cpu && !q.cpu_milli)
+			q.cpu_milli = size.cpu_milli;
+		if (!q.has_mem && !q.mem_bytes)
+			q.mem_bytes = size.mem_bytes;
+		q.mem_bytes += vm_pod_overhead(pod);
+	}
+	q.has_cpu = q.has_mem = q.has_disk = true;
+	return q;
 }
 
 struct quantity_set pod_claim(const struct pod *pod)
 {
-	struct quantity_set sum = { .has_cpu = true,
-				    .has_mem = true,
-				    .has_disk = true };
-	struct quantity_set init = { 0 };
-	struct quantity_set stay = { .has_cpu = true,
-				     .has_mem = true,
-				     .has_disk = true };
+	struct total t = { 0 };
 
 	for (size_t i = 0; i < pod->nr_ctrs; i++) {
 		const struct ctr *c = &pod->ctrs[i];
-		struct quantity_set q = c->res.allocated.requests;
+		struct quantity_set q = ctr_claim(pod, c);
 
-		if (c->res.actual_known && c->phase == CTR_RUNNING)
-			larger(&q, &c->res.actual.requests);
-		if (!c->spec) {
-			struct vm_size size = vm_wanted_size(pod);
-
-			if (!q.has_cpu && !q.cpu_milli)
-				q.cpu_milli = size.cpu_milli;
-			if (!q.has_mem && !q.mem_bytes)
-				q.mem_bytes = size.mem_bytes;
-			q.mem_bytes += vm_pod_overhead(pod);
-		}
-		if (c->init) {
-			struct quantity_set with = stay;
-
-			add(&with, &q);
-			larger(&init, &with);
-			if (c->spec->sidecar)
-				stay = with;
-		} else {
-			add(&sum, &q);
-		}
+		total_add(&t, ctr_role(c), &q);
 	}
-	add(&sum, &stay);
-	larger(&sum, &init);
-	return sum;
+	return total_sum(&t);
 }
 
 static void refusal(const struct quantity_set *want,

@@ -146,47 +146,15 @@ static int write_set(const struct cg *cg, const struct resources *res,
 			    e);
 }
 
-static void sum_set(struct quantity_set *sum, const struct quantity_set *q)
-{
-	sum->cpu_milli += q->has_cpu ? q->cpu_milli : 0;
-	sum->mem_bytes += q->has_mem ? q->mem_bytes : 0;
-}
-
 /* Of what was allocated: the ceiling over all containers. */
 struct resources pod_allocated_total(const struct pod *pod)
 {
-	struct resources sum = {
-		.requests = { .has_cpu = true, .has_mem = true },
-		.limits = { .has_cpu = true, .has_mem = true },
-	};
-	struct quantity_set init = { 0 }, stay = { 0 };
+	struct totals t = { 0 };
 
-	for (size_t i = 0; i < pod->nr_ctrs; i++) {
-		const struct ctr *c = &pod->ctrs[i];
-		const struct resources *r = &c->res.allocated;
-
-		sum.limits.has_cpu &= r->limits.has_cpu;
-		sum.limits.has_mem &= r->limits.has_mem;
-		if (c->init && !c->spec->sidecar) {
-			struct quantity_set with = stay;
-
-			sum_set(&with, &r->limits);
-			if (with.cpu_milli > init.cpu_milli)
-				init.cpu_milli = with.cpu_milli;
-			if (with.mem_bytes > init.mem_bytes)
-				init.mem_bytes = with.mem_bytes;
-			continue;
-		}
-		if (c->init) /* those that come after it run beside it */
-			sum_set(&stay, &r->limits);
-		sum_set(&sum.requests, &r->requests);
-		sum_set(&sum.limits, &r->limits);
-	}
-	if (init.cpu_milli > sum.limits.cpu_milli)
-		sum.limits.cpu_milli = init.cpu_milli;
-	if (init.mem_bytes > sum.limits.mem_bytes)
-		sum.limits.mem_bytes = init.mem_bytes;
-	return sum;
+	for (size_t i = 0; i < pod->nr_ctrs; i++)
+		totals_add(&t, ctr_role(&pod->ctrs[i]),
+			   &pod->ctrs[i].res.allocated);
+	return totals_bounds(&t);
 }
 
 int pod_write_limits(struct pod *pod, struct err *e)

@@ -36,9 +36,16 @@ static bool vm_off(const struct pod *pod)
 	return pod->spec->vm && pod->spec->vm->power == POWER_SHUTDOWN;
 }
 
+enum ctr_role ctr_role(const struct ctr *ctr)
+{
+	if (!ctr->init)
+		return ROLE_MAIN;
+	return ctr->spec->sidecar ? ROLE_SIDECAR : ROLE_INIT;
+}
+
 bool ctr_is_sidecar(const struct ctr *ctr)
 {
-	return ctr->init && ctr->spec->sidecar;
+	return ctr_role(ctr) == ROLE_SIDECAR;
 }
 
 bool sidecar_is_up(const struct pod *pod, const struct ctr *ctr)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "agent/pod.h"
+#include "agent/total.h"
 
 #define PLAN_STEPS_MAX (4 * SPEC_CONTAINERS_MAX + 16)
 
@@ -40,6 +41,7 @@ enum step_kind {
 	STEP_FORGET,  /* remove the pod's last trace */
 };
 
+enum ctr_role ctr_role(const struct ctr *ctr);
 /* An init container that stays beside the others. */
 bool ctr_is_sidecar(const struct ctr *ctr);
 /* Has it come up, so that what stands after it may start? */

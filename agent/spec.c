@@ -8,76 +8,13 @@
 #include "agent/spec.h"
 #include "lib/str.h"
 #include "agent/spec_fields.h"
-
-static void add(uint64_t *sum, uint64_t v)
-{
-	if (__builtin_add_overflow(*sum, v, sum))
-		*sum = UINT64_MAX;
-}
-
-static void add_set(struct quantity_set *sum, const struct quantity_set *q)
-{
-	sum->has_cpu |= q->has_cpu;
-	sum->has_mem |= q->has_mem;
-	add(&sum->cpu_milli, q->has_cpu ? q->cpu_milli : 0);
-	add(&sum->mem_bytes, q->has_mem ? q->mem_bytes : 0);
-	sum->has_disk |= q->has_disk;
-	add(&sum->disk_bytes, q->has_disk ? q->disk_bytes : 0);
-}
-
-static void max_set(struct quantity_set *max, const struct quantity_set *q)
-{
-	max->has_cpu |= q->has_cpu;
-	max->has_mem |= q->has_mem;
-	if (q->has_cpu && q->cpu_milli > max->cpu_milli)
-		max->cpu_milli = q->cpu_milli;
-	if (q->has_mem && q->mem_bytes > max->mem_bytes)
-		max->mem_bytes = q->mem_bytes;
-	max->has_disk |= q->has_disk;
-	if (q->has_disk && q->disk_bytes > max->disk_bytes)
-		max->disk_bytes = q->disk_bytes;
-}
-
-/* One part without a limit leaves the whole without one. */
-static void lift_limits(struct quantity_set *sum, const struct quantity_set *q)
-{
-	sum->has_cpu &= q->has_cpu;
-	sum->has_mem &= q->has_mem;
-	sum->has_disk &= q->has_disk;
-}
+#include "agent/total.h"
 
 struct resources pod_spec_total(const struct pod_spec *spec)
 {
-	struct resources sum = { 0 }, stay = { 0 }, most = { 0 };
+	struct totals t = totals_of(spec);
 
-	if (spec->vm)
-		return spec->vm->resources;
-	for (size_t i = 0; i < spec->nr_containers; i++) {
-		add_set(&sum.requests, &spec->containers[i].resources.requests);
-		add_set(&sum.limits, &spec->containers[i].resources.limits);
-	}
-	/* Init containers run one after the other, beside the sidecars that
-	 * stand before them; sidecars stay. */
-	for (size_t i = 0; i < spec->nr_init; i++) {
-		const struct resources *r = &spec->init[i].resources;
-		struct resources with = stay;
-
-		add_set(&with.requests, &r->requests);
-		add_set(&with.limits, &r->limits);
-		if (spec->init[i].sidecar)
-			stay = with;
-		max_set(&most.requests, &with.requests);
-		max_set(&most.limits, &with.limits);
-	}
-	add_set(&sum.requests, &stay.requests);
-	add_set(&sum.limits, &stay.limits);
-	max_set(&sum.requests, &most.requests);
-	max_set(&sum.limits, &most.limits);
-	for (size_t i = 0; i < spec->nr_containers; i++)
-		lift_limits(&sum.limits, &spec->containers[i].resources.limits);
-	for (size_t i = 0; i < spec->nr_init; i++)
-		lift_limits(&sum.limits, &spec->init[i].resources.limits);
-	return sum;
+	return totals_bounds(&t);
 }
 
 static bool any(const struct resources *r)

@@ -18,6 +18,7 @@
 
 #include "agent/events.h"
 #include "agent/internal.h"
+#include "agent/total.h"
 #include "agent/usage.h"
 #include "agent/volume/volume.h"
 #include "lib/err.h"
@@ -43,23 +44,9 @@ static void add(uint64_t *sum, uint64_t v)
 /* The sum of the containers that have one; 0: none has. */
 static uint64_t pod_limit(const struct pod_spec *s)
 {
-	uint64_t sum = 0, stay = 0, most = 0;
+	struct totals t = totals_of(s);
 
-	if (s->vm)
-		return limits_of(s, NULL)->disk_bytes;
-	for (size_t i = 0; i < s->nr_containers; i++)
-		add(&sum, limits_of(s, &s->containers[i])->disk_bytes);
-	for (size_t i = 0; i < s->nr_init; i++) {
-		uint64_t with = stay;
-
-		add(&with, limits_of(s, &s->init[i])->disk_bytes);
-		if (s->init[i].sidecar)
-			stay = with;
-		if (with > most)
-			most = with;
-	}
-	add(&sum, stay);
-	return sum > most ? sum : most;
+	return total_sum(&t.limits).disk_bytes;
 }
 
 static bool is_disk(const struct volume_spec *v)

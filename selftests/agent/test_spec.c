@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "agent/spec.h"
+#include "agent/total.h"
 #include "lib/err.h"
 
 #define POD(spec)                                                         \
@@ -384,6 +385,43 @@ TEST(sidecars_are_init_containers_that_stay)
 	REFUSED(POD(CTR(",\"restartPolicy\":\"Always\"")), -EINVAL,
 		"spec.containers[0].restartPolicy: is for init containers, "
 		"which become sidecars by it");
+}
+
+#define MILLI(n)                                  \
+	{                                         \
+		.has_cpu = true, .cpu_milli = (n) \
+	}
+
+TEST(a_pod_comes_to_the_most_there_is_at_once)
+{
+	static const struct {
+		enum ctr_role role;
+		struct quantity_set q;
+	} ctrs[] = {
+		{ ROLE_INIT, MILLI(700) },    /* 700 */
+		{ ROLE_SIDECAR, MILLI(100) }, /* 100 stay */
+		{ ROLE_INIT, MILLI(900) },    /* 1000 */
+		{ ROLE_SIDECAR, MILLI(200) }, /* 300 stay */
+		{ ROLE_MAIN, MILLI(300) },    /* 600 */
+		{ ROLE_MAIN, { .has_mem = true, .mem_bytes = 5 } },
+	};
+	struct total t = { 0 };
+	struct quantity_set sum;
+
+	EXPECT_EQ(total_sum(&t).has_cpu, false);
+	for (size_t i = 0; i < 5; i++)
+		total_add(&t, ctrs[i].role, &ctrs[i].q);
+	EXPECT_EQ(total_sum(&t).cpu_milli, 1000);
+	EXPECT_EQ(total_ceiling(&t).has_cpu, true);
+	EXPECT_EQ(total_ceiling(&t).has_mem, false);
+	total_add(&t, ctrs[5].role, &ctrs[5].q);
+	sum = total_sum(&t);
+	EXPECT_EQ(sum.has_cpu && sum.has_mem && !sum.has_disk, true);
+	EXPECT_EQ(sum.cpu_milli, 1000);
+	EXPECT_EQ(sum.mem_bytes, 5);
+	EXPECT_EQ(total_ceiling(&t).has_cpu, false); /* the last has none */
+	total_add(&t, ROLE_MAIN, &(struct quantity_set)MILLI(UINT64_MAX));
+	EXPECT_EQ(total_sum(&t).cpu_milli, UINT64_MAX);
 }
 
 TEST(grpc_probes_have_a_port_and_perhaps_a_service)

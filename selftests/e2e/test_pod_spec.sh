@@ -32,6 +32,12 @@ status() { pod "$1" ".status.containerStatuses[0].$2"; }
 phase_is() { pod_is "$1" .status.phase "$2"; }
 run() { sh_manifest "$@" | apply; }
 
+pod_weight()
+{
+	find $(our_cgroups) -regex ".*/pod$(pod "$1" .metadata.uid)/cpu.\(shares\|weight\)" \
+		-exec cat {} +
+}
+
 ok "the agent starts" agent_start --restart-backoff 200ms \
 	--restart-backoff-max 1s --network acme/default=10.88.0.0/16
 ok "the image is imported" image_web
@@ -120,6 +126,7 @@ ok "an init container runs first" apply <<-END
 	    image: web
 	    imagePullPolicy: Never
 	    command: [/bin/sh, -c, "echo from init >/v/f"]
+	    resources: {requests: {cpu: 500m}}
 	    volumeMounts: [{name: v, mountPath: /v}]
 	  containers:
 	  - name: c
@@ -130,6 +137,8 @@ ok "an init container runs first" apply <<-END
 	END
 ok "and the others find what it left" wait_for 20 prints '^from init$' \
 	node logs init
+ok "the pod weighs as much as the largest of them" prints '^(512|20)$' \
+	pod_weight init
 ok "a memory volume has its size" prints ' 1024 ' \
 	node exec init -- df -k /v
 ok "a read-only mount is read-only" eval '! node exec init -- touch /v/x'

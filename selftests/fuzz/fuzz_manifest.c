@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: agent/spec.c agent/spec_parse.c agent/spec_fields.c
 // FUZZ: agent/spec_container.c agent/spec_probe.c agent/spec_vm.c
-// FUZZ: agent/spec_volume.c agent/spec_check.c agent/spec_dns.c
+// FUZZ: agent/spec_volume.c agent/spec_check.c agent/spec_dns.c agent/total.c
 // FUZZ: agent/ports.c agent/network/ports_text.c agent/network/manifest.c
 // FUZZ: lib/buf.c lib/err.c lib/str.c lib/quantity.c lib/json.c lib/json_out.c
 // FUZZ: build/deps/src/yyjson/src/yyjson.c
