@@ -132,7 +132,8 @@ static inline bool etcd_start(struct etcd_servers *s, const char *dir, int nr,
 {
 	s->nr = nr;
 	s->tls = tls;
-	snprintf(s->dir, sizeof(s->dir), "%s", dir);
+	if (snprintf(s->dir, sizeof(s->dir), "%s", dir) >= (int)sizeof(s->dir))
+		return false;
 	mkdir(dir, 0700);
 	s->endpoints[0] = '\0';
 	for (int i = 0; i < nr; i++) {
