@@ -34,10 +34,25 @@ static void strip_resources(yyjson_mut_val *workload)
 	remove_empty(workload, "resources");
 }
 
+/* No service is the service "": older pods were stored without that default,
+ * and get it by their next update. */
+static void strip_probe(yyjson_mut_val *probe)
+{
+	yyjson_mut_val *grpc = yyjson_mut_obj_get(probe, "grpc");
+
+	if (yyjson_mut_equals_str(yyjson_mut_obj_get(grpc, "service"), ""))
+		yyjson_mut_obj_remove_key(grpc, "service");
+}
+
 static void strip_workload(yyjson_mut_val *workload)
 {
 	static const char *const names[] = { "resourcesAllocated",
 					     "resizePolicy" };
+	static const char *const probes[] = { "livenessProbe", "readinessProbe",
+					      "startupProbe" };
+
+	for (size_t i = 0; i < ARRAY_LEN(probes); i++)
+		strip_probe(yyjson_mut_obj_get(workload, probes[i]));
 
 	remove_all(workload, names, ARRAY_LEN(names));
 	strip_resources(workload);

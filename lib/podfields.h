@@ -12,7 +12,7 @@
 /**
  * podfields_strip() - Leave of a spec only what is fixed.
  * @spec: A pod's spec. What may change is removed from it; of resources, only
- *        cpu and memory are. May be NULL.
+ *        cpu and memory are; so is what only says a default. May be NULL.
  *
  * Two specs may follow one another exactly when what is left of them is equal.
  */

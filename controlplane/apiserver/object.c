@@ -41,13 +41,36 @@ yyjson_mut_doc *object_tree_as(const struct type *t,
 			       const struct object_bytes *o)
 {
 	yyjson_mut_doc *doc = object_tree(o);
+	yyjson_mut_val *obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 
-	if (doc && t->convert &&
-	    t->convert->from_stored(t, doc, yyjson_mut_doc_get_root(doc))) {
+	if (!doc)
+		return NULL;
+	if ((t->convert && t->convert->from_stored(t, doc, obj)) ||
+	    schema_default(t->schema, doc, obj)) {
 		yyjson_mut_doc_free(doc);
 		return NULL;
 	}
+	if (t->hooks->complete)
+		t->hooks->complete(doc, obj);
 	return doc;
+}
+
+bool object_is_stored(const struct type *t, yyjson_mut_doc *doc,
+		      yyjson_mut_val *obj, const struct object_bytes *o)
+{
+	yyjson_mut_val *now = yyjson_mut_val_mut_copy(doc, obj), *was;
+	yyjson_mut_doc *stored = object_tree(o);
+	bool same = false;
+
+	if (stored && now &&
+	    (!t->convert || t->convert->to_stored(t, doc, now) == 0)) {
+		was = yyjson_mut_doc_get_root(stored);
+		mut_remove(was, "metadata.resourceVersion");
+		mut_remove(now, "metadata.resourceVersion");
+		same = mut_equal(now, was);
+	}
+	yyjson_mut_doc_free(stored);
+	return same;
 }
 
 int object_rewrite(struct object_bytes **slot, yyjson_mut_doc *doc)

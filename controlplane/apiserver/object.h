@@ -13,9 +13,13 @@ struct type;
 
 /* The object of @o, as a mutable tree in a document of its own. */
 yyjson_mut_doc *object_tree(const struct object_bytes *o);
-/* The same, in the version @t of an object that may be stored in another. */
+/* The same, in the version @t of an object that may be stored in another one,
+ * or before there were all of today's defaults: they are set. */
 yyjson_mut_doc *object_tree_as(const struct type *t,
 			       const struct object_bytes *o);
+/* Whether storing @obj, of version @t, would store just what @o has. */
+bool object_is_stored(const struct type *t, yyjson_mut_doc *doc,
+		      yyjson_mut_val *obj, const struct object_bytes *o);
 /* Exchange the reference in *@slot for one in version @t; most types have one
  * version, and nothing happens. On -ENOMEM *@slot is as it was. */
 int object_as(const struct type *t, struct object_bytes **slot);

@@ -416,7 +416,8 @@ static void submit_change(struct write *w, yyjson_mut_doc *doc,
 	mut_remove(obj, "metadata.resourceVersion");
 	mut_remove(old, "metadata.resourceVersion");
 	/* Nothing changed: nothing is written, no one is woken. */
-	if (mut_equal(obj, old) && !w->dry_run) {
+	if (!w->dry_run && mut_equal(obj, old) &&
+	    object_is_stored(w->req->route.type, doc, obj, cur)) {
 		reply_written(w, slot);
 		return;
 	}

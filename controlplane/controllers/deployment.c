@@ -17,8 +17,8 @@
 
 static void template_text(yyjson_val *template, struct buf *b)
 {
-	yyjson_mut_doc *m = yyjson_mut_doc_new(NULL);
-	yyjson_mut_val *t = m ? yyjson_val_mut_copy(m, template) : NULL;
+	yyjson_mut_doc *m = ctl_template_copy(template);
+	yyjson_mut_val *t = m ? yyjson_mut_doc_get_root(m) : NULL;
 	yyjson_mut_val *meta = yyjson_mut_obj_get(t, "metadata");
 	yyjson_mut_val *labels = yyjson_mut_obj_get(meta, "labels");
 	yyjson_doc *doc = NULL;
@@ -30,10 +30,8 @@ static void template_text(yyjson_val *template, struct buf *b)
 		yyjson_mut_obj_remove_key(meta, "labels");
 	if (meta && !yyjson_mut_obj_size(meta))
 		yyjson_mut_obj_remove_key(t, "metadata");
-	if (t) {
-		yyjson_mut_doc_set_root(m, t);
+	if (m)
 		doc = yyjson_mut_doc_imut_copy(m, NULL);
-	}
 	if (doc)
 		obj_canonical(yyjson_doc_get_root(doc), b);
 	else

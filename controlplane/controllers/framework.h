@@ -187,6 +187,10 @@ struct template_of {
 
 void ctl_pod_body(const struct template_of *t, struct buf *b);
 
+/* A template with all of today's defaults, to be compared: it may be stored
+ * since before there were some. NULL: out of memory. */
+yyjson_mut_doc *ctl_template_copy(yyjson_val *template);
+
 void ctl_put_owner(struct buf *b, enum kind k, const char *name,
 		   const char *uid); /* an ownerReference object */
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "controlplane/client/object.h"
+#include "controlplane/schema/schema.h"
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -75,6 +76,56 @@ static int make(struct ctl *c, enum kind k, const struct informer_object *owner,
 	return r == -EEXIST ? -ECANCELED : r;
 }
 
+/* Whether @kept, a revision's template, is @now but for defaults that there
+ * were not when it was stored. */
+static bool same_template(yyjson_val *kept, yyjson_val *now)
+{
+	yyjson_mut_doc *a = ctl_template_copy(kept),
+		       *b = ctl_template_copy(now);
+	bool same = false;
+
+	if (a && b) {
+		yyjson_mut_obj_remove_key(yyjson_mut_doc_get_root(a), "$patch");
+		same = mut_equal(yyjson_mut_doc_get_root(a),
+				 yyjson_mut_doc_get_root(b));
+	}
+	yyjson_mut_doc_free(a);
+	yyjson_mut_doc_free(b);
+	return same;
+}
+
+/* The revision of the present template under an older name; its pods are not
+ * to be replaced. */
+static struct informer_object *find_older(const struct informer_list *list,
+					  yyjson_val *root, char hash[16],
+					  char name[256])
+{
+	for (size_t i = 0; i < list->nr; i++) {
+		yyjson_doc *doc = informer_doc(list->v[i]);
+		yyjson_val *rev = yyjson_doc_get_root(doc);
+		bool same = same_template(obj_at(rev, "data.spec.template"),
+					  obj_at(root, "spec.template"));
+
+		if (same) {
+			snprintf(hash, 16, "%s", revision_of(rev));
+			snprintf(name, 256, "%s", list->v[i]->name);
+		}
+		yyjson_doc_free(doc);
+		if (same)
+			return list->v[i];
+	}
+	return NULL;
+}
+
+static int64_t number_of(const struct informer_object *o)
+{
+	yyjson_doc *doc = informer_doc(o);
+	int64_t n = obj_int(yyjson_doc_get_root(doc), "revision", 0);
+
+	yyjson_doc_free(doc);
+	return n;
+}
+
 int revision_sync(struct ctl *c, enum kind k,
 		  const struct informer_object *owner, yyjson_val *root,
 		  char hash[16], char ret_name[256], struct err *e)
@@ -82,7 +133,7 @@ int revision_sync(struct ctl *c, enum kind k,
 	auto_list struct informer_list list = { 0 };
 	auto_buf struct buf text = BUF_INIT;
 	struct informer_object *mine = NULL;
-	int64_t last = 0, number = 0;
+	int64_t last = 0;
 
 	obj_canonical(obj_at(root, "spec.template"), &text);
 	if (buf_error(&text) ||
@@ -91,21 +142,20 @@ int revision_sync(struct ctl *c, enum kind k,
 		return err_set(e, -ENOMEM, "out of memory");
 	safe_hash(fnv32(text.data, text.len), hash);
 	snprintf(ret_name, 256, "%.230s-%s", owner->name, hash);
-	for (size_t i = 0; i < list.nr; i++) {
-		yyjson_doc *doc = informer_doc(list.v[i]);
-		int64_t n = obj_int(yyjson_doc_get_root(doc), "revision", 0);
-
-		yyjson_doc_free(doc);
-		if (strcmp(list.v[i]->name, ret_name) == 0) {
+	for (size_t i = 0; i < list.nr && !mine; i++)
+		if (strcmp(list.v[i]->name, ret_name) == 0)
 			mine = list.v[i];
-			number = n;
-		} else if (n > last) {
+	if (!mine)
+		mine = find_older(&list, root, hash, ret_name);
+	for (size_t i = 0; i < list.nr; i++) {
+		int64_t n = list.v[i] == mine ? 0 : number_of(list.v[i]);
+
+		if (n > last)
 			last = n;
-		}
 	}
 	if (!mine)
 		return make(c, k, owner, root, ret_name, hash, last + 1, e);
-	if (number <= last) {
+	if (number_of(mine) <= last) {
 		char body[48];
 
 		snprintf(body, sizeof(body), "{\"revision\":%lld}",
@@ -145,11 +195,8 @@ int revision_clean(struct ctl *c, const struct informer_object *owner,
 		size_t at = list.nr;
 
 		for (size_t i = 0; i < list.nr; i++) {
-			yyjson_doc *doc = informer_doc(list.v[i]);
-			int64_t n = obj_int(yyjson_doc_get_root(doc),
-					    "revision", 0);
+			int64_t n = number_of(list.v[i]);
 
-			yyjson_doc_free(doc);
 			if (n < least && !str_ends(list.v[i]->name, hash) &&
 			    !is_used(list.v[i]->name, pods)) {
 				least = n;

@@ -2,8 +2,31 @@
 /* Pods from templates, written as text: the template's parts go as they are. */
 #include "controlplane/client/object.h"
 #include "controlplane/controllers/framework.h"
+#include "controlplane/schema/types.h"
 #include "lib/json.h"
 #include "lib/str.h"
+
+yyjson_mut_doc *ctl_template_copy(yyjson_val *template)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *obj = doc ? yyjson_mut_obj(doc) : NULL;
+	yyjson_mut_val *copy = obj ? yyjson_val_mut_copy(doc, template) : NULL;
+	struct type_set *types;
+	const struct type *t;
+
+	if (!copy || !yyjson_mut_obj_add_val(doc, obj, "template", copy) ||
+	    type_set_builtin(&types, NULL) < 0)
+		goto no_memory;
+	t = type_find(types, "", "v1", "podtemplates");
+	if (schema_default(t->schema, doc, obj))
+		goto no_memory;
+	t->hooks->complete(doc, obj);
+	yyjson_mut_doc_set_root(doc, yyjson_mut_obj_get(obj, "template"));
+	return doc;
+no_memory:
+	yyjson_mut_doc_free(doc);
+	return NULL;
+}
 
 void ctl_put_owner(struct buf *b, enum kind k, const char *name,
 		   const char *uid)

@@ -13,14 +13,11 @@
 
 /* --- workloads: what has a pod template --- */
 
-static void workload_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-			     yyjson_mut_val *old, const char *subresource)
+static void workload_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	yyjson_mut_val *spec = mut_get(obj, "spec.template.spec");
 	yyjson_mut_val *labels = mut_get(obj, "spec.template.metadata.labels");
 
-	if (*subresource)
-		return;
 	if (spec)
 		rule_default_pod_spec(doc, spec);
 	if (str_eq(mut_str(obj, "kind"), "Deployment") &&
@@ -39,7 +36,6 @@ static void workload_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	    !mut_get(obj, "spec.selector"))
 		mut_set(doc, obj, "spec.selector",
 			yyjson_mut_val_mut_copy(doc, labels));
-	(void)old;
 }
 
 static void check_selector(yyjson_mut_val *obj, struct field_errors *errs)
@@ -107,6 +103,14 @@ static void workload_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 				"field is immutable");
 }
 
+static void job_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
+{
+	yyjson_mut_val *spec = mut_get(obj, "spec.template.spec");
+
+	if (spec)
+		rule_default_pod_spec(doc, spec);
+}
+
 static void job_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			yyjson_mut_val *old, const char *subresource)
 {
@@ -114,10 +118,8 @@ static void job_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	const char *uid = mut_str(obj, "metadata.uid");
 	const char *name = mut_str(obj, "metadata.name");
 
-	if (*subresource || !spec)
-		return;
-	rule_default_pod_spec(doc, spec);
-	if (old || !uid || !name || mut_bool(obj, "spec.manualSelector"))
+	if (*subresource || !spec || old || !uid || !name ||
+	    mut_bool(obj, "spec.manualSelector"))
 		return;
 	if (!mut_get(obj, "spec.completions"))
 		mut_set_int(doc, obj, "spec.completions",
@@ -363,25 +365,29 @@ static void secret_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 
 /* --- services --- */
 
+static void service_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
+{
+	yyjson_mut_val *p;
+	size_t i, max;
+
+	yyjson_mut_arr_foreach(mut_get(obj, "spec.ports"), i, max,
+			       p) if (!mut_get(p, "targetPort"))
+		mut_set_int(doc, p, "targetPort", mut_int(p, "port", 0));
+	if (!str_eq(mut_str(obj, "spec.type"), "ExternalName") &&
+	    !mut_get(obj, "spec.internalTrafficPolicy"))
+		mut_set_str(doc, obj, "spec.internalTrafficPolicy", "Cluster");
+}
+
 static void service_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 			    yyjson_mut_val *old, const char *subresource)
 {
 	static const char *const kept[] = { "spec.clusterIP", "spec.clusterIPs",
 					    "spec.ipFamilies",
 					    "spec.ipFamilyPolicy" };
-	yyjson_mut_val *p;
-	size_t i, max;
 
-	if (*subresource)
+	if (*subresource || str_eq(mut_str(obj, "spec.type"), "ExternalName"))
 		return;
-	yyjson_mut_arr_foreach(mut_get(obj, "spec.ports"), i, max,
-			       p) if (!mut_get(p, "targetPort"))
-		mut_set_int(doc, p, "targetPort", mut_int(p, "port", 0));
-	if (str_eq(mut_str(obj, "spec.type"), "ExternalName"))
-		return;
-	if (!mut_get(obj, "spec.internalTrafficPolicy"))
-		mut_set_str(doc, obj, "spec.internalTrafficPolicy", "Cluster");
-	for (i = 0; old && i < ARRAY_LEN(kept); i++)
+	for (size_t i = 0; old && i < ARRAY_LEN(kept); i++)
 		if (!mut_get(obj, kept[i]) && mut_get(old, kept[i]))
 			mut_set(doc, obj, kept[i],
 				yyjson_mut_val_mut_copy(doc,
@@ -471,19 +477,20 @@ static void binding_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 const struct type_hooks *type_hooks_find(const char *name)
 {
 	static const struct type_hooks all[] = {
-		HOOKS("pod", rule_pod_prepare, rule_pod_validate,
-		      rule_pod_validate_update),
-		HOOKS("workload", workload_prepare, workload_validate,
-		      workload_validate_update),
-		HOOKS("job", job_prepare, job_validate, rule_job_update),
+		HOOKS_WITH("pod", rule_pod_complete, rule_pod_prepare,
+			   rule_pod_validate, rule_pod_validate_update),
+		HOOKS_WITH("workload", workload_complete, NULL,
+			   workload_validate, workload_validate_update),
+		HOOKS_WITH("job", job_complete, job_prepare, job_validate,
+			   rule_job_update),
 		HOOKS("namespace", namespace_prepare, check_pod_security, NULL),
 		HOOKS("tenant", tenant_prepare, tenant_validate, tenant_update),
 		HOOKS("configmap", NULL, config_validate,
 		      config_validate_update),
 		HOOKS("secret", secret_prepare, config_validate,
 		      config_validate_update),
-		HOOKS("service", service_prepare, service_validate,
-		      service_validate_update),
+		HOOKS_WITH("service", service_complete, service_prepare,
+			   service_validate, service_validate_update),
 		HOOKS("binding", NULL, NULL, binding_validate_update),
 		HOOKS("node", NULL, NULL, NULL),
 	};

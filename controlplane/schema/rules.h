@@ -5,10 +5,13 @@
 
 #include "controlplane/schema/types.h"
 
-#define HOOKS(text, prepare_fn, validate_fn, update_fn)                    \
-	{                                                                  \
-		.name = (text), .prepare = (prepare_fn),                   \
-		.validate = (validate_fn), .validate_update = (update_fn), \
+#define HOOKS(text, prepare_fn, validate_fn, update_fn) \
+	HOOKS_WITH(text, NULL, prepare_fn, validate_fn, update_fn)
+#define HOOKS_WITH(text, complete_fn, prepare_fn, validate_fn, update_fn) \
+	{                                                                 \
+		.name = (text), .complete = (complete_fn),                \
+		.prepare = (prepare_fn), .validate = (validate_fn),       \
+		.validate_update = (update_fn),                           \
 	}
 
 /* Of any pod spec; @prefix is where it is: "spec.template.spec". */
@@ -19,6 +22,7 @@ void rule_check_pod_spec(yyjson_mut_val *spec, const char *prefix,
 void rule_check_template(yyjson_mut_val *spec, yyjson_mut_val *claims,
 			 const char *prefix, struct field_errors *errs);
 
+void rule_pod_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj);
 void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		      yyjson_mut_val *old, const char *subresource);
 void rule_pod_validate(yyjson_mut_val *obj, struct field_errors *errs);

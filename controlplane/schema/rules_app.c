@@ -134,14 +134,12 @@ static bool cron_wrong(const char *s, char *why, size_t size)
 	return false;
 }
 
-static void cronjob_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-			    yyjson_mut_val *old, const char *subresource)
+static void cronjob_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	yyjson_mut_val *spec = mut_get(obj, "spec.jobTemplate.spec.template."
 					    "spec");
 
-	(void)old;
-	if (!*subresource && spec)
+	if (spec)
 		rule_default_pod_spec(doc, spec);
 }
 
@@ -495,7 +493,8 @@ void rule_check_secret_type(yyjson_mut_val *obj, struct field_errors *errs)
 const struct type_hooks *type_hooks_find_app(const char *name)
 {
 	static const struct type_hooks all[] = {
-		HOOKS("cronjob", cronjob_prepare, cronjob_validate, NULL),
+		HOOKS_WITH("cronjob", cronjob_complete, NULL, cronjob_validate,
+			   NULL),
 		HOOKS("pdb", NULL, pdb_validate, NULL),
 		HOOKS("ingress", NULL, ingress_validate, NULL),
 		HOOKS("pvc", NULL, pvc_validate, pvc_update),

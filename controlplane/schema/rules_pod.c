@@ -174,15 +174,18 @@ void pod_limit_to_resize(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		mut_set(doc, obj, "spec", spec);
 }
 
-void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-		      yyjson_mut_val *old, const char *subresource)
+void rule_pod_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	yyjson_mut_val *spec = yyjson_mut_obj_get(obj, "spec");
 
-	if (*subresource || !spec)
-		return;
-	rule_default_pod_spec(doc, spec);
-	if (old)
+	if (spec)
+		rule_default_pod_spec(doc, spec);
+}
+
+void rule_pod_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		      yyjson_mut_val *old, const char *subresource)
+{
+	if (*subresource || old || !yyjson_mut_obj_get(obj, "spec"))
 		return;
 	mut_set(doc, obj, "status", yyjson_mut_obj(doc));
 	mut_set_str(doc, obj, "status.phase", "Pending");

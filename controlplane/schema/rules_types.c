@@ -17,14 +17,11 @@ static void same_or_error(yyjson_mut_val *obj, yyjson_mut_val *old,
 
 /* --- autoscaling --- */
 
-static void hpa_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-			yyjson_mut_val *old, const char *subresource)
+static void hpa_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	yyjson_mut_val *m, *list;
 
-	(void)old;
-	if (*subresource ||
-	    !str_eq(mut_str(obj, "apiVersion"), "autoscaling/v2") ||
+	if (!str_eq(mut_str(obj, "apiVersion"), "autoscaling/v2") ||
 	    yyjson_mut_arr_size(mut_get(obj, "spec.metrics")))
 		return;
 	/* What is meant when nothing is said. */
@@ -226,12 +223,10 @@ static void storagecluster_validate(yyjson_mut_val *obj,
 			"must be host:port, or several of them by commas");
 }
 
-static void podtemplate_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-				yyjson_mut_val *old, const char *subresource)
+static void podtemplate_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
 {
 	yyjson_mut_val *spec = mut_get(obj, "template.spec");
 
-	(void)old, (void)subresource;
 	if (spec)
 		rule_default_pod_spec(doc, spec);
 }
@@ -247,15 +242,15 @@ static void podtemplate_validate(yyjson_mut_val *obj, struct field_errors *errs)
 const struct type_hooks *type_hooks_find_more(const char *name)
 {
 	static const struct type_hooks all[] = {
-		HOOKS("hpa", hpa_prepare, hpa_validate, NULL),
+		HOOKS_WITH("hpa", hpa_complete, NULL, hpa_validate, NULL),
 		HOOKS("csr", csr_prepare, csr_validate, NULL),
 		HOOKS("apiservice", NULL, apiservice_validate, NULL),
 		HOOKS("storageclass", NULL, NULL, storageclass_update),
 		HOOKS("endpointslice", NULL, NULL, endpointslice_update),
 		HOOKS("storagecluster", NULL, storagecluster_validate,
 		      storagecluster_update),
-		HOOKS("podtemplate", podtemplate_prepare, podtemplate_validate,
-		      NULL),
+		HOOKS_WITH("podtemplate", podtemplate_complete, NULL,
+			   podtemplate_validate, NULL),
 		{ .name = "crd",
 		  .prepare = crd_prepare,
 		  .validate = crd_validate,

@@ -62,6 +62,9 @@ struct type_column {
  */
 struct type_hooks {
 	const char *name;
+	/* Defaults that a schema cannot say. Of what is stored, too: it may
+	 * be older than they are. */
+	void (*complete)(yyjson_mut_doc *doc, yyjson_mut_val *obj);
 	/* After defaulting: derive fields, reset what users do not own.
 	 * @old is NULL for a create. */
 	void (*prepare)(yyjson_mut_doc *doc, yyjson_mut_val *obj,

@@ -57,6 +57,19 @@ TEST(a_vms_image_is_its_disk_and_stays)
 		     "{\"containers\":[{\"powerSpec\":\"x\"}]}");
 }
 
+/* The API server adds it to a pod that was stored without. */
+TEST(a_grpc_probe_of_no_service_is_one_of_service_nothing)
+{
+	EXPECT_STREQ(fixed("{\"containers\":[{\"readinessProbe\":{\"grpc\":{"
+			   "\"port\":1,\"service\":\"\"}}}]}"),
+		     "{\"containers\":[{\"readinessProbe\":{\"grpc\":{"
+		     "\"port\":1}}}]}");
+	EXPECT_STREQ(fixed("{\"containers\":[{\"startupProbe\":{\"grpc\":{"
+			   "\"service\":\"s\"}}}]}"),
+		     "{\"containers\":[{\"startupProbe\":{\"grpc\":{"
+		     "\"service\":\"s\"}}}]}");
+}
+
 TEST(odd_specs_are_left_alone)
 {
 	podfields_strip(NULL);

@@ -386,6 +386,8 @@ static int validate(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	schema_validate(t->schema, obj, &at, &errs);
 	schema_validate_rules(t->schema, obj, old, &at, &errs);
 	if (!errs.nr) {
+		if (t->hooks->complete)
+			t->hooks->complete(doc, obj);
 		if (t->hooks->prepare)
 			t->hooks->prepare(doc, obj, old, sub);
 		check_name(t, obj, &errs);

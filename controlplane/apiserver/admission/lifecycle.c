@@ -62,6 +62,8 @@ int born_add(struct api *api, struct born *b, const struct type *t,
 		if (t->scope == SCOPE_NAMESPACED)
 			mut_set_str(doc, obj, "metadata.namespace", ns);
 		r = schema_default(t->schema, doc, obj);
+		if (t->hooks->complete)
+			t->hooks->complete(doc, obj);
 		if (t->hooks->prepare)
 			t->hooks->prepare(doc, obj, NULL, "");
 	}

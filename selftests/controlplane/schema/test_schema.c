@@ -83,6 +83,7 @@ TEST(defaults_are_set)
 	yyjson_mut_val *c;
 
 	ASSERT_EQ(schema_default(t->schema, doc, pod), 0);
+	t->hooks->complete(doc, pod);
 	t->hooks->prepare(doc, pod, NULL, "");
 	c = yyjson_mut_arr_get_first(mut_get(pod, "spec.containers"));
 	EXPECT_STREQ(mut_str(pod, "spec.restartPolicy"), "Always");
