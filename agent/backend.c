@@ -15,6 +15,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/json.h"
+#include "lib/quantity.h"
 #include "lib/str.h"
 
 #define SAVE_WAIT_MS   10000
@@ -238,15 +239,33 @@ static bool settled(const struct resize_public *p, uint64_t seq)
 	       p->condition == RESIZE_ERROR;
 }
 
-/* Wait until the wish @seq is decided, or time is up. */
+/* Is something else wished for by now, and was when @seq had not come true?
+ * Under the pod's lock. */
+static bool superseded(struct pod *pod, uint64_t seq,
+		       const struct api_resize *rs)
+{
+	const struct resize_public *p = &pod->resize_public;
+	const struct ctr *c;
+
+	if (pod->resize_seq == seq || p->done_seq == seq)
+		return false;
+	if (p->done_seq < seq)
+		return !pod_wish_holds(pod, rs->container, &rs->want);
+	c = pod_ctr(pod, rs->container);
+	return !c || !resources_hold(&c->shown_allocated, &rs->want);
+}
+
+/* Wait until the wish @seq is decided, or replaced, or time is up. */
 static struct resize_public wait_settled(struct pod *pod, uint64_t seq,
-					 const struct api_resize *rs)
+					 const struct api_resize *rs,
+					 bool *ret_superseded)
 {
 	uint64_t end = ev_clock_ms() + rs->timeout_ms, now;
 	struct resize_public p;
 
 	pthread_mutex_lock(&pod->lock);
-	while (!settled(&pod->resize_public, seq) &&
+	while (!(*ret_superseded = superseded(pod, seq, rs)) &&
+	       !settled(&pod->resize_public, seq) &&
 	       (now = ev_clock_ms()) < end &&
 	       !(rs->cancel && atomic_load(rs->cancel))) {
 		uint64_t until = now + CANCEL_LOOK_MS;
@@ -309,12 +328,41 @@ static void resize_result(const struct resize_public *p, uint64_t seq,
 	tell_why(ret, p->message, note);
 }
 
+/* What is wished for instead, of what @rs asked for. */
+static void superseded_result(struct pod *pod, const struct api_resize *rs,
+			      struct api_resize_result *ret)
+{
+	const struct quantity_set *l = &rs->want.limits;
+	const struct quantity_set *q = &rs->want.requests;
+	char cpu[QUANTITY_TEXT_SIZE], mem[QUANTITY_TEXT_SIZE];
+	struct resources now = { 0 };
+	const struct quantity_set *is;
+	bool with_cpu, with_mem;
+
+	pthread_mutex_lock(&pod->lock);
+	(void)pod_wish_now(pod, ret->container, &now);
+	pthread_mutex_unlock(&pod->lock);
+	is = l->has_cpu || l->has_mem ? &now.limits : &now.requests;
+	with_cpu = (l->has_cpu || q->has_cpu) && is->has_cpu;
+	with_mem = (l->has_mem || q->has_mem) && is->has_mem;
+	ret->state = API_RESIZE_SUPERSEDED;
+	snprintf(ret->why, sizeof(ret->why),
+		 "another resize came in between, and wants %s%s%s%s%s; resize "
+		 "again if it is to be as was asked for here",
+		 with_cpu ? "cpu " : "",
+		 with_cpu ? quantity_format_cpu(is->cpu_milli, cpu) : "",
+		 with_cpu && with_mem ? ", " : "", with_mem ? "memory " : "",
+		 with_mem ? quantity_format_mem(is->mem_bytes, mem) : "");
+}
+
 static int pod_resize(void *arg, const struct api_resize *rs,
 		      struct api_resize_result *ret, struct err *e)
 {
 	struct pod *pod = backend_pod(arg, &rs->pod, e);
+	struct api_resize named = *rs;
 	char note[POD_MESSAGE_MAX] = "";
 	struct resize_public p;
+	bool lost = false;
 	uint64_t seq = 0;
 	int r;
 
@@ -331,15 +379,20 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	r = pod->remote ? backend_remote_resize(pod, rs, &seq, note, e)
 			: agent_resize(arg, pod->key, rs->container, &rs->want,
 				       &seq, note, e);
+	lost = r == 1;
+	named.container = ret->container;
 	if (r == 0)
 		r = wait_saved(pod, e);
 	if (r == 0) {
-		p = wait_settled(pod, seq, rs);
+		p = wait_settled(pod, seq, &named, &lost);
 		resize_result(&p, seq, note, ret);
-		get_actual(pod, ret->container, &ret->after);
 	}
+	if (lost)
+		superseded_result(pod, &named, ret);
+	if (r >= 0)
+		get_actual(pod, ret->container, &ret->after);
 	pod_unref(pod);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 /* --- watchers

@@ -24,6 +24,7 @@ int backend_join(struct agent *a, struct err *e);
 int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e);
 /* The pod is about to be forgotten: the API is told how it ended. */
 void backend_remote_ended(struct pod *pod);
+/* 1: taken, and another wish has replaced it already. */
 int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 			  uint64_t *ret_seq, char note[POD_MESSAGE_MAX],
 			  struct err *e);

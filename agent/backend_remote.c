@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <yyjson.h>
 
 #include "agent/backend.h"
 #include "agent/internal.h"
@@ -158,12 +159,12 @@ const struct remote_ops backend_remote_ops = {
 /* --- what the host's CLI wants of pods of the API server --- */
 
 static int admin_request(struct pod *pod, const char *method, const char *sub,
-			 const char *body, const char *type, struct err *e)
+			 const char *body, const char *type, struct buf *answer,
+			 struct err *e)
 {
 	const char *admin = pod->agent->opts.admin;
 	const char *ns = strchr(pod->key, '/') + 1;
 	const char *name = strchr(ns, '/') + 1;
-	auto_buf struct buf answer = BUF_INIT;
 	auto_ptr(rest) c = NULL;
 	auto_free char *path =
 		str_printf("/api/v1/tenants/%.*s/namespaces/%.*s/pods/%s%s",
@@ -180,79 +181,87 @@ static int admin_request(struct pod *pod, const char *method, const char *sub,
 	r = path ? rest_open(admin, &c, e) : -ENOMEM;
 	if (r == 0) {
 		rest_set_patience(c, ADMIN_WAIT_S);
-		r = rest_call(c, method, path, body, type, &answer, e);
+		r = rest_call(c, method, path, body, type, answer, e);
 	}
 	if (r < 0)
 		return err_wrap(e, r,
 				"pod %s belongs to the API server, which is "
 				"asked first",
 				pod->key);
-	return rest_check(r, &answer, e);
+	return rest_check(r, answer, e);
 }
 
 int backend_remote_delete(struct pod *pod, int64_t grace_s, struct err *e)
 {
-	auto_buf struct buf body = BUF_INIT;
+	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
 
 	buf_puts(&body, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",");
 	if (grace_s >= 0)
 		buf_printf(&body, "\"gracePeriodSeconds\":%lld,",
 			   (long long)grace_s);
 	buf_printf(&body, "\"preconditions\":{\"uid\":\"%s\"}}", pod->uid);
-	return admin_request(pod, "DELETE", "", buf_str(&body), NULL, e);
+	return admin_request(pod, "DELETE", "", buf_str(&body), NULL, &answer,
+			     e);
 }
 
 /* The wish comes back by the watch: wait until it is here. */
-static bool wait_wish(struct pod *pod, uint64_t before,
-		      const struct api_resize *rs, uint64_t *ret)
+static int wait_given(struct pod *pod, uint64_t version,
+		      const struct api_resize *rs, struct err *e)
 {
+	struct remote *remote = agent_remote(pod->agent);
 	uint64_t end = ev_clock_ms() + WISH_WAIT_MS;
+	struct err why = { 0 };
 
-	do {
-		pthread_mutex_lock(&pod->lock);
-		*ret = pod->resize_seq;
-		pthread_mutex_unlock(&pod->lock);
-		if (*ret != before || (rs->cancel && atomic_load(rs->cancel)))
-			return true;
+	while (remote && ev_clock_ms() < end) {
+		if (remote_pod_given(remote, pod->key, version, &why))
+			return why.code ? err_set(e, why.code, "%s", why.msg)
+					: 0;
+		if (rs->cancel && atomic_load(rs->cancel))
+			break;
 		(void)poll(NULL, 0, WISH_LOOK_MS);
-	} while (ev_clock_ms() < end);
-	return false;
+	}
+	return err_set(e, -ETIMEDOUT,
+		       "the API server has taken it, and it has not come to "
+		       "this node in %d ms: see what 'arktos-node describe' and "
+		       "'kubectl describe pod' say of it",
+		       WISH_WAIT_MS);
+}
+
+static uint64_t version_in(const struct buf *answer)
+{
+	yyjson_doc *doc = yyjson_read(buf_str(answer), answer->len, 0);
+	yyjson_val *meta = yyjson_obj_get(yyjson_doc_get_root(doc), "metadata");
+	const char *text =
+		yyjson_get_str(yyjson_obj_get(meta, "resourceVersion"));
+	uint64_t version = 0;
+
+	if (text && str_to_u64(text, &version) < 0)
+		version = 0;
+	yyjson_doc_free(doc);
+	return version;
 }
 
 int backend_remote_resize(struct pod *pod, const struct api_resize *rs,
 			  uint64_t *ret_seq, char note[POD_MESSAGE_MAX],
 			  struct err *e)
 {
-	auto_buf struct buf patch = BUF_INIT, again = BUF_INIT;
-	char unused[POD_MESSAGE_MAX];
-	uint64_t before;
-	bool same = false;
-	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, &same,
-				 note, e);
+	auto_buf struct buf patch = BUF_INIT, answer = BUF_INIT;
+	int r = pod_resize_patch(pod, rs->container, &rs->want, &patch, note,
+				 e);
 
+	if (r == 0)
+		r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
+				  "application/strategic-merge-patch+json",
+				  &answer, e);
+	if (r == 0)
+		r = wait_given(pod, version_in(&answer), rs, e);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&pod->lock);
-	before = pod->resize_seq;
+	r = pod_wish_holds(pod, rs->container, &rs->want) ? 0 : 1;
+	*ret_seq = pod->resize_seq;
 	pthread_mutex_unlock(&pod->lock);
-	r = admin_request(pod, "PATCH", "/resize", buf_str(&patch),
-			  "application/strategic-merge-patch+json", e);
-	if (r < 0)
-		return r;
-	*ret_seq = before;
-	/* No news comes of what has not changed. */
-	if (same || wait_wish(pod, before, rs, ret_seq))
-		return 0;
-	/* Somebody else may have wished for the same just before. */
-	r = pod_resize_patch(pod, rs->container, &rs->want, &again, &same,
-			     unused, e);
-	if (r < 0 || same)
-		return r;
-	return err_set(e, -ETIMEDOUT,
-		       "the API server has taken it, and it has not come to "
-		       "this node in %d ms: see what 'arktos-node describe' and "
-		       "'kubectl describe pod' say of it",
-		       WISH_WAIT_MS);
+	return r;
 }
 
 void backend_remote_ended(struct pod *pod)

@@ -247,6 +247,46 @@ static int wished_spec(struct pod *pod, const char *container,
 	return r < 0 ? r : pod_spec_parse(buf_str(&b), b.len, ret, e);
 }
 
+int pod_wish_now(const struct pod *pod, const char *container,
+		 struct resources *ret)
+{
+	struct pod_spec *spec = NULL;
+	const struct resources *now = NULL;
+	int r = pod_spec_parse(pod->wish, pod->wish_len, &spec, NULL);
+
+	if (r < 0)
+		return r;
+	now = workload_resources(spec, &container, NULL);
+	if (now)
+		*ret = *now;
+	pod_spec_free(spec);
+	return now ? 0 : -ENOENT;
+}
+
+static bool set_holds(const struct quantity_set *q,
+		      const struct quantity_set *want)
+{
+	return (!want->has_cpu ||
+		(q->has_cpu && q->cpu_milli == want->cpu_milli)) &&
+	       (!want->has_mem ||
+		(q->has_mem && q->mem_bytes == want->mem_bytes));
+}
+
+bool resources_hold(const struct resources *r, const struct resources *want)
+{
+	return set_holds(&r->requests, &want->requests) &&
+	       set_holds(&r->limits, &want->limits);
+}
+
+bool pod_wish_holds(const struct pod *pod, const char *container,
+		    const struct resources *want)
+{
+	struct resources now;
+
+	return pod_wish_now(pod, container, &now) == 0 &&
+	       resources_hold(&now, want);
+}
+
 int agent_resize(struct agent *a, const char *key, const char *container,
 		 const struct resources *want, uint64_t *ret_seq,
 		 char note[POD_MESSAGE_MAX], struct err *e)
@@ -324,9 +364,9 @@ static void put_patch(struct buf *out, const struct pod_spec *to)
 
 int pod_resize_patch(struct pod *pod, const char *container,
 		     const struct resources *want, struct buf *out,
-		     bool *ret_same, char note[POD_MESSAGE_MAX], struct err *e)
+		     char note[POD_MESSAGE_MAX], struct err *e)
 {
-	struct pod_spec *now = NULL, *to = NULL;
+	struct pod_spec *to = NULL;
 	bool equal;
 	int r = wished_spec(pod, container, want, &to, note, e);
 
@@ -334,17 +374,12 @@ int pod_resize_patch(struct pod *pod, const char *container,
 		return r;
 	/* The node has to take it when it comes back. */
 	pthread_mutex_lock(&pod->lock);
-	r = pod_spec_parse(pod->wish, pod->wish_len, &now, e);
-	if (r == 0)
-		r = pod_check_update(pod, pod->wish, pod->wish_len, to, &equal,
-				     e);
+	r = pod_check_update(pod, pod->wish, pod->wish_len, to, &equal, e);
 	pthread_mutex_unlock(&pod->lock);
 	if (r == 0) {
-		*ret_same = !pod_resources_differ(now, to);
 		put_patch(out, to);
 		r = buf_error(out);
 	}
-	pod_spec_free(now);
 	pod_spec_free(to);
 	return r;
 }

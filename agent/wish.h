@@ -32,13 +32,21 @@ int agent_resize(struct agent *a, const char *key, const char *container,
  * pod_resize_patch() - the same as a strategic merge patch, for the API server
  * @out:      appended to: {"spec":{"containers":[..]}} with the resources of
  * all
- * @ret_same: they are what is wished for now
  *
  * What the node would not take afterwards is refused here, as above.
  */
 int pod_resize_patch(struct pod *pod, const char *container,
 		     const struct resources *want, struct buf *out,
-		     bool *ret_same, char note[POD_MESSAGE_MAX], struct err *e);
+		     char note[POD_MESSAGE_MAX], struct err *e);
+
+/* What is wished for now for one container. Under the pod's lock. 0, -ENOENT,
+ * -ENOMEM. */
+int pod_wish_now(const struct pod *pod, const char *container,
+		 struct resources *ret);
+/* Does that have all that @want has? */
+bool resources_hold(const struct resources *r, const struct resources *want);
+bool pod_wish_holds(const struct pod *pod, const char *container,
+		    const struct resources *want);
 
 /* update.c: may @spec follow the manifest @was? Under the pod's lock. */
 int pod_check_update(const struct pod *pod, const char *was, size_t was_len,

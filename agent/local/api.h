@@ -85,6 +85,7 @@ enum api_resize_state {
 	API_RESIZE_DEFERRED,   /* accepted, no room now: @why has the numbers */
 	API_RESIZE_INFEASIBLE, /* never on this node: @why */
 	API_RESIZE_FAILED,
+	API_RESIZE_SUPERSEDED, /* another wish came: @why says which */
 };
 
 struct api_resize_result {

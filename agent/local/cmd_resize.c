@@ -98,6 +98,9 @@ static int print_result(const struct buf *answer, const struct args *a,
 	} else if (str_eq(state, "Infeasible")) {
 		buf_printf(&b, "infeasible: %s\n", why);
 		code = 1;
+	} else if (str_eq(state, "Superseded")) {
+		buf_printf(&b, "superseded: %s\n", why);
+		code = 1;
 	} else {
 		buf_printf(&b, "failed: %s\n", why);
 		code = 1;

@@ -404,6 +404,7 @@ static void put_result(struct buf *b, const struct api_resize_result *res)
 		[API_RESIZE_DEFERRED] = "Deferred",
 		[API_RESIZE_INFEASIBLE] = "Infeasible",
 		[API_RESIZE_FAILED] = "Failed",
+		[API_RESIZE_SUPERSEDED] = "Superseded",
 	};
 	struct json_out o = JSON_OUT(b);
 

@@ -27,6 +27,7 @@ struct entry {
 	char *json; /* whole object */
 	size_t len;
 	uint64_t version;   /* resourceVersion */
+	uint64_t given;     /* the newest one that the agent was given */
 	bool seen;          /* in the present list */
 	bool mirror;        /* of a pod of the node's own */
 	char *applied;      /* what was given to the agent last, or NULL */

@@ -106,6 +106,11 @@ int remote_start(const struct remote_opts *o, struct remote **ret,
 /* End all threads and connections. Pods go on. */
 void remote_stop(struct remote *r);
 
+/* Was the agent given the pod as it was at @version, or later? @why: set if it
+ * could not become what that says. */
+bool remote_pod_given(struct remote *r, const char *key, uint64_t version,
+		      struct err *why);
+
 /* Have new certificates made soon, whether it is time or not. */
 void remote_renew(struct remote *r);
 

@@ -336,7 +336,7 @@ static void set_not_taken(struct job *j, const char *why)
 }
 
 /* 0: the agent has it. 1: it never can, the API was told. */
-static int apply(struct job *j, struct err *e)
+static int apply_object(struct job *j, struct err *e)
 {
 	auto_free char *json = manifest_of(j->api);
 	struct err why = { 0 };
@@ -378,6 +378,31 @@ static void set_number(struct job *j, size_t offset, uint64_t value)
 	if (en && j->uid && strstr(en->json, j->uid))
 		*(uint64_t *)((char *)en + offset) = value;
 	pthread_mutex_unlock(&j->r->lock);
+}
+
+static int apply(struct job *j, struct err *e)
+{
+	int ret = apply_object(j, e);
+
+	if (ret >= 0)
+		set_number(j, offsetof(struct entry, given),
+			   version_of(j->api));
+	return ret;
+}
+
+bool remote_pod_given(struct remote *r, const char *key, uint64_t version,
+		      struct err *why)
+{
+	struct entry *en;
+	bool given;
+
+	pthread_mutex_lock(&r->lock);
+	en = entry_get(r, key, false);
+	given = en && en->given >= version;
+	if (given && en->not_taken)
+		err_set(why, -EINVAL, "%s", en->not_taken);
+	pthread_mutex_unlock(&r->lock);
+	return given;
 }
 
 /* What its volumes hold, when it is another than before. Comes again, for what

@@ -321,6 +321,34 @@ container_size() # POD
 		fi
 		echo "$((q * 1000 / p))m $((m >> 20))"'
 }
+# Several resizes at once: each that says it is done has what it asked for, at least
+# one is, and the others hear that they were replaced.
+resize_race() # POD SECONDS MEMORY...
+{
+	local pod=$1 limit=$2 m all=() won=0
+	shift 2
+	for m; do
+		(
+			node resize "$pod" --memory "$m" --timeout "${limit}s" \
+				>"$E2E/race-$m" 2>&1
+			echo "exit $?" >>"$E2E/race-$m"
+		) &
+		all+=($!)
+	done
+	wait "${all[@]}"
+	for m; do
+		if grep -q '^exit 0$' "$E2E/race-$m"; then
+			won=$((won + 1))
+			grep -q "→ $m, .* confirmed" "$E2E/race-$m" && continue
+		else
+			grep -qE "→ $m, superseded: another resize.* memory [0-9]+Mi;" \
+				"$E2E/race-$m" && continue
+		fi
+		echo "$m: $(tr '\n' ' ' <"$E2E/race-$m")"
+		return 1
+	done
+	[ $won -gt 0 ] && cat "$E2E"/race-*
+}
 # Inside a guest: '2 CPUs, 480'.
 vm_cpus() { node exec "$1" -- nproc; }
 vm_mib()

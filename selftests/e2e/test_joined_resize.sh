@@ -222,6 +222,8 @@ ok "kubectl describe, too" prints \
 ok "its image is its disk" prints 'Forbidden: pod updates may not change' \
 	k patch pod vm --type merge -p '{"spec":{"virtualMachine":{"image":"web"}}}'
 
+ok "of several resizes at once those that are replaced hear of it" \
+	resize_race vm 60 320Mi 352Mi 400Mi 448Mi
 ok "a VM of less than a page is refused" prints 'less than one page' fails vm --memory 1Ki
 
 # --- two tenants -------------------------------------------------------------------

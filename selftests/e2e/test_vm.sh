@@ -66,6 +66,8 @@ ok "CPU and memory grow in place, confirmed by the guest" prints 'guest' \
 	node resize vm --cpu 2 --memory 512Mi --timeout ${resize_limit}s
 ok "the guest has two CPUs" prints '^2$' vm_cpus vm
 ok "and more memory" at_least $((mib + 200)) vm_mib vm
+ok "of several at once those that are replaced hear of it" resize_race vm \
+	$resize_limit 320Mi 384Mi 448Mi 480Mi
 ok "they shrink in place" \
 	node resize vm --cpu 1 --memory 256Mi --timeout ${resize_limit}s
 ok "the guest has one CPU again" prints '^1$' vm_cpus vm
