@@ -90,9 +90,8 @@ enum api_resize_state {
 
 struct api_resize_result {
 	enum api_resize_state state;
-	char container[64];         /* which one it was */
-	struct quantity_set before; /* actual, limits */
-	struct quantity_set after;
+	char container[64];                /* which one it was */
+	struct quantity_set before, after; /* actual, limits */
 	bool by_guest; /* confirmed by the guest; else read from the kernel */
 	uint32_t took_ms;
 	char why[256]; /* "" when done */
