@@ -26,7 +26,7 @@ run="qemu-system-x86 qemu-utils seabios ipxe-qemu skopeo iproute2 nftables
  busybox-static curl jq xz-utils zstd lz4 cpio"
 test="systemd libclang-rt-14-dev runc iputils-ping iptables squashfs-tools
  genisoimage mtools dosfstools e2fsprogs docker-registry python3-minimal git
- etcd-server python3-kubernetes openssl"
+ etcd-server etcd-client python3-kubernetes openssl"
 
 want=
 for set in "${@:-build}"; do

@@ -5,9 +5,9 @@
  * time is not waited for: it is SLOW then, its transactions wait for it alone,
  * and the others' are done without them.
  */
-#include "controlplane/store/etcd_shard.h"
+#include <time.h>
 
-#define PATIENCE_MS 300
+#include "controlplane/store/etcd_shard.h"
 
 static int sort_out(struct etcd *c, struct object_bytes **v, size_t nr,
 		    struct object_bytes **by_id[SHARDS_MAX],
@@ -77,6 +77,25 @@ static void is_slow(struct etcd *c, struct shard *sh, struct shard_job *job)
 	pthread_mutex_unlock(&sh->c.lock);
 }
 
+/* One that takes longer than others is given more the next time, or nothing
+ * would ever be done there. It rests in between. */
+static uint32_t patience_for(struct shard *sh)
+{
+	uint64_t ms = sh ? atomic_load(&sh->took_ms) * 2 : 0;
+
+	if (ms < SHARD_PATIENCE_MS)
+		return SHARD_PATIENCE_MS;
+	return ms < SHARD_TIMEOUT_MS ? (uint32_t)ms : SHARD_TIMEOUT_MS;
+}
+
+static uint64_t mono_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 int etcd_parts_put(struct etcd *c, struct object_bytes **v, size_t nr,
 		   struct etcd_parts *ret, struct err *e)
 {
@@ -84,7 +103,7 @@ int etcd_parts_put(struct etcd *c, struct object_bytes **v, size_t nr,
 	struct shard_job *jobs[SHARDS_MAX] = { NULL };
 	size_t count[SHARDS_MAX] = { 0 };
 	struct seg segs[SHARDS_MAX];
-	uint32_t patience = PATIENCE_MS;
+	uint64_t begin = mono_ms(), waited;
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
@@ -112,10 +131,13 @@ int etcd_parts_put(struct etcd *c, struct object_bytes **v, size_t nr,
 	for (int id = 1; id < SHARDS_MAX; id++) {
 		struct shard *sh = jobs[id] ? shards_get(c, id) : NULL;
 
+		uint32_t patience = patience_for(sh);
+
 		if (!jobs[id])
 			continue;
-		if (shard_wait(c, &jobs[id], 1, r ? 0 : patience) < 0) {
-			patience = 0;
+		waited = mono_ms() - begin;
+		patience = r || waited > patience ? 0 : patience - waited;
+		if (shard_wait(c, &jobs[id], 1, patience) < 0) {
 			if (sh)
 				is_slow(c, sh, jobs[id]);
 			r = r ? r

@@ -9,17 +9,13 @@
  * taken in when the cluster is back (etcd_attach()).
  */
 #include <stdio.h>
-#include <time.h>
 
 #include "controlplane/store/etcd_shard.h"
 #include "controlplane/store/record.h"
 #include "lib/str.h"
 
-#define PAGE 32 /* segments read at once */
-#define FIRST_MS                                                            \
-	4000         /* how long the start waits for a cluster's first word \
-		      */
-#define NEWS_MS 2000 /* and a batch for what others have written there */
+#define PAGE    32   /* segments read at once */
+#define NEWS_MS 2000 /* how long a batch waits for what others have written */
 
 struct fetch {
 	struct etcd *c;
@@ -368,12 +364,6 @@ static int move_records(struct fetch *f, struct shard_job *job)
 	return r;
 }
 
-static void await_word(struct shard *sh)
-{
-	for (int i = 0; i < FIRST_MS / 10 && shard_state(sh) == SHARD_NEW; i++)
-		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
-}
-
 /* Ask the shards for their parts, all at once, and wait for @ms. */
 static int gather(struct fetch *f, enum shard_task task, uint32_t ms)
 {
@@ -387,7 +377,7 @@ static int gather(struct fetch *f, enum shard_task task, uint32_t ms)
 		if (!sh || !sh->nr_parts)
 			continue;
 		if (task == SHARD_LOAD)
-			await_word(sh);
+			shard_await_word(sh);
 		if (shard_state(sh) == SHARD_AWAY ||
 		    (task == SHARD_GET && !atomic_load(&sh->loaded)))
 			continue;

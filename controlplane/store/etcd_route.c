@@ -126,7 +126,7 @@ static void drop_shard(struct etcd *c, const char *name, uint64_t at)
 			continue;
 		for (size_t i = 0; i < sh->c.nr_segs; i++)
 			etcd_part_is_gone(c, sh->c.segs[i].first);
-		shard_end(sh, true);
+		shard_end(sh, at);
 		sh->next = s->gone;
 		s->gone = sh;
 		s->v[id] = NULL;
@@ -280,7 +280,8 @@ int shards_cluster(struct store_backend *b, int id, struct store_cluster *ret)
 	ret->whole = atomic_load(&sh->loaded);
 	pthread_mutex_lock(&sh->c.lock);
 	snprintf(ret->address, sizeof(ret->address), "%s", sh->address);
-	ret->ready = sh->state == SHARD_READY && ret->whole;
+	ret->ready = (sh->state == SHARD_READY || sh->state == SHARD_SLOW) &&
+		     ret->whole;
 	ret->asked = sh->state != SHARD_AWAY && !ret->ready;
 	if (!ret->ready)
 		snprintf(ret->why, sizeof(ret->why), "%s",
@@ -351,7 +352,7 @@ void shards_close(struct etcd *c)
 		return;
 	for (int id = 1; id < SHARDS_MAX; id++)
 		if (s->v[id])
-			shard_end(s->v[id], false);
+			shard_end(s->v[id], 0);
 	for (int id = 1; id < SHARDS_MAX; id++)
 		if (s->v[id])
 			shard_free(s->v[id]);

@@ -380,11 +380,14 @@ bool etcd_tidy(struct store_backend *b, uint64_t live_bytes)
 	struct seg *whole[DELETE_MAX], *half;
 	size_t nr;
 
-	(void)live_bytes;
 	/* Nothing goes before the head says so, to whoever reads it. */
-	if (!atomic_load(&c->collects) || !c->sure || c->gone_to > c->compacted)
+	bool collects = atomic_load(&c->collects) && c->sure &&
+			c->gone_to <= c->compacted;
+
+	(void)live_bytes;
+	shards_tidy(c, collects);
+	if (!collects)
 		return false;
-	shards_tidy(c);
 	nr = choose(c, whole, &half);
 	if (half)
 		return shrink(c, half);
@@ -492,7 +495,7 @@ static struct shard_job *shrink_job(struct shard *sh, const struct seg *s)
 	return job;
 }
 
-void shards_tidy(struct etcd *c)
+void shards_tidy(struct etcd *c, bool collects)
 {
 	for (int id = 1; id < SHARDS_MAX; id++) {
 		struct shard *sh = shards_get(c, id);
@@ -506,7 +509,7 @@ void shards_tidy(struct etcd *c)
 		if (sh->gc || shard_state(sh) != SHARD_READY ||
 		    !atomic_load(&sh->loaded))
 			continue;
-		if (!sh->nr_orphans)
+		if (!sh->nr_orphans && collects)
 			nr = choose(&sh->c, whole, &half);
 		if (sh->nr_orphans || nr)
 			sh->gc = delete_job(sh, whole, nr);
@@ -556,20 +559,42 @@ static int reencrypt_one(struct etcd *c, uint64_t *ret_nr, struct err *e)
 	return r;
 }
 
+static int reencrypt_shard(struct shard *sh, uint64_t *ret_nr, struct err *e)
+{
+	struct store_cluster is;
+	int r;
+
+	if (!atomic_load(&sh->used))
+		return 0;
+	shard_await_word(sh);
+	(void)shards_cluster(&sh->owner->base, sh->id, &is);
+	r = shard_state(sh) == SHARD_READY || shard_state(sh) == SHARD_SLOW
+		    ? reencrypt_one(&sh->c, ret_nr, e)
+		    : err_set(e, -EHOSTUNREACH, "%s", is.why);
+	return r < 0 ? err_wrap(e, r, "storage cluster %d (%s)", sh->id,
+				sh->name)
+		     : 0;
+}
+
 int etcd_reencrypt(struct store_backend *b, uint64_t *ret_nr, struct err *e)
 {
 	struct etcd *c = (struct etcd *)b;
-	int r;
+	struct err why = { 0 };
+	int r, res;
 
 	*ret_nr = 0;
 	r = reencrypt_one(c, ret_nr, e);
-	for (int id = 1; r == 0 && id < SHARDS_MAX; id++) {
+	/* One that is away does not keep the others from it. */
+	for (int id = 1; id < SHARDS_MAX; id++) {
 		struct shard *sh = shards_get(c, id);
 
-		if (sh)
-			r = reencrypt_one(&sh->c, ret_nr, e);
-		if (r < 0)
-			err_wrap(e, r, "storage cluster %d", id);
+		res = sh ? reencrypt_shard(sh, ret_nr, &why) : 0;
+		if (res == 0 || r < 0)
+			continue;
+		r = err_set(e, res,
+			    "not all is sealed anew, keep the old keys and "
+			    "try again: %s",
+			    why.msg);
 	}
 	return r;
 }

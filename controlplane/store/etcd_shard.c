@@ -2,13 +2,7 @@
 /*
  * A shard's thread: it keeps a connection, knows whether there is an answer,
  * and does the jobs that others leave.
- *
- * Before the first job it makes sure that this is the etcd it should be: a key
- * there says of which store it is which cluster, and etcd's own revision is not
- * below one that was seen before. So an address that was mistyped, and a
- * cluster that came back empty or from an old copy, is not written to.
  */
-#include <openssl/rand.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -16,9 +10,10 @@
 #include "controlplane/store/etcd_shard.h"
 #include "lib/str.h"
 
-#define PROBE_MS   1500 /* how long a probe waits */
 #define IDLE_MS    2000 /* between two of a cluster that answers */
 #define AGAIN_MS   300  /* and of one that does not */
+#define REST       3    /* times as long as a slow write took */
+#define FIRST_MS   4000 /* how long its first word is waited for */
 #define COMPACT_MS 60000
 
 static uint64_t mono_ms(void)
@@ -165,136 +160,6 @@ int shard_wait(struct etcd *owner, struct shard_job **jobs, size_t nr,
 	return i == nr ? 0 : -ETIMEDOUT;
 }
 
-/* --- whose it is --- */
-
-static int copy_value(void *arg, const struct etcd_kv *kv)
-{
-	struct buf *b = arg;
-
-	buf_reset(b);
-	buf_add(b, kv->value, kv->value_len);
-	return buf_error(b);
-}
-
-/* The number of the whole store, made when it is first needed. */
-static int store_id(struct etcd *c, char out[40], struct err *e)
-{
-	auto_free char *key = str_printf("%sid", c->prefix);
-	auto_buf struct buf reply = BUF_INIT;
-	auto_buf struct buf found = BUF_INIT;
-	auto_buf struct buf q = BUF_INIT;
-	unsigned char raw[16];
-	struct etcd_answer a;
-	char text[33];
-	int r;
-
-	pthread_rwlock_rdlock(&c->shards->lock);
-	memcpy(out, c->shards->store_id, 40);
-	pthread_rwlock_unlock(&c->shards->lock);
-	if (*out)
-		return 0;
-	if (!key || RAND_bytes(raw, sizeof(raw)) != 1)
-		return err_set(e, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < sizeof(raw); i++)
-		snprintf(text + i * 2, 3, "%02x", raw[i]);
-	etcd_if_create(&q, key, 0);
-	etcd_do_put(&q, ETCD_THEN, key, text, 32, 0);
-	etcd_do_range(&q, ETCD_ELSE, &(struct etcd_range){ .key = key });
-	r = etcd_call(c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, e);
-	if (r == 0)
-		r = etcd_read_txn(&reply, &a, copy_value, &found);
-	if (r < 0)
-		return err_wrap(e, r,
-				"the system's cluster does not say of "
-				"which store this is");
-	snprintf(out, 40, "%.32s", a.succeeded ? text : buf_str(&found));
-	pthread_rwlock_wrlock(&c->shards->lock);
-	memcpy(c->shards->store_id, out, 40);
-	pthread_rwlock_unlock(&c->shards->lock);
-	return 0;
-}
-
-struct ident {
-	struct buf value;
-	uint64_t mod;
-};
-
-static int take_ident(void *arg, const struct etcd_kv *kv)
-{
-	struct ident *id = arg;
-
-	id->mod = kv->mod_revision;
-	return copy_value(&id->value, kv);
-}
-
-static int read_ident(struct shard *sh, struct ident *id,
-		      struct etcd_answer *ret, struct err *e)
-{
-	auto_buf struct buf reply = BUF_INIT;
-	auto_buf struct buf q = BUF_INIT;
-	int r;
-
-	id->mod = 0;
-	etcd_range_request(&q, &(struct etcd_range){ .key = sh->ident });
-	r = etcd_call(&sh->c, "/etcdserverpb.KV/Range", &q, &reply, NULL, e);
-	if (r == 0 && etcd_read_range(&reply, ret, take_ident, id) < 0)
-		r = err_set(e, -EBADMSG, "its answer cannot be read");
-	return r;
-}
-
-/* It is nobody's: it becomes ours. */
-static int claim(struct shard *sh, const char *want, struct ident *id,
-		 struct etcd_answer *ret, struct err *e)
-{
-	auto_buf struct buf reply = BUF_INIT;
-	auto_buf struct buf q = BUF_INIT;
-	int r;
-
-	etcd_if_create(&q, sh->ident, 0);
-	etcd_do_put(&q, ETCD_THEN, sh->ident, want, strlen(want), 0);
-	r = etcd_call(&sh->c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, e);
-	return r < 0 ? r : read_ident(sh, id, ret, e);
-}
-
-static int identify(struct shard *sh, struct err *e)
-{
-	struct ident id = { .value = BUF_INIT };
-	auto_free char *want = NULL;
-	struct etcd_answer a = { 0 };
-	char store[40];
-	int r = store_id(sh->owner, store, e);
-
-	if (r == 0)
-		want = str_printf("store %s cluster %d", store, sh->id);
-	if (r == 0 && !want)
-		r = err_set(e, -ENOMEM, "out of memory");
-	if (r == 0)
-		r = read_ident(sh, &id, &a, e);
-	if (r == 0 && !id.mod && !atomic_load(&sh->used))
-		r = claim(sh, want, &id, &a, e);
-	if (r == 0 && !id.mod)
-		r = err_set(e, -EREMOTEIO,
-			    "at %s there is nothing of this cluster: the "
-			    "address is wrong, or its data was lost",
-			    sh->c.prefix);
-	else if (r == 0 && strcmp(buf_str(&id.value), want) != 0)
-		r = err_set(e, -EREMOTEIO,
-			    "this etcd is '%s', and '%s' is wanted: the "
-			    "address is wrong",
-			    buf_str(&id.value), want);
-	else if (r == 0 && a.revision < atomic_load(&sh->at))
-		r = err_set(e, -EREMOTEIO,
-			    "it went back from etcd revision %llu to %llu: "
-			    "its data was lost or restored",
-			    (unsigned long long)atomic_load(&sh->at),
-			    (unsigned long long)a.revision);
-	pthread_mutex_lock(&sh->c.lock);
-	sh->ident_mod = id.mod;
-	pthread_mutex_unlock(&sh->c.lock);
-	buf_clear(&id.value);
-	return r;
-}
-
 /* --- the thread --- */
 
 /* host:port as it is, or with a scheme, or several by commas. */
@@ -322,21 +187,40 @@ static int connect_to(struct shard *sh, const char *address, struct err *e)
 	return etcd_connect(&sh->c, o, buf_str(&list), e);
 }
 
+/* What follows from how a request to it ended. One that is slow rests, so that
+ * those who share batches with it do not always wait for it. */
+static void say_state(struct shard *sh, int r, const struct err *e)
+{
+	sh->full = r == -ENOSPC;
+	if (r == 0 && mono_ms() < sh->rest_until)
+		shard_state_set(sh, SHARD_SLOW, 0, "%s", "");
+	else if (r == 0)
+		shard_state_set(sh, SHARD_READY, 0, "%s", "");
+	else if (r == -ENOSPC && strstr(e->msg, "space"))
+		shard_state_set(sh, SHARD_AWAY, r,
+				"it is full, and deleting needs room as well: "
+				"compact and defragment it, or raise its "
+				"quota, then 'etcdctl alarm disarm' (%s)",
+				e->msg);
+	else if (r == -ENOSPC || r == -EFBIG)
+		shard_state_set(sh, SHARD_AWAY, r, "%s", e->msg);
+	else
+		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s", e->msg);
+}
+
 static void probe(struct shard *sh)
 {
 	struct err e = { 0 };
-	int r = sh->c.g ? identify(sh, &e) : -EHOSTUNREACH;
+	int r = sh->c.g ? shard_identify(sh, &e) : -EHOSTUNREACH;
 	bool damaged;
 
+	if (r == 0 && sh->full)
+		r = shard_try_room(sh, &e);
 	pthread_mutex_lock(&sh->c.lock);
 	damaged = sh->damaged;
 	pthread_mutex_unlock(&sh->c.lock);
-	if (damaged)
-		return;
-	if (r == 0)
-		shard_state_set(sh, SHARD_READY, 0, "%s", "");
-	else if (sh->c.g)
-		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s", e.msg);
+	if (!damaged && sh->c.g)
+		say_state(sh, r, &e);
 }
 
 static void reconnect(struct shard *sh)
@@ -354,19 +238,10 @@ static void reconnect(struct shard *sh)
 
 /* What it says of itself while it is not to be had is more than what became
  * of this job. */
-static void after_job(struct shard *sh, int r, const struct err *e)
-{
-	if (r == 0 || r == -EAGAIN)
-		shard_state_set(sh, SHARD_READY, 0, "%s", "");
-	else if (r == -ENOSPC || r == -EFBIG)
-		shard_state_set(sh, SHARD_AWAY, r, "%s", e->msg);
-	else
-		shard_state_set(sh, SHARD_AWAY, -EHOSTUNREACH, "%s", e->msg);
-}
-
 static void work(struct shard *sh, struct shard_job *job)
 {
 	enum shard_state state = shard_state(sh);
+	uint64_t begin = mono_ms(), took;
 	struct err e = { 0 };
 	int r;
 
@@ -374,8 +249,14 @@ static void work(struct shard *sh, struct shard_job *job)
 		r = err_set(&e, -EHOSTUNREACH, "%s", sh->why);
 	else
 		r = shard_do(sh, job, &e);
+	took = mono_ms() - begin;
+	if (job->task == SHARD_PUT && r == 0) {
+		atomic_store(&sh->took_ms, took);
+		if (took > SHARD_PATIENCE_MS)
+			sh->rest_until = mono_ms() + REST * took;
+	}
 	if (state == SHARD_READY || state == SHARD_SLOW)
-		after_job(sh, r, &e);
+		say_state(sh, r == -EAGAIN ? 0 : r, &e);
 	finish(sh, job, r, &e);
 }
 
@@ -407,19 +288,14 @@ static void compact(struct shard *sh)
 	sh->compacted_at = now + COMPACT_MS;
 }
 
-/* Its StorageCluster is gone, and no tenant was there: what is left is history
- * that nobody can ask for. */
-static void leave_nothing(struct shard *sh)
+/* With the lock; until it is looked at again. */
+static uint64_t pause_of(const struct shard *sh)
 {
-	auto_free char *end = strdup(sh->c.prefix);
-	auto_buf struct buf reply = BUF_INIT;
-	auto_buf struct buf q = BUF_INIT;
+	uint64_t now = mono_ms();
 
-	if (!end || shard_state(sh) != SHARD_READY)
-		return;
-	end[strlen(end) - 1]++; /* '/' and what follows it */
-	etcd_do_delete(&q, ETCD_THEN, sh->c.prefix, end);
-	(void)etcd_call(&sh->c, "/etcdserverpb.KV/Txn", &q, &reply, NULL, NULL);
+	if (sh->state == SHARD_SLOW)
+		return sh->rest_until > now ? sh->rest_until - now : 1;
+	return sh->state == SHARD_READY ? IDLE_MS : AGAIN_MS;
 }
 
 static void *run(void *arg)
@@ -446,7 +322,7 @@ static void *run(void *arg)
 			probe(sh);
 		compact(sh);
 		pthread_mutex_lock(&sh->c.lock);
-		wait = sh->state == SHARD_READY ? IDLE_MS : AGAIN_MS;
+		wait = pause_of(sh);
 	}
 	sh->over = true;
 	jobs = sh->jobs;
@@ -456,8 +332,14 @@ static void *run(void *arg)
 		refuse(sh, jobs);
 	}
 	if (sh->empty)
-		leave_nothing(sh);
+		shard_leave_nothing(sh);
 	return NULL;
+}
+
+void shard_await_word(struct shard *sh)
+{
+	for (int i = 0; i < FIRST_MS / 10 && shard_state(sh) == SHARD_NEW; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 }
 
 /* --- life --- */
@@ -480,13 +362,14 @@ struct shard *shard_new(struct etcd *owner, int id, const char *name,
 		free(sh);
 		return NULL;
 	}
-	if (sh->c.timeout_ms > PROBE_MS * 2)
-		sh->c.timeout_ms = PROBE_MS * 2;
+	if (sh->c.timeout_ms > SHARD_TIMEOUT_MS)
+		sh->c.timeout_ms = SHARD_TIMEOUT_MS;
 	sh->c.base.keys = owner->base.keys;
 	sh->name = strdup(name);
 	sh->address = strdup(address);
 	sh->ident = str_printf("%sident", prefix);
-	if (!sh->name || !sh->address || !sh->ident) {
+	sh->since = str_printf("%ssince", prefix);
+	if (!sh->name || !sh->address || !sh->ident || !sh->since) {
 		shard_free(sh);
 		return NULL;
 	}
@@ -517,11 +400,11 @@ void shard_move(struct shard *sh, const char *address)
 	pthread_mutex_unlock(&sh->c.lock);
 }
 
-void shard_end(struct shard *sh, bool empty)
+void shard_end(struct shard *sh, uint64_t at)
 {
 	pthread_mutex_lock(&sh->c.lock);
 	sh->gone = true;
-	sh->empty = empty;
+	sh->empty = at;
 	pthread_cond_broadcast(&sh->c.cond);
 	pthread_mutex_unlock(&sh->c.lock);
 }
@@ -537,6 +420,7 @@ void shard_free(struct shard *sh)
 	free(sh->name);
 	free(sh->address);
 	free(sh->ident);
+	free(sh->since);
 	etcd_fini(&sh->c);
 	free(sh);
 }

@@ -15,12 +15,14 @@
 
 #include "controlplane/store/etcd.h"
 
-#define SHARDS_MAX SEGMENT_REFS_MAX /* their numbers are below this */
+#define SHARDS_MAX        SEGMENT_REFS_MAX /* their numbers are below this */
+#define SHARD_PATIENCE_MS 300              /* how long a batch waits for one */
+#define SHARD_TIMEOUT_MS  3000             /* of one request, at most */
 
 enum shard_state {
 	SHARD_NEW,   /* not asked yet */
 	SHARD_READY, /* takes writes */
-	SHARD_SLOW,  /* has not answered yet; its writes wait */
+	SHARD_SLOW,  /* has not answered yet, or rests; its writes wait */
 	SHARD_AWAY,  /* its writes are refused */
 };
 
@@ -66,6 +68,7 @@ struct shard {
 	int id;
 	char *name;       /* of its StorageCluster */
 	char *ident;      /* key that says whose it is */
+	char *since;      /* and of which StorageCluster, by @created */
 	uint64_t defined; /* revision of its StorageCluster */
 	uint64_t created; /* what is named before is of another one */
 	pthread_t thread;
@@ -73,7 +76,8 @@ struct shard {
 	/* Under .c.lock */
 	char *address; /* as its StorageCluster has it */
 	bool moved;    /* connect again */
-	bool gone, empty, over;
+	bool gone, over;
+	uint64_t empty; /* it was deleted then: leave nothing there; 0: do */
 	enum shard_state state;
 	bool damaged; /* away for good, unless it moves */
 	int code;     /* why writes are refused */
@@ -81,18 +85,22 @@ struct shard {
 	struct shard_job *jobs, **jobs_tail;
 	uint64_t ident_mod;
 	/* From any thread. */
-	atomic_bool loaded;         /* memory has all of it */
-	atomic_bool used;           /* parts of it are named */
-	atomic_uint_fast64_t at;    /* etcd's revision that it has reached */
-	atomic_uint_fast64_t floor; /* snapshots before are not whole */
+	atomic_bool loaded;           /* memory has all of it */
+	atomic_bool used;             /* parts of it are named */
+	atomic_uint_fast64_t took_ms; /* the last that was put */
+	atomic_uint_fast64_t at;      /* etcd's revision that it has reached */
+	atomic_uint_fast64_t floor;   /* snapshots before are not whole */
 	/* The writer's. */
 	struct segment_ref *parts; /* what is to be in memory and is not */
 	size_t nr_parts, parts_size;
 	struct shard_job *gc, *load;
 	struct buf orphans;
 	size_t nr_orphans;
-	uint64_t compacted_at; /* its thread's */
+	/* Its thread's. */
+	uint64_t compacted_at;
 	uint64_t compact_to;
+	uint64_t rest_until; /* it was slow: nothing is put before */
+	bool full;           /* the last word was that there is no room */
 };
 
 struct shards {
@@ -157,8 +165,9 @@ struct shard *shard_new(struct etcd *owner, int id, const char *name,
 			const char *address);
 int shard_start(struct shard *sh);
 void shard_move(struct shard *sh, const char *address);
-/* Its thread is to end. @empty: and to leave nothing there. */
-void shard_end(struct shard *sh, bool empty);
+/* Its thread is to end. @at: its StorageCluster was deleted with that revision,
+ * and nothing of it is to be left; 0: all stays. */
+void shard_end(struct shard *sh, uint64_t at);
 void shard_free(struct shard *sh); /* waits for that */
 void shard_state_set(struct shard *sh, enum shard_state state, int code,
 		     const char *fmt, ...)
@@ -174,6 +183,17 @@ void shard_post(struct shard *sh,
 int shard_wait(struct etcd *owner, struct shard_job **jobs, size_t nr,
 	       uint32_t ms);
 bool shard_job_done(struct etcd *owner, struct shard_job *job);
+
+/* Give one that has not been asked yet some time to answer. */
+void shard_await_word(struct shard *sh);
+
+/* --- etcd_ident.c: whose an etcd is; all by the shard's thread --- */
+
+/* Is it the one it should be? What is nobody's becomes ours. */
+int shard_identify(struct shard *sh, struct err *e);
+/* It was full: does it take anything now? */
+int shard_try_room(struct shard *sh, struct err *e);
+void shard_leave_nothing(struct shard *sh);
 
 /* --- etcd_part.c: what the jobs do with segments --- */
 
@@ -194,7 +214,8 @@ bool etcd_lost(struct store_backend *b);
 
 /* --- etcd_seg.c --- */
 
-void shards_tidy(struct etcd *c);
+/* What counts for nothing goes in any case, what is dead if we collect. */
+void shards_tidy(struct etcd *c, bool collects);
 /* One of the parts that a segment of the system's names is not there. */
 void etcd_part_is_gone(struct etcd *c, uint64_t first);
 

@@ -16,6 +16,7 @@ struct etcd_proxy {
 	char endpoint[64];
 	pthread_t thread;
 	atomic_bool mute, cut, over;
+	atomic_int delay_ms;      /* of what the member says */
 	int pair[PROXY_PAIRS][2]; /* the store's end, the member's; 0: none */
 };
 
@@ -66,6 +67,8 @@ static inline bool proxy_move(struct etcd_proxy *p, int pair[2], int from)
 		return false;
 	if (from == 1 && atomic_load(&p->mute))
 		return true;
+	if (from == 1)
+		poll(NULL, 0, atomic_load(&p->delay_ms));
 	for (; done < n; done += w) {
 		w = send(pair[!from], data + done, (size_t)(n - done),
 			 MSG_NOSIGNAL);

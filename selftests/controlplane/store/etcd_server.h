@@ -174,4 +174,25 @@ static inline void etcd_stop(struct etcd_servers *s)
 		etcd_kill_member(s, i);
 }
 
+/* A CA of its own in @dir, and a certificate for both ends. */
+static inline int etcd_make_certs(const char *dir)
+{
+	char cmd[1024];
+
+	snprintf(cmd, sizeof(cmd),
+		 "mkdir -p %s && cd %s && "
+		 "openssl req -x509 -newkey ec -pkeyopt "
+		 "ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca "
+		 "-keyout ca.key -out ca.pem 2>/dev/null && "
+		 "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+		 "-nodes -subj /CN=etcd -keyout key.pem -out c.csr "
+		 "2>/dev/null && "
+		 "printf 'subjectAltName=IP:127.0.0.1\\n' >ext && "
+		 "openssl x509 -req -in c.csr -CA ca.pem -CAkey ca.key "
+		 "-CAcreateserial -days 2 -extfile ext -out cert.pem "
+		 "2>/dev/null",
+		 dir, dir);
+	return system(cmd);
+}
+
 #endif /* SELFTESTS_CONTROLPLANE_STORE_ETCD_SERVER_H */

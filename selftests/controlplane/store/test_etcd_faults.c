@@ -299,26 +299,6 @@ TEST(what_one_server_has_made_another_does_not_refuse_as_missing)
 	etcd_stop(&sv);
 }
 
-static int make_certs(const char *dir)
-{
-	char cmd[1024];
-
-	snprintf(cmd, sizeof(cmd),
-		 "mkdir -p %s && cd %s && "
-		 "openssl req -x509 -newkey ec -pkeyopt "
-		 "ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca "
-		 "-keyout ca.key -out ca.pem 2>/dev/null && "
-		 "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
-		 "-nodes -subj /CN=etcd -keyout key.pem -out c.csr "
-		 "2>/dev/null && "
-		 "printf 'subjectAltName=IP:127.0.0.1\\n' >ext && "
-		 "openssl x509 -req -in c.csr -CA ca.pem -CAkey ca.key "
-		 "-CAcreateserial -days 2 -extfile ext -out cert.pem "
-		 "2>/dev/null",
-		 dir, dir);
-	return system(cmd);
-}
-
 TEST(tls_is_verified_in_both_directions_and_dead_endpoints_are_passed_over)
 {
 	struct etcd_servers sv = { 0 };
@@ -332,8 +312,8 @@ TEST(tls_is_verified_in_both_directions_and_dead_endpoints_are_passed_over)
 	char endpoints[320];
 
 	NEED_ETCD();
-	ASSERT_EQ(make_certs("tls"), 0);
-	ASSERT_EQ(make_certs("other"), 0);
+	ASSERT_EQ(etcd_make_certs("tls"), 0);
+	ASSERT_EQ(etcd_make_certs("other"), 0);
 	ASSERT_EQ(etcd_start(&sv, "etcd", 1, "tls"), 1);
 	snprintf(endpoints, sizeof(endpoints), "https://127.0.0.1:1,%s",
 		 sv.endpoints);
