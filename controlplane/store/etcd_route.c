@@ -352,7 +352,7 @@ void shards_close(struct etcd *c)
 		return;
 	for (int id = 1; id < SHARDS_MAX; id++)
 		if (s->v[id])
-			shard_end(s->v[id], 0);
+			shard_stop(s->v[id]);
 	for (int id = 1; id < SHARDS_MAX; id++)
 		if (s->v[id])
 			shard_free(s->v[id]);

@@ -409,6 +409,15 @@ void shard_end(struct shard *sh, uint64_t at)
 	pthread_mutex_unlock(&sh->c.lock);
 }
 
+void shard_stop(struct shard *sh)
+{
+	shard_end(sh, 0);
+	pthread_rwlock_rdlock(&sh->c.g_lock);
+	if (sh->c.g)
+		grpc_stop(sh->c.g);
+	pthread_rwlock_unlock(&sh->c.g_lock);
+}
+
 void shard_free(struct shard *sh)
 {
 	if (sh->started)

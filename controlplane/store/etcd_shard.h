@@ -77,7 +77,7 @@ struct shard {
 	char *address; /* as its StorageCluster has it */
 	bool moved;    /* connect again */
 	bool gone, over;
-	uint64_t empty; /* it was deleted then: leave nothing there; 0: do */
+	uint64_t empty; /* it was deleted then: leave nothing there; 0: no */
 	enum shard_state state;
 	bool damaged; /* away for good, unless it moves */
 	int code;     /* why writes are refused */
@@ -165,9 +165,11 @@ struct shard *shard_new(struct etcd *owner, int id, const char *name,
 			const char *address);
 int shard_start(struct shard *sh);
 void shard_move(struct shard *sh, const char *address);
-/* Its thread is to end. @at: its StorageCluster was deleted with that revision,
- * and nothing of it is to be left; 0: all stays. */
+/* Its thread is to end: its StorageCluster was deleted with revision @at, and
+ * nothing of it is to be left. */
 void shard_end(struct shard *sh, uint64_t at);
+/* The same, whatever it is at; there all stays. */
+void shard_stop(struct shard *sh);
 void shard_free(struct shard *sh); /* waits for that */
 void shard_state_set(struct shard *sh, enum shard_state state, int code,
 		     const char *fmt, ...)

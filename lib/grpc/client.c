@@ -29,6 +29,10 @@ void gcall_begin(struct call *c)
 	if (c->timeout_ms)
 		(void)ev_timer_set(g->loop, &c->timer, c->timeout_ms,
 				   gcall_late, c);
+	if (g->stopped) {
+		gcall_end(c, -ESHUTDOWN, "the client is closing");
+		return;
+	}
 	if (g->state == CONN_READY && !g->draining && gh2_submit(g, c)) {
 		gcall_end(c, -ENOMEM, "out of memory");
 		return;
@@ -443,12 +447,25 @@ int grpc_open(const struct grpc_opts *opts, struct grpc **ret, struct err *e)
 	return 0;
 }
 
-static void post_stop(void *arg)
+static void end_all(void *arg)
 {
 	struct grpc *g = arg;
 
+	g->stopped = true;
 	while (g->calls)
 		gcall_end(g->calls, -ESHUTDOWN, "the client is closing");
+}
+
+void grpc_stop(struct grpc *g)
+{
+	(void)ev_post(g->loop, end_all, g); /* it takes its time otherwise */
+}
+
+static void post_close_all(void *arg)
+{
+	struct grpc *g = arg;
+
+	end_all(g);
 	g->nr_endpoints = g->nr_endpoints ? g->nr_endpoints : 1;
 	gconn_drop(g, "closing");
 	ev_timer_del(&g->timer);
@@ -460,7 +477,7 @@ void grpc_close(struct grpc *g)
 	if (!g)
 		return;
 	if (g->started) {
-		while (ev_post(g->loop, post_stop, g) < 0)
+		while (ev_post(g->loop, post_close_all, g) < 0)
 			sched_yield();
 		pthread_join(g->thread, NULL);
 	}

@@ -116,6 +116,10 @@ int grpc_stream_send(struct grpc_stream *st, const void *data, size_t len);
 /* No callback is made any more once this has returned. Not from callbacks. */
 void grpc_stream_close(struct grpc_stream *st);
 
+/* What is under way, and whatever comes, ends with -ESHUTDOWN: for who waits
+ * for a thread that may be in grpc_call(). */
+void grpc_stop(struct grpc *g);
+
 /* Give the present endpoint up: it answers, but is of no use. */
 void grpc_rotate(struct grpc *g);
 

@@ -71,7 +71,7 @@ struct grpc {
 	struct ev_timer timer; /* connect, back-off, keep-alive */
 	unsigned int failures; /* in a row, over all endpoints */
 	uint64_t heard_ms;
-	bool pinged, draining, in_h2, broken;
+	bool pinged, draining, in_h2, broken, stopped;
 	struct buf out;
 	struct call *calls;
 	char why[160]; /* the last connection failed */

@@ -61,14 +61,15 @@ static inline void proxy_accept(struct etcd_proxy *p)
 static inline bool proxy_move(struct etcd_proxy *p, int pair[2], int from)
 {
 	char data[65536];
-	ssize_t n = read(pair[from], data, sizeof(data)), done = 0, w;
+	ssize_t n, done = 0, w;
 
+	if (from == 1)
+		poll(NULL, 0, atomic_load(&p->delay_ms));
+	n = read(pair[from], data, sizeof(data));
 	if (n <= 0)
 		return false;
 	if (from == 1 && atomic_load(&p->mute))
 		return true;
-	if (from == 1)
-		poll(NULL, 0, atomic_load(&p->delay_ms));
 	for (; done < n; done += w) {
 		w = send(pair[!from], data + done, (size_t)(n - done),
 			 MSG_NOSIGNAL);
