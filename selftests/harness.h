@@ -93,9 +93,9 @@ static struct test **test_tail = &test_list;
 			return;           \
 	} while (0)
 
-/* How long a test may take at the most: @seconds on a quiet machine, of which a
- * slow one, an emulated one or a sanitized program gets several. */
-static inline void test_alarm(unsigned int seconds)
+/* How many times longer than on a quiet machine something may take here: on a
+ * slow machine, an emulated one, or with a sanitized program. */
+static inline unsigned int test_times(void)
 {
 	const char *lane = getenv("ARKTOS_LANE");
 	const char *times = getenv("SECONDS_TIMES");
@@ -103,7 +103,13 @@ static inline void test_alarm(unsigned int seconds)
 
 	if (lane && strcmp(lane, "guest") == 0)
 		n = 6;
-	alarm(seconds * (n ? n : 1));
+	return n ? n : 1;
+}
+
+/* How long a test may take at the most: @seconds on a quiet machine. */
+static inline void test_alarm(unsigned int seconds)
+{
+	alarm(seconds * test_times());
 }
 
 static int test_rm(const char *path, const struct stat *st, int type,

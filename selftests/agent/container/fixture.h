@@ -35,7 +35,7 @@
 
 #define MAYBE    __attribute__((unused))
 #define BUSYBOX  "/bin/busybox"
-#define EVENT_MS 20000
+#define EVENT_MS ((int)(10000 * test_times()))
 #define CAPS     "a80425fb"
 #define MASKS                                                                \
 	",\"masked\":[\"/proc/kcore\",\"/proc/keys\",\"/proc/acpi\","        \

@@ -28,6 +28,8 @@ static int exec_start(struct pod *p, const char *script, const char *more,
 	o->container = "web";
 	o->spec = &spec;
 	r = sandbox_exec(p->sb, o, x, &p->why, &p->e);
+	if (r < 0)
+		printf("# exec '%s': %d: %s\n", script, r, p->e.msg);
 	sandbox_spec_clear(&spec);
 	return r;
 }
