@@ -20,6 +20,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/str.h"
+#include "netns/netns.h"
 
 #define NODE_PORT    10250 /* a kubelet's */
 #define WISH_WAIT_MS 2000  /* after that somebody else's wish came first */
@@ -102,46 +103,103 @@ static int each(void *arg, void (*fn)(void *to, const char *key, bool ours),
 	return 0;
 }
 
-static int connect_pod(void *arg, const char *key, uint16_t port, int *ret_fd,
+/* Where a port of a pod is looked for, as Kubernetes does: on the loopback of
+ * its own network namespace. What is bound to its address alone, and all of a
+ * VM, is reached from the gateway. */
+struct way {
+	enum { WAY_LOOPBACK4, WAY_LOOPBACK6, WAY_ADDRESS } to;
+	char *netns; /* the pod's; NULL: this host's */
+	char *uid;   /* WAY_ADDRESS: whose network it is */
+	struct in_addr ip;
+};
+
+static void way_clear(struct way *w)
+{
+	free(w->netns);
+	free(w->uid);
+}
+
+static int way_find(struct pod *pod, unsigned int nr, struct way *ret,
+		    struct err *e)
+{
+	bool host, vm;
+	int r = 0;
+
+	pthread_mutex_lock(&pod->lock);
+	host = pod->spec->host_network;
+	vm = !host && !pod->endpoint.netns_path;
+	if (!host && !pod->network_up)
+		r = err_set(e, -ESTALE, "the pod has no address yet");
+	else if (nr >= (vm ? 1U : host ? 2U : 3U))
+		r = -ERANGE;
+	else if (!(ret->uid = strdup(pod->uid)) ||
+		 (!host && !vm &&
+		  !(ret->netns = strdup(pod->endpoint.netns_path))))
+		r = err_set(e, -ENOMEM, "out of memory");
+	ret->ip = pod->endpoint.ip;
+	ret->to = vm ? WAY_ADDRESS : nr;
+	pthread_mutex_unlock(&pod->lock);
+	return r;
+}
+
+static int way_socket(struct agent *a, const struct way *w, int *ret,
+		      struct err *e)
+{
+	int family = w->to == WAY_LOOPBACK6 ? AF_INET6 : AF_INET;
+	int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, r;
+	auto_close int ns = -EBADF;
+
+	if (w->to == WAY_ADDRESS)
+		return network_pod_socket(a->network, w->uid, family, type, ret,
+					  e);
+	if (w->netns) {
+		r = ns_open(w->netns, &ns, e);
+		return r < 0 ? r : ns_socket(ns, family, type, 0, ret, e);
+	}
+	*ret = socket(family, type, 0);
+	return *ret < 0 ? err_sys(e, "socket") : 0;
+}
+
+static int way_connect(const struct way *w, uint16_t port, int fd,
 		       struct err *e)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET,
-				  .sin_port = htons(port) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
+				   .sin6_port = htons(port),
+				   .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	bool six = w->to == WAY_LOOPBACK6;
+
+	if (w->to == WAY_ADDRESS)
+		v4.sin_addr = w->ip;
+	if (connect(fd, six ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4,
+		    six ? sizeof(v6) : sizeof(v4)) < 0 &&
+	    errno != EINPROGRESS)
+		return err_sys(e, "connect to port %u", (unsigned)port);
+	return 0;
+}
+
+static int connect_pod(void *arg, const char *key, uint16_t port,
+		       unsigned int nr, int *ret_fd, struct err *e)
+{
 	struct pod *pod = pods_find(arg, key);
-	struct agent *a = arg;
+	struct way w = { .netns = NULL };
 	auto_close int fd = -EBADF;
-	bool host, up;
-	int r = 0;
+	int r;
 
 	if (!pod)
 		return err_set(e, -ENOENT, "the pod is gone");
-	pthread_mutex_lock(&pod->lock);
-	host = pod->spec->host_network;
-	up = pod->network_up;
-	if (host)
-		to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	else
-		to.sin_addr = pod->endpoint.ip;
-	pthread_mutex_unlock(&pod->lock);
-	if (host) {
-		fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-			    0);
-		if (fd < 0)
-			r = err_sys(e, "socket");
-	} else if (!up) {
-		r = err_set(e, -ESTALE, "the pod has no address yet");
-	} else {
-		r = network_pod_socket(a->network, pod->uid, AF_INET,
-				       SOCK_STREAM | SOCK_NONBLOCK, &fd, e);
-	}
+	r = way_find(pod, nr, &w, e);
 	pod_unref(pod);
-	if (r < 0)
-		return r;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 &&
-	    errno != EINPROGRESS)
-		return err_sys(e, "connect to port %u", (unsigned)port);
-	*ret_fd = take_fd(&fd);
-	return 0;
+	if (r == 0)
+		r = way_socket(arg, &w, &fd, e);
+	if (r == 0)
+		r = way_connect(&w, port, fd, e);
+	way_clear(&w);
+	if (r == 0)
+		*ret_fd = take_fd(&fd);
+	return r;
 }
 
 const struct remote_ops backend_remote_ops = {

@@ -64,9 +64,10 @@ struct remote_ops {
 	/* Call @fn with every key there is here. */
 	int (*each)(void *arg, void (*fn)(void *to, const char *key, bool ours),
 		    void *to);
-	/* A socket that is being connected to a port of the pod. */
-	int (*connect)(void *arg, const char *key, uint16_t port, int *ret_fd,
-		       struct err *e);
+	/* A socket that is being connected to a port of the pod, the @way-th
+	 * way there is (0 first). -ERANGE: there are no more of them. */
+	int (*connect)(void *arg, const char *key, uint16_t port,
+		       unsigned int way, int *ret_fd, struct err *e);
 	/* 0: it has ended, also if it was asked before; -EINPROGRESS: the pod
 	 * will be told to have changed; -EAGAIN: ask again; else it is not
 	 * done, @e says why. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* port-forward: connections from the network's gateway to the pod's address. */
+/* port-forward: connections to a port of a pod, whichever way leads there. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@ struct conn {
 	struct session *x;
 	struct forward_conn *c;
 	uint16_t port;
+	unsigned int way; /* that is tried */
 	int fd;
 	struct ev_io io;
 	struct buf to;
@@ -37,13 +38,13 @@ static void conn_events(struct conn *n)
 	(void)ev_io_set(&n->io, ev);
 }
 
-static void conn_fail(struct conn *n, int error)
+static void conn_fail(struct conn *n, const char *why)
 {
-	char text[160];
+	char text[ERR_MSG_SIZE + 64];
 
 	ev_io_del(&n->io);
 	snprintf(text, sizeof(text), "error forwarding port %u: %s",
-		 (unsigned)n->port, strerror(error));
+		 (unsigned)n->port, why);
 	forward_end(n->c, text);
 }
 
@@ -57,7 +58,7 @@ static void conn_write(struct conn *n)
 		if (k < 0 && errno == EAGAIN)
 			break;
 		if (k < 0) {
-			conn_fail(n, errno);
+			conn_fail(n, strerror(errno));
 			return;
 		}
 		buf_consume(&n->to, (size_t)k);
@@ -88,6 +89,33 @@ static void conn_read(struct conn *n)
 	}
 }
 
+static void conn_ready(void *arg, uint32_t events);
+
+/* The next way that can be begun. @why the last one could not be gone. */
+static void conn_try(struct conn *n, const char *why)
+{
+	const struct remote_opts *o = &n->x->s->r->o;
+	struct err e = { 0 }, last = { 0 };
+	int r;
+
+	ev_io_del(&n->io);
+	if (n->fd >= 0)
+		close(n->fd);
+	n->fd = -EBADF;
+	err_set(&last, -ECONNREFUSED, "%s", why);
+	while ((r = o->ops->connect(o->arg, n->x->key, n->port, n->way, &n->fd,
+				    &e)) < 0 &&
+	       r != -ERANGE && r != -ENOENT && r != -ESTALE) {
+		last = e;
+		n->way++;
+	}
+	if (r == 0)
+		r = ev_io_add(n->x->s->loop, &n->io, n->fd, EPOLLOUT,
+			      conn_ready, n, &e);
+	if (r < 0)
+		conn_fail(n, r == -ERANGE ? last.msg : e.msg);
+}
+
 static void conn_ready(void *arg, uint32_t events)
 {
 	struct conn *n = arg;
@@ -98,7 +126,8 @@ static void conn_ready(void *arg, uint32_t events)
 		if (getsockopt(n->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 			error = errno;
 		if (error) {
-			conn_fail(n, error);
+			n->way++;
+			conn_try(n, strerror(error));
 			return;
 		}
 		n->connected = true;
@@ -113,27 +142,18 @@ static void conn_ready(void *arg, uint32_t events)
 
 static void on_open(void *arg, struct forward_conn *c, uint16_t port)
 {
-	struct session *x = arg;
-	const struct remote_opts *o = &x->s->r->o;
 	struct conn *n = calloc(1, sizeof(*n));
-	struct err e = { 0 };
-	int r;
 
 	if (!n) {
 		forward_end(c, "out of memory");
 		return;
 	}
-	n->x = x;
+	n->x = arg;
 	n->c = c;
 	n->port = port;
 	n->fd = -EBADF;
 	forward_set_data(c, n);
-	r = o->ops->connect(o->arg, x->key, port, &n->fd, &e);
-	if (r == 0)
-		r = ev_io_add(x->s->loop, &n->io, n->fd, EPOLLOUT, conn_ready,
-			      n, &e);
-	if (r < 0)
-		forward_end(c, e.msg);
+	conn_try(n, "");
 }
 
 static void on_data(void *arg, struct forward_conn *c, const void *data,

@@ -8,18 +8,18 @@
 . "$(dirname "$0")/joined.sh"
 
 control_start && node_join && image_web || exit 1
-cat <<-END | k create -f - >/dev/null
+cat <<-'END' | sed "s,NODE,$NAME," | k create -f - >/dev/null
 	apiVersion: v1
 	kind: Pod
 	metadata: {name: talk}
 	spec:
-	  nodeName: $NAME
+	  nodeName: NODE
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: c
 	    image: web
 	    imagePullPolicy: Never
-	    command: [/bin/sh, -c, "echo one; echo two; echo three; touch /tmp/on; while [ -e /tmp/on ]; do [ -e /tmp/speak ] && echo four; sleep 0.1; done; exit 7"]
+	    command: [/bin/sh, -c, "for a in 127.0.0.1:8081 '[::1]:8082' $(hostname -i):8083; do httpd -p $a -h /tmp; done; echo one; echo two; echo three; touch /tmp/on; while [ -e /tmp/on ]; do [ -e /tmp/speak ] && echo four; sleep 0.1; done; exit 7"]
 	    resources: {limits: {cpu: 500m, memory: 64Mi}}
 END
 web_manifest web | bound | k create -f - >/dev/null
@@ -65,6 +65,19 @@ for kubectl in "${KUBECTLS[@]}"; do
 	many() { for _ in 1 2 3 4 5 6 7 8; do curl -sf -o /dev/null -m 5 \
 		http://127.0.0.1:18080/ || return; done; }
 	ok "$v: again and again" many
+	kill $forward 2>/dev/null
+	wait $forward 2>/dev/null
+	k port-forward talk 18081:8081 18082:8082 18083:8083 18084:8084 \
+		>"$E2E/forward" 2>&1 &
+	forward=$!
+	for port in 18081 18082 18083; do
+		ok "$v: port-forward to 127.0.0.1, ::1, the pod's address ($port)" \
+			wait_for 15 curl -sf -o /dev/null -m 5 \
+			http://127.0.0.1:$port/on
+	done
+	curl -s -m 5 http://127.0.0.1:18084/ >"$E2E/out"
+	ok "$v: where nobody listens it says so" wait_for 10 grep -q \
+		'port 8084: Connection refused' "$E2E/forward"
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
 done
