@@ -5,7 +5,6 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "agent/container/forker.h"
 #include "agent/container/sandbox.h"
 #include "agent/spec.h"
 #include "agent/supervisor/child.h"
@@ -24,17 +24,13 @@
 #include "lib/fs.h"
 #include "lib/str.h"
 
-#define READY_MS    10000
-#define SPAWN_ARGS  96
-#define SPAWN_FDS   24
-#define FD_HIGH     256
-#define STACK_BYTES (64 * 1024)
+#define READY_MS 10000
 
-/* Command line and descriptors of the supervisor. */
+/* The order for a supervisor: its words, and the descriptors they name. */
 struct launch {
-	char *argv[SPAWN_ARGS];
-	size_t nr_args;
-	int from[SPAWN_FDS]; /* owned copies, out of the way of the targets */
+	struct buf words;
+	size_t nr_words;
+	int fds[PROTO_FORK_FDS]; /* borrowed */
 	size_t nr_fds;
 	int r;
 };
@@ -51,38 +47,23 @@ static void arg(struct launch *l, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (n < 0 || n >= (int)sizeof(text) || l->nr_args + 1 >= SPAWN_ARGS) {
+	if (n < 0 || n >= (int)sizeof(text) ||
+	    ++l->nr_words > PROTO_FORK_ARGS ||
+	    l->words.len + (size_t)n >= PROTO_FORK_MAX)
 		l->r = -E2BIG;
-		return;
-	}
-	l->argv[l->nr_args] = strdup(text);
-	if (l->argv[l->nr_args])
-		l->nr_args++;
 	else
-		l->r = -ENOMEM;
+		buf_add(&l->words, text, (size_t)n + 1);
 }
 
 /* "--key=<number it will have>" */
 static void arg_fd(struct launch *l, const char *key, int fd)
 {
-	int copy = -1;
-
-	if (l->nr_fds < SPAWN_FDS)
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, FD_HIGH);
-	if (copy < 0) {
-		l->r = l->nr_fds < SPAWN_FDS ? -errno : -E2BIG;
+	if (l->nr_fds == PROTO_FORK_FDS) {
+		l->r = -E2BIG;
 		return;
 	}
 	arg(l, "%s=%zu", key, 3 + l->nr_fds);
-	l->from[l->nr_fds++] = copy;
-}
-
-static void launch_clear(struct launch *l)
-{
-	for (size_t i = 0; i < l->nr_args; i++)
-		free(l->argv[i]);
-	for (size_t i = 0; i < l->nr_fds; i++)
-		close(l->from[i]);
+	l->fds[l->nr_fds++] = fd;
 }
 
 static void launch_fill(struct launch *l, const struct sandbox_opts *o,
@@ -116,42 +97,6 @@ static void launch_fill(struct launch *l, const struct sandbox_opts *o,
 		    o->sysctls->v[i].value);
 }
 
-static int launch_run(struct launch *l, const char *binary, pid_t *ret_pid,
-		      struct err *e)
-{
-	static char *const env[] = { NULL };
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t at;
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&at);
-	posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK |
-					      POSIX_SPAWN_SETSIGDEF |
-					      POSIX_SPAWN_SETSID);
-	posix_spawnattr_setsigmask(&at, &none);
-	posix_spawnattr_setsigdefault(&at, &all);
-	posix_spawn_file_actions_init(&fa);
-	r = posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDWR, 0);
-	if (r == 0)
-		r = posix_spawn_file_actions_adddup2(&fa, 0, 1);
-	for (size_t i = 0; r == 0 && i < l->nr_fds; i++)
-		r = posix_spawn_file_actions_adddup2(&fa, l->from[i],
-						     3 + (int)i);
-	if (r == 0)
-		r = posix_spawn_file_actions_addclosefrom_np(
-			&fa, 3 + (int)l->nr_fds);
-	if (r == 0)
-		r = posix_spawn(ret_pid, binary, &fa, &at, l->argv, env);
-	posix_spawn_file_actions_destroy(&fa);
-	posix_spawnattr_destroy(&at);
-	errno = r;
-	return r ? err_sys(e, "execute '%s': is arktos-pod installed?", binary)
-		 : 0;
-}
-
 static int wait_ready(int fd, struct err *e)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -181,29 +126,24 @@ static int wait_ready(int fd, struct err *e)
 
 static int launch(const struct sandbox_opts *o, struct err *e)
 {
-	struct launch l = { .nr_args = 0 };
+	struct launch l = { .words = BUF_INIT };
 	auto_close int near = -EBADF;
 	auto_close int far = -EBADF;
 	int pair[2], r;
-	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
 	near = pair[0];
 	far = pair[1];
 	launch_fill(&l, o, far);
-	r = l.r < 0 ? err_set(e, l.r, "too much for a command line")
-		    : launch_run(&l, o->binary, &pid, e);
-	launch_clear(&l);
+	r = l.r < 0 ? l.r : buf_error(&l.words);
+	r = r < 0 ? err_set(e, r, "too much for a command line")
+		  : forker_order(o->binary, l.words.data, l.words.len, l.fds,
+				 l.nr_fds, e);
+	buf_clear(&l.words);
 	close(take_fd(&far));
-	if (r < 0)
-		return r;
-	r = wait_ready(near, e);
-	if (r < 0)
-		(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	return r;
+	/* A supervisor that nobody waits for any more ends by itself. */
+	return r < 0 ? r : wait_ready(near, e);
 }
 
 int sandbox_spawn(const struct sandbox_opts *opts, struct sandbox **ret,

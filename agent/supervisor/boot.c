@@ -4,7 +4,8 @@
  *
  *	stage 0	executes itself again from a read-only mount of its own file:
  *		whoever gets hold of /proc/<pid>/exe from inside a container
- *		cannot write through it
+ *		cannot write through it. Once, before any pod: what comes next
+ *		happens in copies (forker.c)
  *	stage 1	makes the socket, enters the cgroup and the network namespace,
  *		forks stage 2 into new namespaces, and ends: stage 2 is nobody's
  *		child, and outlives the agent
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -126,10 +128,9 @@ static _Noreturn void stage1_end(const struct opts *o, int pidfd, pid_t pid,
 		pidfd = -1;
 		(void)waitpid(pid, NULL, 0);
 	}
-	if (o->ready_fd >= 0)
-		(void)!sys_send_fd(o->ready_fd, &rep, len, pidfd, 0);
-	else if (rep.type == CHILD_FAILED)
-		dprintf(2, "arktos-pod: %s\n", rep.message);
+	/* Who asked has gone, or has given up: nobody knows of this pod. */
+	if (sys_send_fd(o->ready_fd, &rep, len, pidfd, 0) < 0 && pidfd >= 0)
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 	_exit(rep.type == CHILD_FAILED);
 }
 
@@ -291,8 +292,7 @@ static int fork_stage2(struct sup *sup, const struct opts *o, struct err *e)
 	close(pair[0]);
 	if (o->cgroup_dir >= 0)
 		close(o->cgroup_dir);
-	if (o->ready_fd >= 0)
-		close(o->ready_fd);
+	close(o->ready_fd);
 	r = stage2(sup, o, e);
 	if (r == 0)
 		r = silence(e);

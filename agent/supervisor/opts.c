@@ -104,10 +104,10 @@ int opts_parse(struct opts *o, int argc, char **argv, struct err *e)
 				       "started by arktos-node",
 				       argv[i]);
 	}
-	if (!o->uid || !o->run_dir || o->run_dir[0] != '/' || !o->state_dir ||
-	    o->state_dir[0] != '/')
+	if (o->ready_fd < 0 || !o->uid || !o->run_dir || o->run_dir[0] != '/' ||
+	    !o->state_dir || o->state_dir[0] != '/')
 		return err_set(e, -EINVAL,
-			       "--uid, --run and --state are needed (absolute "
-			       "paths); arktos-pod is started by arktos-node");
+			       "--ready-fd, --uid, --run and --state are "
+			       "needed (absolute paths)");
 	return 0;
 }

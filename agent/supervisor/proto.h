@@ -62,6 +62,13 @@
 #define PROTO_CLIENTS_MAX 16
 #define PROTO_TAPS_MAX    8 /* who is attached to one process */
 
+/* The command line of a new supervisor, to the forker (forker.c): strings, each
+ * with its NUL, and the descriptors they name, from 3 on. The first of these is
+ * --ready-fd's. */
+#define PROTO_FORK_MAX  (64 * 1024)
+#define PROTO_FORK_ARGS 96
+#define PROTO_FORK_FDS  24
+
 /*
  * PROTO_SPEC: one process. Everything but name and argv may be missing. "fd"
  * members are indices of descriptors in the message.

@@ -30,7 +30,7 @@ struct yyjson_mut_val;
 struct opts {
 	const char *uid, *run_dir, *state_dir, *hostname;
 	int netns_fd; /* -1: stay */
-	int ready_fd; /* where boot() reports to; -1: nobody */
+	int ready_fd; /* where boot() reports to */
 	int cgroup_fds[OPTS_FDS_MAX];
 	size_t nr_cgroup_fds;
 	int cgroup_dir; /* v2: to be born in; -1: none */
@@ -122,6 +122,11 @@ struct sup {
 /* Execute this program again from a mount that nobody can write through.
  * 0: that has been done. */
 int boot_seal(char **argv, struct err *e);
+/* forker.c: fork what is asked for on socket @fd, until its other end closes.
+ * @argv is this program's, and overwritten. In a copy: the number of words of
+ * its command line, which @argv is then. In the forker: 0 at the end, or
+ * -errno. */
+int forker_run(int fd, char ***argv, struct err *e);
 int boot(struct sup *sup, const struct opts *o, struct err *e);
 /* userns.c */
 int userns_make(uint32_t base, uint32_t size, int *ret_fd, struct err *e);

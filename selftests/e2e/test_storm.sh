@@ -16,10 +16,11 @@ calm= goes=()
 export ARKTOS_NODE_SOCKET=$RUN/node.sock
 backoff=(--restart-backoff 20ms --restart-backoff-max 200ms)
 
-of_role() # supervisor|qemu|agent
+of_role() # supervisor|qemu|agent|forker
 {
 	local p comm
 	[ "$1" = agent ] && echo "$AGENT_PID" && return
+	[ "$1" = forker ] && pgrep -P "$AGENT_PID" -x arktos-forker && return
 	our_cgroups | while read -r c; do
 		find "$c" -name cgroup.procs -exec cat {} + 2>/dev/null
 	done | sort -un | while read -r p; do
@@ -99,11 +100,12 @@ ok "its processes are known" [ -n "$calm" -a "$(wc -l <<<"$before")" = 2 ]
 operate &
 operator=$!
 
-declare -A done_to=([agent]=0 [supervisor]=0 [qemu]=0)
+declare -A done_to=([agent]=0 [supervisor]=0 [qemu]=0 [forker]=0)
 for ((i = 0; i < kills;)); do
 	case $((RANDOM % 10)) in
 	0) role=qemu ;;
-	1 | 2 | 3) role=supervisor ;;
+	1 | 2) role=supervisor ;;
+	3) role=forker ;;
 	*) role=agent ;;
 	esac
 	pause "0.$((RANDOM % 150 + 100))"
@@ -118,7 +120,7 @@ done
 touch "$E2E/enough"
 wait $operator
 echo "# killed: agent ${done_to[agent]}, supervisor ${done_to[supervisor]}," \
-	"qemu ${done_to[qemu]}"
+	"qemu ${done_to[qemu]}, forker ${done_to[forker]}"
 ok "$kills kills, and the agent answers" [ "$i" -ge "$kills" ]
 
 promised()

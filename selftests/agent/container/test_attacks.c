@@ -43,6 +43,10 @@ TEST(supervisor_binary_cannot_be_written_through_proc)
 		      "&& echo written $i; done; true",
 		      ",\"sharePid\":true", "");
 	pod_down(&p);
+	o.binary = "/no/arktos-pod";
+	o.uid = "0";
+	o.run_dir = o.state_dir = "/no";
+	EXPECT_EQ(sandbox_spawn(&o, &p.sb, NULL), -ENOENT); /* ends the other */
 	/* Nobody runs it now, so nothing but the mount protects it, and that
 	 * even from the host's root: no container's root can be more. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", exe);

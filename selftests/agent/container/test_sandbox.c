@@ -5,7 +5,10 @@
  * LANE: both
  * SECONDS: 180
  */
+#include <dirent.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 
 #include "selftests/agent/container/fixture.h"
@@ -248,6 +251,76 @@ TEST(second_supervisor_is_refused)
 	EXPECT_EQ(sandbox_spawn(&o, &other, &e), -ENOENT);
 	EXPECT_STREQ(e.msg, "execute '/no/arktos-pod': is arktos-pod "
 			    "installed?: No such file or directory");
+}
+
+/* The process that supervisors are copies of; @parent's. 0: there is none. */
+static pid_t forker_of(pid_t parent)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *ent;
+	char path[300], comm[32];
+	int pid, ppid, found = 0;
+
+	while (d && !found && (ent = readdir(d))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", ent->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fscanf(f, "%d (%30[^)]) %*c %d", &pid, comm, &ppid) == 3 &&
+		    ppid == parent && strcmp(comm, "arktos-forker") == 0)
+			found = pid;
+		fclose(f);
+	}
+	closedir(d);
+	return found;
+}
+
+TEST(who_makes_supervisors_may_die)
+{
+	auto_pod struct pod p = POD_INIT;
+	pid_t first, second, other;
+	auto_close int died = -EBADF;
+	int pair[2];
+	char c;
+
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	first = forker_of(getpid());
+	ASSERT_EQ(first > 0, 1);
+	ASSERT_EQ(kill(first, SIGKILL), 0);
+	/* The pod it has made lives on, and the next one is made. */
+	ASSERT_EQ(pod_run(&p, "web", "echo hello", ""), 0);
+	ASSERT_EQ(pod_wait(&p, "web"), 0);
+	pod_down(&p);
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	second = forker_of(getpid());
+	ASSERT_EQ(second > 0, 1);
+	EXPECT_EQ(second != first, 1);
+	pod_down(&p);
+	/* A copy of us makes one of its own, which ends as we do: by a kill. */
+	ASSERT_EQ(pipe2(pair, O_CLOEXEC), 0);
+	other = fork();
+	if (other == 0) {
+		auto_pod struct pod r = POD_INIT;
+
+		c = pod_up(&r, NULL) == 0 && forker_of(getpid()) > 0;
+		pod_down(&r);
+		(void)!write(pair[1], &c, 1);
+		pause();
+	}
+	close(pair[1]);
+	ASSERT_EQ(read(pair[0], &c, 1), 1);
+	EXPECT_EQ(c, 1);
+	died = pidfd_open(forker_of(other), 0);
+	ASSERT_GE(died, 0);
+	ASSERT_EQ(kill(other, SIGKILL), 0);
+	EXPECT_EQ(waitpid(other, NULL, 0), other);
+	EXPECT_EQ(poll(&(struct pollfd){ .fd = died, .events = POLLIN }, 1,
+		       10000),
+		  1);
+	EXPECT_EQ(forker_of(getpid()), second);
+	close(pair[0]);
 }
 
 TEST(killing_the_supervisor_kills_the_pod)
