@@ -15,10 +15,11 @@ sanitizers_to() # PREFIX
 }
 
 # Print what they said: in their files, and in logs of programs below DIR (one
-# that cannot open its file says it on stderr). Fails if there is anything.
+# that cannot open its file says it on stderr). Fails if there is anything; an empty
+# file is of one that was killed together with those that look for its leaks.
 sanitizers_silent() # [DIR]
 {
-	! cat "$SANITIZER_LOG".* 2>/dev/null && { [ $# -eq 0 ] ||
+	! cat "$SANITIZER_LOG".* 2>/dev/null | grep -a . && { [ $# -eq 0 ] ||
 		! grep -rhsE 'runtime error:|(Address|Leak|Thread)Sanitizer' \
 			"$1" --include='log' --include='*.log'; }
 }
