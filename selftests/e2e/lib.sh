@@ -159,6 +159,38 @@ gone() { ! [ -d "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
 agent_stop() { kill "$AGENT_PID" && wait_for 15 gone "$AGENT_PID"; }
 agent_kill() { kill -9 "$AGENT_PID" && wait_for 5 gone "$AGENT_PID"; }
 
+# What a daemon holds open, by kind: to be noted when it has done everything once,
+# and found again when all of that has gone. Prints what is more. The control plane's
+# Unix sockets are left out: its parts talk by them with each other.
+descriptors() # PID
+{
+	find "/proc/$1/fd" -type l -printf '%l\n' 2>/dev/null |
+		awk -v pid="$1" 'BEGIN {
+			getline name <("/proc/" pid "/comm")
+			unix = "/proc/" pid "/net/unix"
+			while (name == "arktos-control" && (getline line <unix) > 0) {
+				split(line, word, " ")
+				is_unix["socket:[" word[7] "]"] = 1
+			}
+		}
+		!is_unix[$0] {
+			sub(/:\[.*| \(deleted\)/, "")
+			print
+		}' | sort
+}
+note_descriptors() # PID...
+{
+	local p
+	for p in "$@"; do
+		descriptors "$p" >"$E2E/descriptors.$p"
+	done
+}
+holds_no_more() # PID
+{
+	[ -s "$E2E/descriptors.$1" ] &&
+		! comm -13 "$E2E/descriptors.$1" <(descriptors "$1") | grep .
+}
+
 image_web()
 {
 	tools/mkimage/mkimage.sh web >/dev/null &&

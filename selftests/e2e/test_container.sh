@@ -35,6 +35,7 @@ ok "its name is the pod's" prints '^web$' node exec web -- hostname
 ok "its limits are in its own cgroup" prints '^500m 64$' container_size web
 ok "exit codes come back" eval '! node exec web -- false'
 
+note_descriptors $AGENT_PID
 before=$(main_pid)
 ok "CPU and memory grow in place" \
 	node resize web --cpu 1 --memory 128Mi --timeout 20s
@@ -59,6 +60,7 @@ kill -9 "$(main_pid)"
 ok "a container that died is started again" \
 	wait_for 20 pod_is web '.status.containerStatuses[0].restartCount' 1
 ok "and gets ready again" wait_for 20 pod_ready web
+ok "all of that left no descriptor open" wait_for 20 holds_no_more $AGENT_PID
 ok "why it ended is told" pod_is web \
 	'.status.containerStatuses[0].lastState.terminated.exitCode' 137
 ok "a pod is deleted" node delete web

@@ -80,6 +80,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 		'port 8084: Connection refused' "$E2E/forward"
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
+	[ $v = 1.32 ] || note_descriptors $AGENT_PID $CONTROL_PID
 done
 # --- other clients -----------------------------------------------------------------
 # Seven things each, by WebSocket: log, exec and what belongs to it, port-forward.
@@ -96,6 +97,10 @@ nodejs=$(type -P node) # not the function of that name
 if [ -n "$nodejs" ] && [ -d "$CLIENT_NODE" ]; then
 	ok "@kubernetes/client-node" streams "$nodejs" "$clients/client-node/streams.mjs"
 fi
+for pid in $AGENT_PID $CONTROL_PID; do
+	ok "all of that left no descriptor open: $(cat /proc/$pid/comm)" \
+		wait_for 20 holds_no_more $pid
+done
 
 # --- standard input ------------------------------------------------------------------
 listener() # NAME ONCE TTY COMMAND

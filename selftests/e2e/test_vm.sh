@@ -55,6 +55,7 @@ ok "it says how it is accelerated" prints '^(kvm|tcg)$' \
 ok "it is reached at its address" wait_for 10 prints '^host vm' reach
 ok "and by its port of the host" prints '^host vm' \
 	curl -sS -m 10 http://127.0.0.1:8070/cgi-bin/info
+note_descriptors $AGENT_PID
 ok "one CPU is online" prints '^1$' vm_cpus vm
 ARKTOS_NODE_SOCKET=$RUN/node.sock timeout 2 "$NODE" exec vm -- \
 	sh -c 'sleep 4321; true'
@@ -153,6 +154,7 @@ if [ -z "$in_guest" ]; then
 		eval '! node restore vm --snapshot one'
 	ok "and nothing has happened to the VM" prints '^2$' vm_cpus vm
 fi
+ok "all of that left no descriptor open" wait_for 20 holds_no_more $AGENT_PID
 ok "a VM is deleted" node delete vm
 ok "and is gone" wait_for 30 pod_gone vm
 e2e_end
