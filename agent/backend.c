@@ -167,7 +167,7 @@ static int pod_apply(void *arg, const char *json, size_t len,
 	}
 	if (e)
 		*e = (struct err){ 0 };
-	r = agent_apply_manifest(a, json, len, &what, &key, e);
+	r = agent_apply_manifest(a, json, len, &what, &key, out, e);
 	if (r < 0)
 		return r;
 	*ret = str_eq(what, "created")      ? API_CREATED

@@ -209,9 +209,11 @@ void pod_resize_begin(struct pod *pod);
 /* --- update.c --- */
 
 /* Take a manifest: a new pod, or the allowed changes of an existing one.
- * @ret_what: "created", "configured", "unchanged". */
+ * @ret_what: "created", "configured", "unchanged".
+ * @told:     as in pod_spec_read() */
 int agent_apply_manifest(struct agent *a, const char *json, size_t len,
-			 const char **ret_what, char **ret_key, struct err *e);
+			 const char **ret_what, char **ret_key,
+			 struct buf *told, struct err *e);
 /* The same for a pod of the API server. */
 int agent_apply_remote(struct agent *a, const char *json, size_t len,
 		       const char **ret_what, char **ret_key, struct err *e);

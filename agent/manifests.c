@@ -79,10 +79,24 @@ static void remove_pods(struct manifests *m, const char *keys, const char *but)
 	}
 }
 
+/* One line of the log each. */
+static void log_faults(const struct manifests *m, const char *name,
+		       const char *lines)
+{
+	size_t n;
+
+	for (; *lines; lines += n + (lines[n] != '\0')) {
+		n = strcspn(lines, "\n");
+		log_error("manifest '%s/%s': %.*s", m->dir, name, (int)n,
+			  lines);
+	}
+}
+
 /* One document; returns false when it should be tried again. */
 static bool apply_doc(struct manifests *m, const char *name, const char *json,
 		      size_t len, struct buf *keys)
 {
+	auto_buf struct buf told = BUF_INIT;
 	const char *what = "";
 	char *key = NULL;
 	struct err e = { 0 };
@@ -91,10 +105,11 @@ static bool apply_doc(struct manifests *m, const char *name, const char *json,
 	r = network_manifest(m->agent, json, len, &e);
 	if (r == -ENOENT) {
 		e = (struct err){ 0 };
-		r = agent_apply_manifest(m->agent, json, len, &what, &key, &e);
+		r = agent_apply_manifest(m->agent, json, len, &what, &key,
+					 &told, &e);
 	}
 	if (r < 0) {
-		log_error("manifest '%s/%s': %s", m->dir, name, e.msg);
+		log_faults(m, name, told.len ? buf_str(&told) : e.msg);
 		return r != -EBUSY && r != -EAGAIN;
 	}
 	if (key) {

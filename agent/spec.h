@@ -17,6 +17,7 @@
 
 #include "agent/spec_probe.h"
 
+struct buf;
 struct err;
 
 #define SPEC_CONTAINERS_MAX 64
@@ -228,6 +229,10 @@ struct pod_spec {
  */
 int pod_spec_parse(const char *json, size_t len, struct pod_spec **ret,
 		   struct err *e);
+/* The same. @standalone: what comes from the API server is wrong, too. @told
+ * (empty) gets all that is wrong, one a line; @e has only so much room. */
+int pod_spec_read(const char *json, size_t len, bool standalone,
+		  struct pod_spec **ret, struct buf *told, struct err *e);
 void pod_spec_free(struct pod_spec *spec);
 
 /* The QoS class Kubernetes gives this pod. */

@@ -18,38 +18,96 @@ static int check_ports(struct spec_ctx *c, const struct pod_spec *pod)
 
 	if (ports_of(pod, &v, &nr) < 0)
 		return spec_fail(c, -ENOMEM, "out of memory");
-	if (nr > NETWORK_PORTS_MAX)
-		r = spec_fail(c, -E2BIG, "has %zu hostPorts, at most %d", nr,
-			      NETWORK_PORTS_MAX);
-	for (size_t i = 0; r == 0 && i < nr; i++) {
-		if (pod->host_network && v[i].port != v[i].host_port)
-			r = spec_fail(c, -EINVAL,
-				      "hostPort %s must be the containerPort, "
-				      "%u: the pod is on the host's network",
-				      network_port_format(&v[i], name),
-				      v[i].port);
-		for (size_t k = 0; r == 0 && k < i; k++)
-			if (network_ports_collide(&v[i], &v[k]))
-				r = spec_fail(c, -EINVAL,
-					      "hostPort %s is used twice in "
-					      "the pod",
-					      network_port_format(&v[i], name));
+	if (nr > NETWORK_PORTS_MAX) {
+		free(v);
+		return spec_fail(c, -E2BIG, "has %zu hostPorts, at most %d", nr,
+				 NETWORK_PORTS_MAX);
+	}
+	for (size_t i = 0; i < nr; i++) {
+		if (pod->host_network && v[i].port &&
+		    v[i].port != v[i].host_port)
+			spec_fault(c, &r, NULL,
+				   "hostPort %s must be the containerPort, %u: "
+				   "the pod is on the host's network",
+				   network_port_format(&v[i], name), v[i].port);
+		for (size_t k = 0; k < i; k++)
+			if (network_ports_collide(&v[i], &v[k])) {
+				spec_fault(c, &r, NULL,
+					   "hostPort %s is used twice in the "
+					   "pod",
+					   network_port_format(&v[i], name));
+				break;
+			}
 	}
 	free(v);
 	return r;
 }
 
+/* One container beside the others; at it. */
+static int check_container(struct spec_ctx *c, const struct pod_spec *pod,
+			   const struct container_spec *ctr, bool init)
+{
+	bool once = init && !ctr->sidecar;
+	int r = 0, mounts;
+
+	if (ctr->name && pod_spec_container(pod, ctr->name) != ctr)
+		spec_fault(c, &r, "name", "'%.80s' is used twice in the pod",
+			   ctr->name);
+	if (!init && ctr->sidecar)
+		spec_fault(c, &r, "restartPolicy",
+			   "is for init containers, which become sidecars by "
+			   "it");
+	if (once &&
+	    (ctr->liveness.kind || ctr->readiness.kind || ctr->startup.kind))
+		spec_fault(c, &r, NULL,
+			   "init containers have no probes, unless their "
+			   "restartPolicy is Always");
+	if (once && (ctr->post_start.run.kind || ctr->post_start.sleep ||
+		     ctr->pre_stop.run.kind || ctr->pre_stop.sleep))
+		spec_fault(c, &r, "lifecycle", "init containers have none");
+	if (pod->restart == RESTART_NEVER &&
+	    (ctr->resize.cpu_restart || ctr->resize.mem_restart))
+		spec_fault(c, &r, "resizePolicy",
+			   "RestartContainer contradicts the pod's "
+			   "restartPolicy Never");
+	if (c->standalone && ctr->env_from_api)
+		spec_fault(c, &r, "env",
+			   "ConfigMaps and Secrets are in the API server: "
+			   "create the pod there, with kubectl");
+	mounts = spec_check_mounts(c, pod, ctr->mounts, ctr->nr_mounts);
+	return r ? r : mounts;
+}
+
+/* What only agent/remote can fill. */
+static void check_volumes(struct spec_ctx *c, const struct pod_spec *pod,
+			  int *first)
+{
+	for (size_t i = 0; c->standalone && i < pod->nr_volumes; i++) {
+		size_t mark = spec_push(c, "volumes");
+
+		(void)spec_push_index(c, i);
+		if (pod->volumes[i].kind == VOLUME_PAYLOAD)
+			spec_fault(c, first, NULL,
+				   "configMap, secret, downwardAPI and "
+				   "projected volumes are for pods of the API "
+				   "server: create it there, with kubectl");
+		spec_pop(c, mark);
+	}
+}
+
 int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 {
-	int r;
+	int r, first = 0;
 
 	if (pod->vm && (pod->nr_containers || pod->nr_init))
-		return spec_fail(c, -EINVAL,
-				 "has both containers and virtualMachine; a "
-				 "pod is one or the other");
-	if (!pod->vm && !pod->nr_containers)
-		return spec_fail(c, -EINVAL,
-				 "needs containers or virtualMachine");
+		spec_fault(c, &first, NULL,
+			   "has both containers and virtualMachine; a pod is "
+			   "one or the other");
+	if (!pod->vm && !pod->nr_containers && !spec_faulty(c, "containers") &&
+	    !spec_faulty(c, "virtualMachine"))
+		spec_fault(c, &first, NULL,
+			   "needs containers or virtualMachine");
+	check_volumes(c, pod, &first);
 	for (size_t i = 0; i < pod->nr_init + pod->nr_containers; i++) {
 		bool init = i < pod->nr_init;
 		const struct container_spec *ctr =
@@ -59,49 +117,24 @@ int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod)
 			spec_push(c, init ? "initContainers" : "containers");
 
 		(void)spec_push_index(c, init ? i : i - pod->nr_init);
-		if (pod_spec_container(pod, ctr->name) != ctr)
-			return spec_fail_at(c, "name",
-					    "'%s' is used twice in the pod",
-					    ctr->name);
-		if (!init && ctr->sidecar)
-			return spec_fail_at(c, "restartPolicy",
-					    "is for init containers, which "
-					    "become sidecars by it");
-		if (init && !ctr->sidecar &&
-		    (ctr->liveness.kind || ctr->readiness.kind ||
-		     ctr->startup.kind))
-			return spec_fail(c, -EINVAL,
-					 "init containers have no probes, "
-					 "unless their restartPolicy is Always");
-		if (init && !ctr->sidecar &&
-		    (ctr->post_start.run.kind || ctr->post_start.sleep ||
-		     ctr->pre_stop.run.kind || ctr->pre_stop.sleep))
-			return spec_fail_at(c, "lifecycle",
-					    "init containers have none");
-		if (pod->restart == RESTART_NEVER &&
-		    (ctr->resize.cpu_restart || ctr->resize.mem_restart))
-			return spec_fail_at(
-				c, "resizePolicy",
-				"RestartContainer contradicts the pod's "
-				"restartPolicy Never");
-		r = spec_check_mounts(c, pod, ctr->mounts, ctr->nr_mounts);
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		r = check_container(c, pod, ctr, init);
+		spec_note(c, mark, r, &first);
 	}
 	for (size_t i = 0; i < pod->sysctls.nr; i++) {
-		bool net = str_starts(pod->sysctls.v[i].key, "net.");
+		const char *key = pod->sysctls.v[i].key;
+		bool net = key && str_starts(key, "net.");
 
-		if (net ? pod->host_network : pod->host_ipc)
-			return spec_fail_at(c, "securityContext",
-					    "sysctl '%.64s' would be the "
-					    "host's: the pod has %s",
-					    pod->sysctls.v[i].key,
-					    net ? "hostNetwork" : "hostIPC");
+		if (key && (net ? pod->host_network : pod->host_ipc))
+			spec_fault(c, &first, "securityContext",
+				   "sysctl '%.64s' would be the host's: the "
+				   "pod has %s",
+				   key, net ? "hostNetwork" : "hostIPC");
 	}
-	if (pod->dns.none && !pod->dns.nameservers.nr)
-		return spec_fail_at(c, "dnsConfig",
-				    "must give a nameserver when dnsPolicy is "
-				    "None");
-	return check_ports(c, pod);
+	if (pod->dns.none && !pod->dns.nameservers.nr &&
+	    !spec_faulty(c, "dnsConfig"))
+		spec_fault(c, &first, "dnsConfig",
+			   "must give a nameserver when dnsPolicy is None");
+	r = check_ports(c, pod);
+	spec_note(c, c->len, r, &first);
+	return first;
 }

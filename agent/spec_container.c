@@ -54,7 +54,14 @@ static int resize_entry(struct spec_ctx *c, yyjson_val *v, void *out)
 			   restart),
 	};
 
-	return spec_read_object(c, v, fields, ARRAY_LEN(fields), out);
+	struct resize_entry *entry = out;
+	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), entry);
+
+	if (yyjson_is_obj(v) && !spec_faulty(c, "resourceName") &&
+	    !str_eq(entry->resource, "cpu") &&
+	    !str_eq(entry->resource, "memory"))
+		spec_fault(c, &r, "resourceName", "must be cpu or memory");
+	return r;
 }
 
 int spec_resize_policy(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -65,17 +72,13 @@ int spec_resize_policy(struct spec_ctx *c, yyjson_val *v, void *out)
 	int r = spec_read_array(c, v, sizeof(*list), 2, resize_entry, &list,
 				&nr);
 
-	for (size_t i = 0; i < nr && r == 0; i++) {
+	for (size_t i = 0; i < nr; i++) {
 		if (str_eq(list[i].resource, "cpu"))
 			policy->cpu_restart = list[i].restart;
-		else if (str_eq(list[i].resource, "memory"))
-			policy->mem_restart = list[i].restart;
 		else
-			r = spec_fail(c, -EINVAL,
-				      "resourceName must be cpu or memory");
-	}
-	for (size_t i = 0; i < nr; i++)
+			policy->mem_restart = list[i].restart;
 		free(list[i].resource);
+	}
 	free(list);
 	return r;
 }
@@ -99,18 +102,17 @@ static int resource_ref(struct spec_ctx *c, yyjson_val *v, void *out)
 	};
 	struct env_var *var = out;
 	yyjson_val *by = yyjson_obj_get(v, "divisor");
-	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), var);
+	int first = spec_read_object(c, v, fields, ARRAY_LEN(fields), var), r;
 	size_t mark;
 
-	if (r < 0 || !by || yyjson_is_null(by))
-		return r;
+	if (!by || yyjson_is_null(by))
+		return first;
 	mark = spec_push(c, "divisor");
 	r = var->resource && str_ends(var->resource, ".cpu")
 		    ? spec_quantity_cpu(c, by, &var->divisor)
 		    : spec_quantity_mem(c, by, &var->divisor);
-	if (r == 0)
-		spec_pop(c, mark);
-	return r;
+	spec_note(c, mark, r, &first);
+	return first;
 }
 
 /* agent/remote looks it up. */
@@ -144,17 +146,17 @@ static int env_var(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct env_var *var = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), var);
 
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
-	if (!var->name || !var->name[0])
-		return spec_fail_at(c, "name", "is required");
-	if (strchr(var->name, '='))
-		return spec_fail_at(c, "name", "must not contain '='");
+	if ((!var->name || !var->name[0]) && !spec_faulty(c, "name"))
+		spec_fault(c, &r, "name", "is required");
+	if (var->name && strchr(var->name, '='))
+		spec_fault(c, &r, "name", "must not contain '='");
 	if (var->value && var->value[0] &&
 	    (var->field_path || var->resource || var->from_api))
-		return spec_fail(c, -EINVAL,
-				 "has both value and valueFrom; keep one");
-	return 0;
+		spec_fault(c, &r, NULL,
+			   "has both value and valueFrom; keep one");
+	return r;
 }
 
 static int protocol(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -191,11 +193,13 @@ static int port(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct port_spec *p = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), p);
 
-	if (r == 0 && !p->container_port)
-		return spec_fail_at(c, "containerPort", "is required");
-	if (r == 0 && p->host_port && p->protocol == PORT_SCTP)
-		return spec_fail_at(c, "hostPort",
-				    "is for TCP and UDP here, not for SCTP");
+	if (!yyjson_is_obj(v))
+		return r;
+	if (!p->container_port && !spec_faulty(c, "containerPort"))
+		spec_fault(c, &r, "containerPort", "is required");
+	if (p->host_port && p->protocol == PORT_SCTP)
+		spec_fault(c, &r, "hostPort",
+			   "is for TCP and UDP here, not for SCTP");
 	return r;
 }
 
@@ -257,45 +261,64 @@ static bool has_dotdot(const char *path)
 	return false;
 }
 
+static bool has_volume(const struct pod_spec *pod, const char *name)
+{
+	for (size_t i = 0; i < pod->nr_volumes; i++)
+		if (name && str_eq(pod->volumes[i].name, name))
+			return true;
+	return false;
+}
+
+/* Of a volume whose name is not known, as it is wrong. */
+static bool may_be_meant(const struct pod_spec *pod)
+{
+	for (size_t i = 0; i < pod->nr_volumes; i++)
+		if (!pod->volumes[i].name)
+			return true;
+	return false;
+}
+
 static int check_mount(struct spec_ctx *c, const struct pod_spec *pod,
 		       const struct mount_spec *m)
 {
-	size_t i;
+	bool path = !spec_faulty(c, "mountPath");
+	int r = 0;
 
-	for (i = 0; i < pod->nr_volumes; i++)
-		if (str_eq(pod->volumes[i].name, m->volume))
-			break;
-	if (i == pod->nr_volumes)
-		return spec_fail_at(c, "name", "no volume '%s' in the pod",
-				    m->volume ? m->volume : "");
-	if (!m->mount_path || m->mount_path[0] != '/')
-		return spec_fail_at(c, "mountPath", "must be an absolute path");
-	if (strchr(m->mount_path, ':'))
-		return spec_fail_at(c, "mountPath", "must not contain ':'");
+	if (!has_volume(pod, m->volume) && !spec_faulty(c, "name") &&
+	    !may_be_meant(pod))
+		spec_fault(c, &r, "name", "no volume '%.80s' in the pod",
+			   m->volume ? m->volume : "");
+	if (path && (!m->mount_path || m->mount_path[0] != '/'))
+		spec_fault(c, &r, "mountPath", "must be an absolute path");
+	else if (path && strchr(m->mount_path, ':'))
+		spec_fault(c, &r, "mountPath", "must not contain ':'");
 	if (m->sub_path && (m->sub_path[0] == '/' || has_dotdot(m->sub_path)))
-		return spec_fail_at(c, "subPath",
-				    "must be relative and without '..'");
-	return 0;
+		spec_fault(c, &r, "subPath",
+			   "must be relative and without '..'");
+	return r;
 }
 
 int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
 		      const struct mount_spec *mounts, size_t nr)
 {
+	int first = 0;
+
 	for (size_t i = 0; i < nr; i++) {
 		size_t mark = spec_push(c, "volumeMounts");
 		int r;
 
 		(void)spec_push_index(c, i);
 		r = check_mount(c, pod, &mounts[i]);
-		if (r < 0)
-			return r;
-		for (size_t j = 0; j < i; j++)
-			if (str_eq(mounts[i].mount_path, mounts[j].mount_path))
-				return spec_fail_at(c, "mountPath",
-						    "must be unique");
-		spec_pop(c, mark);
+		for (size_t j = 0; j < i && mounts[i].mount_path; j++)
+			if (str_eq(mounts[i].mount_path,
+				   mounts[j].mount_path)) {
+				spec_fault(c, &r, "mountPath",
+					   "must be unique");
+				break;
+			}
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 static int env_list(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -369,19 +392,20 @@ static enum pull_policy default_pull_policy(const char *image)
 
 static int check_container(struct spec_ctx *c, struct container_spec *ctr)
 {
-	if (!ctr->name)
-		return spec_fail_at(c, "name", "is required");
-	if (!str_is_dns_label(ctr->name))
-		return spec_fail_at(c, "name",
-				    "'%.80s' is not a DNS label (a-z, 0-9, "
-				    "'-', at most 63 characters)",
-				    ctr->name);
-	if (!ctr->image || !ctr->image[0])
-		return spec_fail_at(c, "image", "is required");
+	int r = 0;
+
+	if (!ctr->name && !spec_faulty(c, "name"))
+		spec_fault(c, &r, "name", "is required");
+	if (ctr->name && !str_is_dns_label(ctr->name))
+		spec_fault(c, &r, "name",
+			   "'%.80s' is not a DNS label (a-z, 0-9, '-', at "
+			   "most 63 characters)",
+			   ctr->name);
+	if ((!ctr->image || !ctr->image[0]) && !spec_faulty(c, "image"))
+		spec_fault(c, &r, "image", "is required");
 	if (ctr->working_dir && ctr->working_dir[0] != '/')
-		return spec_fail_at(c, "workingDir",
-				    "must be an absolute path");
-	return 0;
+		spec_fault(c, &r, "workingDir", "must be an absolute path");
+	return r;
 }
 
 static int always(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -442,7 +466,8 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 #undef F
 	yyjson_val *security = yyjson_obj_get(v, "securityContext");
 	yyjson_val *policy = yyjson_obj_get(v, "imagePullPolicy");
-	int r;
+	int first, r;
+	size_t mark;
 
 	_Static_assert(offsetof(struct container_spec, name) == 0,
 		       "lists are read into the whole container");
@@ -453,23 +478,20 @@ int spec_container(struct spec_ctx *c, yyjson_val *v,
 	if (spec_security_copy(&ret->security, pod) < 0)
 		return spec_fail(c, -ENOMEM, "out of memory");
 	c->ports = yyjson_obj_get(v, "ports");
-	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
+	first = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
 	c->ports = NULL;
-	if (r == 0)
-		r = check_container(c, ret);
-	if (r < 0)
-		return r;
-	if (!policy || yyjson_is_null(policy))
+	if (!yyjson_is_obj(v))
+		return first;
+	r = check_container(c, ret);
+	spec_note(c, c->len, r, &first);
+	if ((!policy || yyjson_is_null(policy)) && ret->image)
 		ret->pull_policy = default_pull_policy(ret->image);
 	if (security && !yyjson_is_null(security)) {
-		size_t mark = spec_push(c, "securityContext");
-
+		mark = spec_push(c, "securityContext");
 		r = spec_security(c, security, &ret->security);
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 void spec_container_clear(struct container_spec *c)

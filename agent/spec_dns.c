@@ -40,11 +40,11 @@ static int nameservers(struct spec_ctx *c, yyjson_val *v, void *out)
 	if (r == 0 && s->nr > NAMESERVERS_MAX)
 		return spec_fail(c, -E2BIG, "%zu entries, at most %d", s->nr,
 				 NAMESERVERS_MAX);
-	for (size_t i = 0; r == 0 && i < s->nr; i++)
-		if (inet_pton(AF_INET, s->v[i], addr) != 1 &&
+	for (size_t i = 0; i < s->nr; i++)
+		if (s->v[i] && inet_pton(AF_INET, s->v[i], addr) != 1 &&
 		    inet_pton(AF_INET6, s->v[i], addr) != 1)
-			r = spec_fail(c, -EINVAL, "'%.64s' is not an address",
-				      s->v[i]);
+			spec_fault(c, &r, NULL, "'%.64s' is not an address",
+				   s->v[i]);
 	return r;
 }
 
@@ -56,9 +56,12 @@ static int searches(struct spec_ctx *c, yyjson_val *v, void *out)
 	if (r == 0 && s->nr > SEARCHES_MAX)
 		return spec_fail(c, -E2BIG, "%zu entries, at most %d", s->nr,
 				 SEARCHES_MAX);
-	for (size_t i = 0; r == 0 && i < s->nr; i++) {
+	for (size_t i = 0; i < s->nr; i++) {
 		char name[256] = "";
-		size_t len = strlen(s->v[i]);
+		size_t len = s->v[i] ? strlen(s->v[i]) : 0;
+
+		if (!s->v[i])
+			continue;
 
 		/* "." alone, and a dot at the end, are fine. */
 		if (len && len < sizeof(name)) {
@@ -67,8 +70,8 @@ static int searches(struct spec_ctx *c, yyjson_val *v, void *out)
 				name[len - 1] = '\0';
 		}
 		if (!str_eq(s->v[i], ".") && !str_is_dns_subdomain(name))
-			r = spec_fail(c, -EINVAL, "'%.80s' is not a DNS name",
-				      s->v[i]);
+			spec_fault(c, &r, NULL, "'%.80s' is not a DNS name",
+				   s->v[i]);
 	}
 	return r;
 }

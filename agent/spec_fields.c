@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,89 +15,6 @@
 
 #define SPEC_LIST_MAX 4096
 #define FIELDS_MAX    64 /* of one object, that are suggested */
-#define MORE_SIZE     32 /* of "; and N more" */
-
-size_t spec_push(struct spec_ctx *c, const char *name)
-{
-	size_t mark = c->len;
-	size_t room = sizeof(c->path) - c->len;
-	int n = snprintf(c->path + c->len, room, "%s%.64s", c->len ? "." : "",
-			 name);
-
-	c->len += n > 0 && (size_t)n < room ? (size_t)n : 0;
-	return mark;
-}
-
-size_t spec_push_index(struct spec_ctx *c, size_t i)
-{
-	size_t mark = c->len;
-	size_t room = sizeof(c->path) - c->len;
-	int n = snprintf(c->path + c->len, room, "[%zu]", i);
-
-	c->len += n > 0 && (size_t)n < room ? (size_t)n : 0;
-	return mark;
-}
-
-void spec_pop(struct spec_ctx *c, size_t mark)
-{
-	c->len = mark;
-	c->path[mark] = '\0';
-}
-
-int spec_fail(struct spec_ctx *c, int code, const char *fmt, ...)
-{
-	char text[ERR_MSG_SIZE];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	c->pending = true;
-	if (!c->len)
-		return err_set(c->e, code, "%s", text);
-	return err_set(c->e, code, "%s: %s", c->path, text);
-}
-
-void spec_note(struct spec_ctx *c, size_t mark, int r, int *first)
-{
-	if (r < 0 && c->pending && c->e) {
-		bool fits = c->told->len + strlen(c->e->msg) + MORE_SIZE <
-			    sizeof(c->e->msg);
-
-		if (!c->nr_told || fits)
-			buf_printf(c->told, "%s%s", c->nr_told ? "; " : "",
-				   c->e->msg);
-		else
-			c->nr_untold++;
-		c->nr_told++;
-	}
-	c->pending = false;
-	if (r < 0 && *first == 0)
-		*first = r;
-	spec_pop(c, mark);
-}
-
-int spec_tell(struct spec_ctx *c, int r)
-{
-	int first = 0;
-
-	spec_note(c, c->len, r, &first);
-	if (c->nr_untold)
-		buf_printf(c->told, "; and %u more", c->nr_untold);
-	return err_set(c->e, r, "%s", buf_str(c->told));
-}
-
-int spec_fail_at(struct spec_ctx *c, const char *name, const char *fmt, ...)
-{
-	char text[ERR_MSG_SIZE];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	(void)spec_push(c, name);
-	return spec_fail(c, -EINVAL, "%s", text);
-}
 
 static const char *type_word(yyjson_val *v)
 {
@@ -316,6 +232,7 @@ int spec_strv(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct strv *s = out;
 	size_t i, nr;
 	yyjson_val *item;
+	int first = 0;
 
 	if (!yyjson_is_arr(v))
 		return wrong_type(c, v, "a list of strings");
@@ -333,11 +250,9 @@ int spec_strv(struct spec_ctx *c, yyjson_val *v, void *out)
 		size_t mark = spec_push_index(c, i);
 		int r = spec_str(c, item, &s->v[i]);
 
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 int spec_key_values(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -345,6 +260,7 @@ int spec_key_values(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct key_values *kv = out;
 	size_t i, nr;
 	yyjson_val *key, *val;
+	int first = 0;
 
 	if (!yyjson_is_obj(v))
 		return wrong_type(c, v, "an object of strings");
@@ -363,11 +279,9 @@ int spec_key_values(struct spec_ctx *c, yyjson_val *v, void *out)
 
 		if (r == 0)
 			r = spec_str(c, val, &kv->v[i].value);
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		spec_note(c, mark, r, &first);
 	}
-	return 0;
+	return first;
 }
 
 /* Quantities come as strings, or as plain numbers ("cpu: 2"). */
@@ -424,12 +338,12 @@ static int quantity_set(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct quantity_set *q = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), q);
 
-	if (r < 0)
-		return r;
-	q->has_cpu = yyjson_obj_get(v, "cpu") != NULL;
-	q->has_mem = yyjson_obj_get(v, "memory") != NULL;
-	q->has_disk = yyjson_obj_get(v, "ephemeral-storage") != NULL;
-	return 0;
+	/* Of a wrong one nothing follows. */
+	q->has_cpu = yyjson_obj_get(v, "cpu") && !spec_faulty(c, "cpu");
+	q->has_mem = yyjson_obj_get(v, "memory") && !spec_faulty(c, "memory");
+	q->has_disk = yyjson_obj_get(v, "ephemeral-storage") &&
+		      !spec_faulty(c, "ephemeral-storage");
+	return r;
 }
 
 int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -444,30 +358,29 @@ int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct quantity_set *req = &res->requests, *lim = &res->limits;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), res);
 
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
 	if (lim->has_mem && lim->mem_bytes < 4096)
-		return spec_fail_at(
-			c, "limits",
-			"memory of %" PRIu64
-			" bytes is less than one page; write %" PRIu64
-			"Mi for mebibytes",
-			lim->mem_bytes, lim->mem_bytes);
+		spec_fault(c, &r, "limits",
+			   "memory of %" PRIu64
+			   " bytes is less than one page; write %" PRIu64
+			   "Mi for mebibytes",
+			   lim->mem_bytes, lim->mem_bytes);
 	if (req->has_cpu && lim->has_cpu && req->cpu_milli > lim->cpu_milli)
-		return spec_fail_at(c, "requests",
-				    "cpu of %" PRIu64
-				    "m is above its limit of %" PRIu64 "m",
-				    req->cpu_milli, lim->cpu_milli);
+		spec_fault(c, &r, "requests",
+			   "cpu of %" PRIu64 "m is above its limit of %" PRIu64
+			   "m",
+			   req->cpu_milli, lim->cpu_milli);
 	if (req->has_mem && lim->has_mem && req->mem_bytes > lim->mem_bytes)
-		return spec_fail_at(c, "requests",
-				    "memory of %" PRIu64
-				    " bytes is above its limit of %" PRIu64,
-				    req->mem_bytes, lim->mem_bytes);
+		spec_fault(c, &r, "requests",
+			   "memory of %" PRIu64
+			   " bytes is above its limit of %" PRIu64,
+			   req->mem_bytes, lim->mem_bytes);
 	if (req->has_disk && lim->has_disk && req->disk_bytes > lim->disk_bytes)
-		return spec_fail_at(c, "requests",
-				    "ephemeral-storage of %" PRIu64
-				    " bytes is above its limit of %" PRIu64,
-				    req->disk_bytes, lim->disk_bytes);
+		spec_fault(c, &r, "requests",
+			   "ephemeral-storage of %" PRIu64
+			   " bytes is above its limit of %" PRIu64,
+			   req->disk_bytes, lim->disk_bytes);
 	/* As Kubernetes: a limit without a request is a request, too. */
 	if (lim->has_cpu && !req->has_cpu) {
 		req->has_cpu = true;
@@ -481,7 +394,7 @@ int spec_resources(struct spec_ctx *c, yyjson_val *v, void *out)
 		req->has_disk = true;
 		req->disk_bytes = lim->disk_bytes;
 	}
-	return 0;
+	return r;
 }
 
 int spec_choice(struct spec_ctx *c, yyjson_val *v, const char *const *words,

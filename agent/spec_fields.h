@@ -20,12 +20,13 @@ struct spec_ctx {
 	char path[256];
 	size_t len;
 	struct err *e;
-	/* What is wrong so far: reading goes on, so that all is told at once.
-	 */
+	/* What is wrong so far, one a line: reading goes on, so that all is
+	 * told at once. */
 	struct buf *told;
 	unsigned int nr_told, nr_untold;
 	bool pending;      /* what @e tells is not in @told yet */
 	yyjson_val *ports; /* of the container being read: probes name them */
+	bool standalone;   /* nothing comes from an API server */
 };
 
 typedef int spec_read_fn(struct spec_ctx *c, yyjson_val *v, void *out);
@@ -65,7 +66,12 @@ int spec_fail_at(struct spec_ctx *c, const char *name, const char *fmt, ...)
 /* Note what has failed with @r, if it is not noted yet, and go on at @mark.
  * @first: keeps the first code. */
 void spec_note(struct spec_ctx *c, size_t mark, int r, int *first);
-/* Put all that was noted into the ctx' error. Returns @r. */
+/* Note a fault of the current object, or of field @name of it, and go on. */
+void spec_fault(struct spec_ctx *c, int *first, const char *name,
+		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Was one noted at or below field @name? Then it says nothing about others. */
+bool spec_faulty(struct spec_ctx *c, const char *name);
+/* Put what was noted into the ctx' error, as far as it fits. Returns @r. */
 int spec_tell(struct spec_ctx *c, int r);
 
 /* Reads all fields, also when one fails: see spec_note(). */
@@ -118,10 +124,12 @@ int spec_security_copy(struct security_spec *to,
 /* Does a container add SYS_ADMIN, or all, in a pod without privileged ones? */
 bool pod_spec_may_mount(const struct pod_spec *spec);
 
-/* Names are unique, probes and policies make sense; at "spec". */
+/* Names are unique, probes and policies make sense; at "spec". Copes with what
+ * could be read of one with faults. */
 int spec_check_workload(struct spec_ctx *c, const struct pod_spec *pod);
 
-/* Every mount names a volume that exists, paths are absolute and unique. */
+/* Every mount names a volume that exists, paths are absolute and unique; at the
+ * container. */
 int spec_check_mounts(struct spec_ctx *c, const struct pod_spec *pod,
 		      const struct mount_spec *mounts, size_t nr);
 

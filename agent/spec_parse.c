@@ -209,19 +209,17 @@ static int pod_context(struct spec_ctx *c, yyjson_val *v,
 	void *const to[] = { ctx, &ctx->inherited, &ctx->sysctls, NULL, NULL };
 	yyjson_mut_doc *rest = NULL;
 	yyjson_doc *rest_doc = NULL;
-	int r = 0;
+	int r, first = 0;
 
 	if (!yyjson_is_obj(v))
 		return spec_fail(c, -EINVAL, "must be an object");
-	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++) {
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
 		yyjson_val *f = yyjson_obj_get(v, own[i]);
 		size_t mark = spec_push(c, own[i]);
 
-		if (f && !yyjson_is_null(f) && read[i])
-			r = read[i](c, f, to[i]);
-		if (r < 0)
-			return r;
-		spec_pop(c, mark);
+		r = f && !yyjson_is_null(f) && read[i] ? read[i](c, f, to[i])
+						       : 0;
+		spec_note(c, mark, r, &first);
 	}
 	/* What is left has the same names as in a container. */
 	rest = yyjson_mut_doc_new(NULL);
@@ -236,9 +234,10 @@ static int pod_context(struct spec_ctx *c, yyjson_val *v,
 	r = rest_doc ? spec_security(c, yyjson_doc_get_root(rest_doc),
 				     &ctx->inherited)
 		     : spec_fail(c, -ENOMEM, "out of memory");
+	spec_note(c, c->len, r, &first);
 	yyjson_doc_free(rest_doc);
 	yyjson_mut_doc_free(rest);
-	return r;
+	return first;
 }
 
 static int metadata(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -366,28 +365,36 @@ static int add_env_volume(struct spec_ctx *c, struct pod_spec *pod)
 	return 0;
 }
 
+static void check_label(struct spec_ctx *c, int *first, const char *field,
+			const char *is)
+{
+	if (is && !str_is_dns_label(is))
+		spec_fault(c, first, field,
+			   "'%.80s' is not a DNS label (a-z, 0-9 and '-', at "
+			   "most 63 characters)",
+			   is);
+}
+
 static int check_names(struct spec_ctx *c, const struct pod_spec *pod)
 {
 	size_t mark = spec_push(c, "metadata");
+	int r = 0;
 
-	if (!pod->name || !pod->name[0])
-		return spec_fail_at(c, "name", "is required");
-	if (!str_is_dns_subdomain(pod->name))
-		return spec_fail_at(c, "name",
-				    "'%.80s' is not a DNS name (a-z, 0-9, '-' "
-				    "and '.', at most 253 characters)",
-				    pod->name);
-	if (!str_is_dns_label(pod->namespace))
-		return spec_fail_at(c, "namespace", "is not a DNS label");
-	if (!str_is_dns_label(pod->tenant))
-		return spec_fail_at(c, "tenant", "is not a DNS label");
+	if ((!pod->name || !pod->name[0]) && !spec_faulty(c, "name"))
+		spec_fault(c, &r, "name", "is required");
+	else if (pod->name && !str_is_dns_subdomain(pod->name))
+		spec_fault(c, &r, "name",
+			   "'%.80s' is not a DNS name (a-z, 0-9, '-' and '.', "
+			   "at most 253 characters)",
+			   pod->name);
+	check_label(c, &r, "namespace", pod->namespace);
+	check_label(c, &r, "tenant", pod->tenant);
 	if (str_eq(pod->tenant, "all"))
-		return spec_fail_at(c, "tenant",
-				    "'all' is not an acceptable tenant name");
-	if (pod->uid && !str_is_dns_label(pod->uid))
-		return spec_fail_at(c, "uid", "is not a DNS label");
+		spec_fault(c, &r, "tenant",
+			   "'all' is not an acceptable tenant name");
+	check_label(c, &r, "uid", pod->uid);
 	spec_pop(c, mark);
-	return 0;
+	return r;
 }
 
 /* Of at most 63 characters, and where it is cut it may not end with these. */
@@ -540,34 +547,43 @@ static int read_pod(struct spec_ctx *c, yyjson_val *root, struct pod_spec *pod)
 				 "Pod of v1",
 				 kind ? kind : "", api ? api : "");
 	r = spec_read_object(c, root, fields, ARRAY_LEN(fields), pod);
-	if (r == 0 && !spec)
-		return spec_fail(c, -EINVAL, "spec: is required");
 	spec_note(c, 0, r, &first);
-	mark = spec_push(c, "spec");
-	r = read_workload(c, spec, pod);
-	spec_note(c, mark, r, &first);
+	if (yyjson_is_obj(yyjson_obj_get(root, "metadata")))
+		r = check_names(c, pod);
+	else if (!yyjson_obj_get(root, "metadata"))
+		r = spec_fail(c, -EINVAL, "metadata.name: is required");
+	spec_note(c, 0, r, &first);
+	if (!spec)
+		spec_fault(c, &first, "spec", "is required");
+	if (yyjson_is_obj(spec)) {
+		mark = spec_push(c, "spec");
+		r = read_workload(c, spec, pod);
+		spec_note(c, c->len, r, &first);
+		r = spec_check_workload(c, pod);
+		spec_note(c, mark, r, &first);
+	}
 	if (first < 0)
 		return first;
 	r = defaults(c, pod);
-	if (r == 0)
-		r = check_names(c, pod);
-	if (r < 0)
-		return r;
-	mark = spec_push(c, "spec");
-	r = spec_check_workload(c, pod);
-	if (r < 0)
-		return r;
-	spec_pop(c, mark);
 	/* After the check: no mount can name it. */
-	return add_env_volume(c, pod);
+	return r < 0 ? r : add_env_volume(c, pod);
 }
 
 int pod_spec_parse(const char *json, size_t len, struct pod_spec **ret,
 		   struct err *e)
 {
 	auto_buf struct buf told = BUF_INIT;
+
+	return pod_spec_read(json, len, false, ret, &told, e);
+}
+
+int pod_spec_read(const char *json, size_t len, bool standalone,
+		  struct pod_spec **ret, struct buf *told, struct err *e)
+{
 	struct err why = { 0 };
-	struct spec_ctx c = { .e = &why, .told = &told };
+	struct spec_ctx c = { .e = &why,
+			      .told = told,
+			      .standalone = standalone };
 	auto_ptr(pod_spec) pod = calloc(1, sizeof(*pod));
 	yyjson_read_err bad;
 	yyjson_doc *doc;

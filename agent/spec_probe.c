@@ -21,8 +21,10 @@ static int id(struct spec_ctx *c, yyjson_val *v, void *out)
 {
 	struct id *to = out;
 
-	to->given = true;
-	return spec_u32(c, v, &to->value);
+	int r = spec_u32(c, v, &to->value);
+
+	to->given |= r == 0;
+	return r;
 }
 
 static int seccomp_type(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -125,7 +127,7 @@ int spec_security(struct spec_ctx *c, yyjson_val *v,
 	};
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), &ctx);
 
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
 	inout->has_user = ctx.user.given;
 	inout->user = ctx.user.value;
@@ -133,13 +135,12 @@ int spec_security(struct spec_ctx *c, yyjson_val *v,
 	inout->group = ctx.group.value;
 	inout->no_new_privs = !ctx.allow_escalation;
 	if (inout->privileged && inout->no_new_privs)
-		return spec_fail(c, -EINVAL,
-				 "privileged needs allowPrivilegeEscalation; "
-				 "drop one of the two");
+		spec_fault(c, &r, NULL,
+			   "privileged needs allowPrivilegeEscalation; drop "
+			   "one of the two");
 	if (inout->run_as_non_root && inout->has_user && inout->user == 0)
-		return spec_fail(c, -EINVAL,
-				 "runAsNonRoot contradicts runAsUser 0");
-	return 0;
+		spec_fault(c, &r, NULL, "runAsNonRoot contradicts runAsUser 0");
+	return r;
 }
 
 void spec_security_clear(struct security_spec *s)
@@ -161,8 +162,8 @@ static int exec_action(struct spec_ctx *c, yyjson_val *v, void *out)
 		return spec_fail(c, -EINVAL, "a probe has only one action");
 	p->kind = PROBE_EXEC;
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), p);
-	if (r == 0 && p->exec.nr == 0)
-		return spec_fail_at(c, "command", "is required");
+	if (yyjson_is_obj(v) && p->exec.nr == 0 && !spec_faulty(c, "command"))
+		spec_fault(c, &r, "command", "is required");
 	return r;
 }
 
@@ -171,13 +172,14 @@ static int header(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct key_value *kv = out;
 	int r = spec_name_value(c, v, kv);
 
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
-	if (!kv->key || !kv->key[0] || strpbrk(kv->key, "\r\n: "))
-		return spec_fail_at(c, "name", "is not a header name");
+	if (!spec_faulty(c, "name") &&
+	    (!kv->key || !kv->key[0] || strpbrk(kv->key, "\r\n: ")))
+		spec_fault(c, &r, "name", "is not a header name");
 	if (kv->value && strpbrk(kv->value, "\r\n"))
-		return spec_fail_at(c, "value", "must be one line");
-	return 0;
+		spec_fault(c, &r, "value", "must be one line");
+	return r;
 }
 
 static int headers(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -252,8 +254,8 @@ static int net_action(struct spec_ctx *c, yyjson_val *v, struct probe_spec *p,
 		return spec_fail(c, -EINVAL, "a probe has only one action");
 	p->kind = kind;
 	r = spec_read_object(c, v, fields, nr, p);
-	if (r == 0 && !p->port)
-		return spec_fail_at(c, "port", "is required");
+	if (yyjson_is_obj(v) && !p->port && !spec_faulty(c, "port"))
+		spec_fault(c, &r, "port", "is required");
 	return r;
 }
 
@@ -269,8 +271,8 @@ static int http_action(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct probe_spec *p = out;
 	int r = net_action(c, v, p, PROBE_HTTP, fields, ARRAY_LEN(fields));
 
-	if (r == 0 && p->path && strpbrk(p->path, "\r\n "))
-		return spec_fail_at(c, "path", "must not hold blanks");
+	if (p->path && strpbrk(p->path, "\r\n "))
+		spec_fault(c, &r, "path", "must not hold blanks");
 	return r;
 }
 
@@ -329,9 +331,9 @@ int spec_probe(struct spec_ctx *c, yyjson_val *v, void *out)
 	p->success_threshold = 1;
 	p->failure_threshold = 3;
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), p);
-	if (r == 0 && p->kind == PROBE_NONE)
-		return spec_fail(c, -EINVAL,
-				 "needs one of exec, httpGet, tcpSocket, grpc");
+	if (yyjson_is_obj(v) && p->kind == PROBE_NONE)
+		spec_fault(c, &r, NULL,
+			   "needs one of exec, httpGet, tcpSocket, grpc");
 	return r;
 }
 
@@ -358,11 +360,10 @@ int spec_hook(struct spec_ctx *c, yyjson_val *v, void *out)
 	struct hook_spec *h = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), h);
 
+	if (yyjson_is_obj(v) && (h->run.kind == PROBE_NONE) != h->sleep)
+		spec_fault(c, &r, NULL, "needs one of exec, httpGet, sleep");
 	if (r < 0)
 		return r;
-	if ((h->run.kind == PROBE_NONE) != h->sleep)
-		return spec_fail(c, -EINVAL,
-				 "needs one of exec, httpGet, sleep");
 	h->run.period_s = h->run.timeout_s = HOOK_S;
 	h->run.success_threshold = h->run.failure_threshold = 1;
 	return 0;

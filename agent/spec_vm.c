@@ -105,29 +105,29 @@ int spec_virtual_machine(struct spec_ctx *c, yyjson_val *v, struct vm_spec *ret)
 	_Static_assert(offsetof(struct vm_spec, name) == 0,
 		       "userData and ports are read into the whole struct");
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), ret);
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
-	if (!ret->name)
-		return spec_fail_at(c, "name", "is required");
-	if (!str_is_dns_label(ret->name))
-		return spec_fail_at(c, "name", "'%.80s' is not a DNS label",
-				    ret->name);
-	if (!ret->image || !ret->image[0])
-		return spec_fail_at(c, "image", "is required");
-	if (lim->has_mem && lim->mem_bytes < VM_MEM_MIN_BYTES)
-		return spec_fail_at(c, "resources.limits.memory",
-				    "%s is less than a VM boots with: give at "
-				    "least %s",
-				    quantity_format_mem(lim->mem_bytes, is),
-				    quantity_format_mem(VM_MEM_MIN_BYTES,
-							least));
+	if (!ret->name && !spec_faulty(c, "name"))
+		spec_fault(c, &r, "name", "is required");
+	if (ret->name && !str_is_dns_label(ret->name))
+		spec_fault(c, &r, "name", "'%.80s' is not a DNS label",
+			   ret->name);
+	if ((!ret->image || !ret->image[0]) && !spec_faulty(c, "image"))
+		spec_fault(c, &r, "image", "is required");
+	if (lim->has_mem && lim->mem_bytes >= 4096 &&
+	    lim->mem_bytes < VM_MEM_MIN_BYTES)
+		spec_fault(c, &r, "resources.limits.memory",
+			   "%s is less than a VM boots with: give at "
+			   "least %s",
+			   quantity_format_mem(lim->mem_bytes, is),
+			   quantity_format_mem(VM_MEM_MIN_BYTES, least));
 	if (ret->user_data && ret->cloud_init_script)
-		return spec_fail(c, -EINVAL,
-				 "has both userData and "
-				 "cloudInitUserDataScript; keep one");
+		spec_fault(c, &r, NULL,
+			   "has both userData and "
+			   "cloudInitUserDataScript; keep one");
 	if (ret->public_key && strpbrk(ret->public_key, "\r\n"))
-		return spec_fail_at(c, "publicKey", "must be one line");
-	return 0;
+		spec_fault(c, &r, "publicKey", "must be one line");
+	return r;
 }
 
 void spec_vm_free(struct vm_spec *vm)

@@ -58,13 +58,13 @@ static int host_path(struct spec_ctx *c, yyjson_val *v, void *out)
 
 	vol->kind = VOLUME_HOST_PATH;
 	r = spec_read_object(c, v, fields, ARRAY_LEN(fields), vol);
-	if (r < 0)
+	if (!yyjson_is_obj(v) || spec_faulty(c, "path"))
 		return r;
 	if (!vol->path || vol->path[0] != '/')
-		return spec_fail_at(c, "path", "must be an absolute path");
-	if (strstr(vol->path, "/../") || str_ends(vol->path, "/.."))
-		return spec_fail_at(c, "path", "must not contain '..'");
-	return 0;
+		spec_fault(c, &r, "path", "must be an absolute path");
+	else if (strstr(vol->path, "/../") || str_ends(vol->path, "/.."))
+		spec_fault(c, &r, "path", "must not contain '..'");
+	return r;
 }
 
 /* What is in it is agent/remote's business. */
@@ -95,16 +95,19 @@ static int volume(struct spec_ctx *c, yyjson_val *v, void *out)
 	};
 	struct volume_spec *vol = out;
 	int r = spec_read_object(c, v, fields, ARRAY_LEN(fields), vol);
+	size_t nr = yyjson_obj_size(v) - !!yyjson_obj_get(v, "name");
+	bool odd = nr > 1 && r == 0; /* else what is too much was told */
 
-	if (r < 0)
+	if (!yyjson_is_obj(v))
 		return r;
-	if (!vol->name || !str_is_dns_label(vol->name))
-		return spec_fail_at(c, "name", "must be a DNS label");
-	if (yyjson_obj_size(v) != 2)
-		return spec_fail(c, -EINVAL,
-				 "needs exactly one of emptyDir, hostPath, "
-				 "configMap, secret, downwardAPI, projected");
-	return 0;
+	if (!spec_faulty(c, "name") &&
+	    (!vol->name || !str_is_dns_label(vol->name)))
+		spec_fault(c, &r, "name", "must be a DNS label");
+	if (!nr || odd)
+		spec_fault(c, &r, NULL,
+			   "needs exactly one of emptyDir, hostPath, "
+			   "configMap, secret, downwardAPI, projected");
+	return r;
 }
 
 int spec_volumes(struct spec_ctx *c, yyjson_val *v, void *out)
@@ -113,11 +116,14 @@ int spec_volumes(struct spec_ctx *c, yyjson_val *v, void *out)
 	int r = spec_read_array(c, v, sizeof(*pod->volumes), VOLUMES_MAX,
 				volume, &pod->volumes, &pod->nr_volumes);
 
-	for (size_t i = 0; i < pod->nr_volumes && r == 0; i++)
-		for (size_t j = 0; j < i && r == 0; j++)
-			if (str_eq(pod->volumes[i].name, pod->volumes[j].name))
-				r = spec_fail(c, -EINVAL,
-					      "two volumes are named '%s'",
-					      pod->volumes[i].name);
+	for (size_t i = 0; i < pod->nr_volumes; i++)
+		for (size_t j = 0; j < i && pod->volumes[i].name; j++)
+			if (str_eq(pod->volumes[i].name,
+				   pod->volumes[j].name)) {
+				spec_fault(c, &r, NULL,
+					   "two volumes are named '%.80s'",
+					   pod->volumes[i].name);
+				break;
+			}
 	return r;
 }

@@ -268,7 +268,8 @@ static int check_origin(const struct pod *pod, const struct pod_spec *spec,
 }
 
 static int apply(struct agent *a, const char *json, size_t len, bool remote,
-		 const char **ret_what, char **ret_key, struct err *e)
+		 const char **ret_what, char **ret_key, struct buf *told,
+		 struct err *e)
 {
 	struct pod_spec *spec;
 	struct pod *pod;
@@ -276,17 +277,9 @@ static int apply(struct agent *a, const char *json, size_t len, bool remote,
 	char *key;
 	int r;
 
-	r = pod_spec_parse(json, len, &spec, e);
+	r = pod_spec_read(json, len, !remote, &spec, told, e);
 	if (r < 0)
 		return r;
-	if (spec->needs_api && !remote) {
-		pod_spec_free(spec);
-		return err_set(e, -EINVAL,
-			       "configMap, secret, downwardAPI and projected "
-			       "volumes, and env from ConfigMaps and Secrets, "
-			       "are for pods of the API server; create it "
-			       "there, with kubectl");
-	}
 	key = str_printf("%s/%s/%s", spec->tenant, spec->namespace, spec->name);
 	if (!key) {
 		pod_spec_free(spec);
@@ -318,13 +311,16 @@ static int apply(struct agent *a, const char *json, size_t len, bool remote,
 }
 
 int agent_apply_manifest(struct agent *a, const char *json, size_t len,
-			 const char **ret_what, char **ret_key, struct err *e)
+			 const char **ret_what, char **ret_key,
+			 struct buf *told, struct err *e)
 {
-	return apply(a, json, len, false, ret_what, ret_key, e);
+	return apply(a, json, len, false, ret_what, ret_key, told, e);
 }
 
 int agent_apply_remote(struct agent *a, const char *json, size_t len,
 		       const char **ret_what, char **ret_key, struct err *e)
 {
-	return apply(a, json, len, true, ret_what, ret_key, e);
+	auto_buf struct buf told = BUF_INIT;
+
+	return apply(a, json, len, true, ret_what, ret_key, &told, e);
 }

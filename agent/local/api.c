@@ -71,13 +71,18 @@ void put_status(struct buf *b, int code, const char *message)
 	json_put_end(&o);
 }
 
-void reply_error(struct http_req *req, int code, const struct err *e)
+static void reply_message(struct http_req *req, int code, const char *message)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	put_status(&b, code, e->msg[0] ? e->msg : strerror(-code));
+	put_status(&b, code, message);
 	http_reply(req, status_of(code), "application/json", buf_str(&b),
 		   b.len);
+}
+
+void reply_error(struct http_req *req, int code, const struct err *e)
+{
+	reply_message(req, code, e->msg[0] ? e->msg : strerror(-code));
 }
 
 /* --- messages ------------------------------------------------------------- */
@@ -174,7 +179,10 @@ void task_reply(struct task *t)
 	http_on_end(t->req, NULL, NULL);
 	if (t->r < 0) {
 		atomic_fetch_add(&t->api->errors, 1);
-		reply_error(t->req, t->r, &t->err);
+		if (t->tells && t->out.len)
+			reply_message(t->req, t->r, buf_str(&t->out));
+		else
+			reply_error(t->req, t->r, &t->err);
 	} else {
 		http_reply(t->req, t->status, t->type, buf_str(&t->out),
 			   t->out.len);

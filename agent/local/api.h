@@ -62,9 +62,7 @@ struct api_pod_id {
 
 /* What a list or watch covers; NULL: all. */
 struct api_scope {
-	const char *tenant;
-	const char *namespace;
-	const char *name;
+	const char *tenant, *namespace, *name;
 };
 
 enum api_outcome { API_CREATED, API_CONFIGURED, API_UNCHANGED };
@@ -168,7 +166,8 @@ struct api_backend {
 			struct buf *out, struct err *e);
 	int (*pod_get)(void *arg, const struct api_pod_id *id, struct buf *out,
 		       struct err *e);
-	/* @json: one Pod, unchecked, NUL-terminated. @out: the pod as taken. */
+	/* @json: one Pod, unchecked, NUL-terminated. @out: the pod as taken, or
+	 * all that is wrong with it, one a line: @e has only so much room. */
 	int (*pod_apply)(void *arg, const char *json, size_t len,
 			 enum api_outcome *ret, struct buf *out, struct err *e);
 	/* @grace_s: -1 the pod's own, 0 kill. Returns once it is accepted; the

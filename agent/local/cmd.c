@@ -190,7 +190,8 @@ int cmd_connect(const struct cmd_common *c, struct http_client **ret,
 	return r;
 }
 
-int cmd_status(int status, const struct buf *body, struct err *e)
+static int read_status(int status, const struct buf *body, struct buf *told,
+		       struct err *e)
 {
 	static const struct {
 		int status, code;
@@ -212,36 +213,58 @@ int cmd_status(int status, const struct buf *body, struct err *e)
 
 		(void)json_opt_str(&f, &message, NULL);
 	}
-	if (message && *message)
+	if (message && *message) {
 		err_set(e, code, "%s", message);
-	else
+		if (told)
+			buf_puts(told, message);
+	} else {
 		err_set(e, code, "the agent answered %d: %.*s", status,
 			(int)strcspn(buf_str(body), "\r\n"), buf_str(body));
+	}
 	if (doc)
 		yyjson_doc_free(doc);
 	return code;
 }
 
-int cmd_call(struct http_client *c, const char *method, const char *target,
-	     const char *body, int timeout_ms, struct buf *out, struct err *e)
+int cmd_status(int status, const struct buf *body, struct err *e)
 {
-	struct http_call call = { .method = method,
-				  .target = target,
-				  .body = body,
-				  .len = body ? strlen(body) : 0,
-				  .timeout_ms = timeout_ms };
+	return read_status(status, body, NULL, e);
+}
+
+static int call(struct http_client *c, const char *method, const char *target,
+		const char *body, int timeout_ms, struct buf *out,
+		struct buf *told, struct err *e)
+{
+	struct http_call ask = { .method = method,
+				 .target = target,
+				 .body = body,
+				 .len = body ? strlen(body) : 0,
+				 .timeout_ms = timeout_ms };
 	struct http_answer a = HTTP_ANSWER_INIT;
 	int r;
 
-	r = http_call(c, &call, &a, e);
+	r = http_call(c, &ask, &a, e);
 	if (r < 0)
 		r = err_wrap(e, r, "ask the agent");
 	else if (a.status / 100 != 2)
-		r = cmd_status(a.status, &a.body, e);
+		r = read_status(a.status, &a.body, told, e);
 	else if (buf_add(out, buf_str(&a.body), a.body.len) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	buf_clear(&a.body);
 	return r;
+}
+
+int cmd_call(struct http_client *c, const char *method, const char *target,
+	     const char *body, int timeout_ms, struct buf *out, struct err *e)
+{
+	return call(c, method, target, body, timeout_ms, out, NULL, e);
+}
+
+int cmd_call_told(struct http_client *c, const char *method, const char *target,
+		  const char *body, struct buf *out, struct buf *told,
+		  struct err *e)
+{
+	return call(c, method, target, body, 0, out, told, e);
 }
 
 int cmd_begin(const struct cli_command *c, int argc, char **argv, void *args,

@@ -104,6 +104,12 @@ int cmd_connect(const struct cmd_common *c, struct http_client **ret,
 int cmd_call(struct http_client *c, const char *method, const char *target,
 	     const char *body, int timeout_ms, struct buf *out, struct err *e);
 
+/* The same; @told: the whole message of a Status, of which @e has only so much.
+ */
+int cmd_call_told(struct http_client *c, const char *method, const char *target,
+		  const char *body, struct buf *out, struct buf *told,
+		  struct err *e);
+
 /* What a Status with HTTP status @status says: -errno and the message. */
 int cmd_status(int status, const struct buf *body, struct err *e);
 

@@ -39,19 +39,22 @@ static int put_target(const struct cmd_common *c, const struct json_ref *o,
 	const char *tenant = view_str(o, "metadata.tenant");
 	const char *ns = view_str(o, "metadata.namespace");
 
-	/* What contradicts the manifest is refused by the agent. */
+	/* What contradicts the manifest is refused by the agent; and what
+	 * cannot be, with all else that is wrong: it is no part of a path. */
 	if (c->tenant)
 		tenant = c->tenant;
 	if (c->namespace)
 		ns = c->namespace;
-	if ((*tenant && !str_is_dns_label(tenant)) ||
-	    (*ns && !str_is_dns_label(ns)))
-		return err_set(e, -EINVAL,
-			       "tenant and namespace must be names of"
-			       " lower case letters, digits and '-'");
-	if (str_eq(kind, "Pod"))
+	if (str_eq(kind, "Pod") && ((*tenant && !str_is_dns_label(tenant)) ||
+				    (*ns && !str_is_dns_label(ns))))
+		buf_puts(b, "/api/v1/pods");
+	else if (str_eq(kind, "Pod"))
 		buf_printf(b, "/api/v1/tenants/%s/namespaces/%s/pods",
 			   *tenant ? tenant : "system", *ns ? ns : "default");
+	else if (*tenant && !str_is_dns_label(tenant))
+		return err_set(e, -EINVAL,
+			       "metadata.tenant: '%.80s' is not a DNS label",
+			       tenant);
 	else if (str_eq(kind, "Network"))
 		buf_printf(b, "/api/v1/tenants/%s/networks",
 			   *tenant ? tenant : "system");
@@ -66,7 +69,8 @@ static int put_target(const struct cmd_common *c, const struct json_ref *o,
 }
 
 static int apply_object(struct http_client *c, const struct cmd_common *common,
-			const struct json_ref *o, struct err *e)
+			const struct json_ref *o, struct buf *told,
+			struct err *e)
 {
 	auto_buf struct buf target = BUF_INIT, body = BUF_INIT, out = BUF_INIT;
 	struct json_ref root;
@@ -77,8 +81,8 @@ static int apply_object(struct http_client *c, const struct cmd_common *common,
 	if (r == 0)
 		r = json_write(o->val, false, &body);
 	if (r == 0)
-		r = cmd_call(c, "POST", buf_str(&target), buf_str(&body), 0,
-			     &out, e);
+		r = cmd_call_told(c, "POST", buf_str(&target), buf_str(&body),
+				  &out, told, e);
 	if (r == 0)
 		r = json_parse(buf_str(&out), out.len, &doc, e);
 	if (r < 0)
@@ -92,11 +96,28 @@ static int apply_object(struct http_client *c, const struct cmd_common *common,
 	return 0;
 }
 
+/* One of them in a line, several below each other. */
+static void tell_faults(const char *file, size_t line, const char *name,
+			const char *faults)
+{
+	bool many = strchr(faults, '\n');
+	size_t n;
+
+	fflush(stdout);
+	fprintf(stderr, "error: %s:%zu: %s%s%s\n", file, line, name,
+		*name ? ": " : "", many ? "is invalid:" : faults);
+	for (; many && *faults; faults += n + (faults[n] != '\0')) {
+		n = strcspn(faults, "\n");
+		fprintf(stderr, "* %.*s\n", (int)n, faults);
+	}
+}
+
 /* Go on after a failure: the other documents may be good. */
 static void apply_one(struct http_client *c, const struct cmd_common *common,
 		      const char *file, size_t line, const struct json_ref *o,
 		      int *failed)
 {
+	auto_buf struct buf told = BUF_INIT;
 	struct err e = { 0 };
 	const char *name = view_str(o, "metadata.name");
 	int r;
@@ -106,12 +127,10 @@ static void apply_one(struct http_client *c, const struct cmd_common *common,
 			    "is no manifest: that begins with 'apiVersion: v1' "
 			    "and 'kind: Pod'");
 	else
-		r = apply_object(c, common, o, &e);
+		r = apply_object(c, common, o, &told, &e);
 	if (r == 0)
 		return;
-	fflush(stdout);
-	fprintf(stderr, "error: %s:%zu: %s%s%s\n", file, line, name,
-		*name ? ": " : "", e.msg);
+	tell_faults(file, line, name, told.len ? buf_str(&told) : e.msg);
 	++*failed;
 }
 

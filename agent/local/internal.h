@@ -91,6 +91,7 @@ struct task {
 	void (*release)(struct task *t); /* of own memory; may be NULL */
 	pthread_t thread;
 	bool is_long; /* has a thread of its own */
+	bool tells;   /* when it has failed, @out is the message, if any */
 };
 
 /* @size: of a struct that begins with struct task. Takes @route over. */

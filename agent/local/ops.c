@@ -213,6 +213,7 @@ static const char *outcome_name(enum api_outcome outcome)
 static int apply(struct task *t)
 {
 	enum api_outcome outcome = API_UNCHANGED;
+	auto_buf struct buf out = BUF_INIT;
 	auto_free char *json = NULL;
 	bool wrapped = url_flag(&t->route.url, "outcome");
 	yyjson_doc *doc;
@@ -228,12 +229,12 @@ static int apply(struct task *t)
 	yyjson_doc_free(doc);
 	if (r < 0)
 		return r;
-	if (wrapped)
-		buf_puts(&t->out, "{\"object\":");
-	r = CALL(t, pod_apply, json, len, &outcome, &t->out, &t->err);
-	if (wrapped)
-		buf_printf(&t->out, ",\"outcome\":\"%s\"}",
-			   outcome_name(outcome));
+	r = CALL(t, pod_apply, json, len, &outcome, &out, &t->err);
+	if (r == 0 && wrapped)
+		buf_printf(&t->out, "{\"object\":%s,\"outcome\":\"%s\"}",
+			   buf_str(&out), outcome_name(outcome));
+	else
+		buf_add(&t->out, out.data, out.len);
 	t->status = outcome == API_CREATED ? 201 : 200;
 	return r;
 }
@@ -250,6 +251,7 @@ void handle_apply(struct api *api, struct http_req *req, struct route *r)
 	if (!t)
 		return;
 	t->run = run_apply;
+	t->tells = true;
 	task_start(t);
 }
 

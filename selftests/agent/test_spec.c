@@ -7,6 +7,7 @@
 
 #include "agent/spec.h"
 #include "agent/total.h"
+#include "lib/buf.h"
 #include "lib/err.h"
 
 #define POD(spec)                                                         \
@@ -174,7 +175,8 @@ TEST(all_that_is_wrong_is_told_at_once)
 		-EINVAL,
 		"spec.hostNetwork: must be a boolean, is a number; "
 		"spec.containers[0].imgae: unknown field (did you mean "
-		"'image'?); spec.containers[1].image: must be a string, is a "
+		"'image'?); spec.containers[0].image: is required; "
+		"spec.containers[1].image: must be a string, is a "
 		"number: put it in quotes");
 	for (int i = 0; i < 40; i++)
 		sprintf(many + strlen(many), ",\"unheardOf%d\":1", i);
@@ -192,6 +194,70 @@ TEST(all_that_is_wrong_is_told_at_once)
 	EXPECT_STREQ(strstr(e.msg, " more") ? strstr(e.msg, " more") : "",
 		     " more");
 	free(whole);
+}
+
+/* Of no fault another one is said to follow, and none hides another. */
+TEST(no_fault_hides_another)
+{
+	static const char text[] =
+		"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
+		"\"name\":\"bad\",\"namespace\":\"x y\"},\"spec\":{"
+		"\"restartPolicy\":\"Maybe\",\"fooBar\":1,\"volumes\":["
+		"{\"name\":\"cm\",\"configMap\":{\"name\":\"c\"}},"
+		"{\"name\":7,\"emptyDir\":{}},{\"name\":\"none\"}],"
+		"\"dnsPolicy\":\"None\",\"dnsConfig\":{\"nameservers\":[7]},"
+		"\"containers\":[{\"name\":\"a\",\"image\":\"\","
+		"\"command\":[1,\"b\",2],\"volumeMounts\":["
+		"{\"name\":\"gone\",\"mountPath\":\"m\"}],\"resources\":{"
+		"\"requests\":{\"cpu\":2,\"memory\":\"5Zi\"},\"limits\":{"
+		"\"nvidia.com/gpu\":1,\"cpu\":1,\"memory\":\"1Mi\"}},"
+		"\"livenessProbe\":{\"periodSeconds\":-3}},{\"name\":\"a\","
+		"\"image\":\"i\",\"envFrom\":[{\"configMapRef\":{\"name\":"
+		"\"c\"}}],\"ports\":[{\"hostPort\":1},{\"name\":2}],"
+		"\"securityContext\":{\"runAsUser\":\"x\",\"runAsNonRoot\":"
+		"true,\"privileged\":true,\"allowPrivilegeEscalation\":false"
+		"}}]}}";
+#define MOUNT "spec.containers[0].volumeMounts[0]."
+	static const char *const want[] = {
+		"metadata.namespace: 'x y' is not a DNS label",
+		"spec.restartPolicy: 'Maybe' is not one of Always",
+		"spec.fooBar: unknown field",
+		"spec.volumes[0]: configMap, secret, downwardAPI and",
+		"spec.volumes[1].name: must be a string, is a number",
+		"spec.volumes[2]: needs exactly one of emptyDir",
+		"spec.dnsConfig.nameservers[0]: must be a string",
+		"spec.containers[0].image: is required",
+		"spec.containers[0].command[0]: must be a string",
+		"spec.containers[0].command[2]: must be a string",
+		MOUNT "mountPath: must be an absolute path",
+		"spec.containers[0].resources.requests: cpu of 2000m is above",
+		"spec.containers[0].resources.requests.memory: '5Zi'",
+		"spec.containers[0].resources.limits.nvidia.com/gpu: this node",
+		"spec.containers[0].livenessProbe.periodSeconds: must be",
+		"spec.containers[0].livenessProbe: needs one of exec",
+		"spec.containers[1].name: 'a' is used twice",
+		"spec.containers[1].env: ConfigMaps and Secrets are in the API",
+		"spec.containers[1].ports[0].containerPort: is required",
+		"spec.containers[1].ports[1].name: must be a string",
+		"spec.containers[1].ports[1].containerPort: is required",
+		"spec.containers[1].securityContext.runAsUser: must be",
+		"spec.containers[1].securityContext: privileged needs allow",
+	};
+	auto_buf struct buf told = BUF_INIT;
+	struct pod_spec *s = NULL;
+	struct err e = { 0 };
+	size_t lines = 1;
+
+	EXPECT_EQ(pod_spec_read(text, strlen(text), true, &s, &told, &e),
+		  -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+		if (!strstr(buf_str(&told), want[i]))
+			FAIL("'%s' is not among: %s", want[i], buf_str(&told));
+	for (const char *p = buf_str(&told); (p = strchr(p, '\n')); p++)
+		lines++;
+	if (lines != ARRAY_SIZE(want))
+		FAIL("%zu instead of %zu faults: %s", lines, ARRAY_SIZE(want),
+		     buf_str(&told));
 }
 
 #define PROBED(more)                                                    \
@@ -268,7 +334,8 @@ TEST(what_is_wrong_is_told_with_its_path)
 		"spec.containers[0].resuorces: unknown field (did you mean "
 		"'resources'?)");
 	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"sepc\":{}}", -EINVAL,
-		"sepc: unknown field (did you mean 'spec'?)");
+		"sepc: unknown field (did you mean 'spec'?); metadata.name: is "
+		"required; spec: is required");
 	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
 		"\"name\":\"x\"}}",
 		-EINVAL, "spec: is required");
@@ -313,7 +380,7 @@ TEST(what_is_wrong_is_told_with_its_path)
 	REFUSED(POD("{\"containers\":[],\"restartPolicy\":\"Sometimes\"}"),
 		-EINVAL,
 		"spec.restartPolicy: 'Sometimes' is not one of Always, "
-		"OnFailure, Never");
+		"OnFailure, Never; spec: needs containers or virtualMachine");
 	REFUSED("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{"
 		"\"name\":\"Web\"},\"spec\":" CTR("") "}",
 		-EINVAL,

@@ -19,6 +19,15 @@ refused() # REGEX, manifest on stdin
 }
 edited() { web_manifest bad | sed "$1"; }
 
+all_wrong()
+{
+	web_manifest bad | sed 's/name: bad/&, namespace: x y/
+		s/limits: {/&nvidia.com\/gpu: 1, /
+		s/^  containers:/  volumes: [{name: c, configMap: {name: c}}]\n&/
+		$a\    volumeMounts: [{name: gone, mountPath: /x}]\n    envFrom: [{configMapRef: {name: c}}]'
+}
+wrong() { all_wrong | apply 2>&1; }
+
 # Its image store cannot be a folder.
 fails_cleanly()
 {
@@ -44,6 +53,14 @@ ok "a request above its limit" \
 ok "a quantity that is none" refused '64Mo' < <(edited 's/64Mi/64Mo/')
 ok "both kinds of payload at once" refused 'virtualMachine|containers' \
 	< <(edited '$a\  virtualMachine: {name: x, image: y}')
+ok "all that is wrong is told at once, also of what else is not looked at" eval '
+	refused "^error: /dev/stdin:1: bad: is invalid:$" < <(all_wrong) &&
+	prints "^[*] metadata.namespace: .x y. is not a DNS label" wrong &&
+	prints "^[*] spec.containers\\[0\\].resources.limits.nvidia.com/gpu: this node has" wrong &&
+	prints "^[*] spec.containers\\[0\\].volumeMounts\\[0\\].name: no volume .gone. in" wrong &&
+	prints "^[*] spec.volumes\\[0\\]: configMap, .* are for pods of the API server" wrong &&
+	prints "^[*] spec.containers\\[0\\].env: ConfigMaps and Secrets are in the API" wrong &&
+	[ $(wrong | wc -l) = 6 ]'
 ok "no name" refused 'name' < <(edited 's/name: bad/labels: {}/')
 ok "a pod no node can hold waits, and says why" eval '
 	edited "s/memory: 32Mi/memory: 900Gi/; s/memory: 64Mi/memory: 900Gi/" |

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUZZ: agent/spec.c agent/spec_parse.c agent/spec_fields.c
+// FUZZ: agent/spec.c agent/spec_parse.c agent/spec_fields.c agent/spec_ctx.c
 // FUZZ: agent/spec_container.c agent/spec_probe.c agent/spec_vm.c
 // FUZZ: agent/spec_volume.c agent/spec_check.c agent/spec_dns.c agent/total.c
 // FUZZ: agent/ports.c agent/network/ports_text.c agent/network/manifest.c
