@@ -4,7 +4,6 @@
 #define CONTROLPLANE_STORE_ETCD_H
 
 #include <stdatomic.h>
-#include <time.h>
 
 #include "controlplane/store/etcd_proto.h"
 #include "controlplane/store/internal.h" /* never seen outside of the folder */
@@ -135,8 +134,6 @@ void etcd_graves_clear(struct graves *t);
 /* --- etcd_mind.c --- */
 
 void *etcd_minder(void *arg);
-/* That much from now, on the clock that the conditions here wait by. */
-struct timespec etcd_in_ms(uint64_t ms);
 /* Have etcd forget what was old the last time. */
 void etcd_compact(struct etcd *c, uint64_t *compact_to);
 

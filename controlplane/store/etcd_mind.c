@@ -12,14 +12,6 @@
 #define STEP_MS    1000
 #define COMPACT_MS 60000 /* how old etcd's revisions get, once to twice */
 
-static uint64_t mono_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static void wake(struct etcd *c)
 {
 	if (c->base.wake)
@@ -201,24 +193,10 @@ void etcd_compact(struct etcd *c, uint64_t *compact_to)
 		*compact_to = a.revision;
 }
 
-struct timespec etcd_in_ms(uint64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	return until;
-}
-
 /* Lock held. */
 static void pause_ms(struct etcd *c, uint64_t ms)
 {
-	struct timespec until = etcd_in_ms(ms);
+	struct timespec until = mono_in_ms(ms);
 
 	while (!c->closing && !c->watch_over && !c->keep_over)
 		if (pthread_cond_timedwait(&c->cond, &c->lock, &until))

@@ -5,8 +5,6 @@
  * time is not waited for: it is SLOW then, its transactions wait for it alone,
  * and the others' are done without them.
  */
-#include <time.h>
-
 #include "controlplane/store/etcd_shard.h"
 
 static int sort_out(struct etcd *c, struct object_bytes **v, size_t nr,
@@ -86,14 +84,6 @@ static uint32_t patience_for(struct shard *sh)
 	if (ms < SHARD_PATIENCE_MS)
 		return SHARD_PATIENCE_MS;
 	return ms < SHARD_TIMEOUT_MS ? (uint32_t)ms : SHARD_TIMEOUT_MS;
-}
-
-static uint64_t mono_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 int etcd_parts_put(struct etcd *c, struct object_bytes **v, size_t nr,

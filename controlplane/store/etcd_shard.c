@@ -16,14 +16,6 @@
 #define FIRST_MS   4000 /* how long its first word is waited for */
 #define COMPACT_MS 60000
 
-static uint64_t mono_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* --- state --- */
 
 void shard_state_set(struct shard *sh, enum shard_state state, int code,
@@ -142,7 +134,7 @@ int shard_wait(struct etcd *owner, struct shard_job **jobs, size_t nr,
 	       uint32_t ms)
 {
 	struct shards *all = owner->shards;
-	struct timespec until = etcd_in_ms(ms);
+	struct timespec until = mono_in_ms(ms);
 	size_t i = 0;
 	int rc = 0;
 
@@ -263,7 +255,7 @@ static void work(struct shard *sh, struct shard_job *job)
 /* With the lock; the next job, or NULL once @ms are over. */
 static struct shard_job *next_job(struct shard *sh, uint64_t ms)
 {
-	struct timespec until = etcd_in_ms(ms);
+	struct timespec until = mono_in_ms(ms);
 	struct shard_job *job;
 
 	while (!sh->jobs && !sh->gone && !sh->moved)

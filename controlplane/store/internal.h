@@ -3,6 +3,7 @@
 #define CONTROLPLANE_STORE_INTERNAL_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "controlplane/store/admin.h"
 #include "controlplane/store/backend.h"
@@ -212,6 +213,13 @@ void late_add(struct store *s, struct object_bytes *o, uint64_t revision);
 void late_compacted(struct store *s); /* made durable, that is */
 void late_clear(struct store *s);
 
+/* --- clock.c --- */
+
+uint64_t now_ms(void);
+uint64_t mono_ms(void);
+/* That much from now, on the clock that conditions here wait by. */
+struct timespec mono_in_ms(uint64_t ms);
+
 /* --- pin.c --- */
 
 /* No compaction goes beyond it. UINT64_MAX: nothing is pinned. */
@@ -223,6 +231,5 @@ uint64_t pin_oldest(struct store *s);
 void store_count_event(struct store *s, const struct store_event *ev);
 
 void *store_writer(void *arg);
-uint64_t now_ms(void);
 
 #endif /* CONTROLPLANE_STORE_INTERNAL_H */

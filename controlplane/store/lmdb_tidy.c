@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "controlplane/store/lmdb.h"
 #include "lib/fs.h"
@@ -23,14 +22,6 @@
 #define COPY_STEP     2000       /* records a transaction */
 #define BALLAST_BYTES (1u << 20)
 #define BALLAST_ROOM  (64ull << 20) /* free on the disk when it is made */
-
-static uint64_t mono_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static char *path_of(const struct lmdb *l, const char *name)
 {

@@ -5,6 +5,7 @@
 #include "controlplane/store/tenant.h"
 
 #define DROP_AT_ONCE 512
+#define DROP_BYTES   (512u << 10)
 
 /* One segment of a key: anything that could end it is refused. */
 static bool is_name(const char *s)
@@ -127,10 +128,14 @@ static int drop_some(struct store *s, const char *prefix, size_t *ret_nr,
 	struct store_op *ops = calloc(DROP_AT_ONCE, sizeof(*ops));
 	struct store_txn txn = { .ops = ops };
 	struct store_list l = { 0 };
+	size_t bytes = 0;
 	int res = ops ? store_list(s, &r, &l, e)
 		      : err_set(e, -ENOMEM, "out of memory");
 
 	for (size_t i = 0; res == 0 && i < l.nr; i++) {
+		bytes += l.v[i]->len + l.v[i]->tags_len;
+		if (i && bytes > DROP_BYTES)
+			break; /* a back end takes only so much at once */
 		ops[i] = remove;
 		ops[i].key = l.v[i]->key;
 		txn.nr_ops++;

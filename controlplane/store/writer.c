@@ -14,8 +14,6 @@
  * written until the back end has said what is durable, and that no late write
  * can change it.
  */
-#include <time.h>
-
 #include "controlplane/store/internal.h"
 #include "lib/slice.h"
 
@@ -28,6 +26,7 @@
 #define LOCKED_OPS      32    /* entered under one lock */
 #define WRITER_SLICE_NS 200000
 #define EXPIRE_AGAIN_MS 1000 /* what is due and cannot be deleted now */
+#define RECORD_EXTRA    128  /* bytes of a record beside the object's */
 
 struct batch {
 	struct store_txn *txns, **tail; /* in order, with their results */
@@ -39,6 +38,7 @@ struct batch {
 	size_t nr_dead;
 	size_t pops; /* history events that go with @dead */
 	uint64_t compacted;
+	size_t bytes; /* of what is to be made durable, about */
 	bool barrier; /* somebody waits for what others have written */
 	struct store_txn *expire; /* our own, EXPIRE_MAX of them */
 	struct store_op *expire_ops;
@@ -46,22 +46,6 @@ struct batch {
 	size_t nr_expired;
 	uint64_t expire_again_ms; /* not before: the last try failed */
 };
-
-uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static uint64_t mono_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* The newest version, published or not. */
 static struct object_bytes *newest(struct store *s, const char *key)
@@ -485,6 +469,70 @@ static void unpark(struct store *s)
 	s->parked_tail = &s->parked;
 }
 
+/* Of a back end that takes only so much at once. A tombstone has all that was
+ * deleted. Write lock held. */
+static bool fits(struct store *s, struct batch *b, const struct store_txn *txn)
+{
+	size_t most = s->backend->ops->batch_bytes, bytes = b->bytes;
+
+	for (size_t i = 0; most && i < txn->nr_ops; i++) {
+		const struct store_op *op = &txn->ops[i];
+		const struct object_bytes *cur =
+			op->remove ? newest(s, op->key) : NULL;
+
+		if (!op->check)
+			bytes += strlen(op->key) + RECORD_EXTRA;
+		if (!op->check)
+			bytes += cur ? cur->len + cur->tags_len
+				     : op->len + op->tags_len;
+	}
+	if (b->nr && bytes > most)
+		return false;
+	b->bytes = bytes;
+	return true;
+}
+
+/* From @t on they go with the next batch; those of ours are made again. */
+static void put_off(struct store *s, struct batch *b, struct store_txn *t)
+{
+	struct store_txn **at = &b->txns, *first = t, **end = &first;
+
+	while (*at != t)
+		at = &(*at)->next;
+	*at = NULL;
+	b->tail = at;
+	while (*end && (*end)->done != expire_done)
+		end = &(*end)->next;
+	if (end == &first)
+		return;
+	pthread_mutex_lock(&s->queue_lock);
+	*end = s->queue;
+	if (!s->queue)
+		s->queue_tail = end;
+	s->queue = first;
+	pthread_mutex_unlock(&s->queue_lock);
+}
+
+/* Nobody sees what is entered until it is published: readers may come in
+ * between. */
+static void enter(struct store *s, struct batch *b)
+{
+	struct store_txn *t = b->txns;
+	bool fit = true;
+
+	while (t && fit) {
+		size_t end = b->nr + LOCKED_OPS;
+
+		pthread_rwlock_wrlock(&s->lock);
+		for (; t && b->nr < end && (fit = fits(s, b, t)); t = t->next)
+			apply_txn(s, b, t);
+		pthread_rwlock_unlock(&s->lock);
+		slice_give(GIVE_NS);
+	}
+	if (t)
+		put_off(s, b, t);
+}
+
 static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 		     struct err *e)
 {
@@ -497,20 +545,9 @@ static int try_batch(struct store *s, struct batch *b, uint64_t asked,
 		b->nr = 0;
 		return err_wrap(e, r, "nothing was tried");
 	}
-	b->nr = b->nr_dead = 0;
+	b->nr = b->nr_dead = b->bytes = 0;
 	b->revision = atomic_load(&s->revision);
-	/* Nobody sees what is entered until it is published: readers may come
-	 * in between. */
-	for (t = b->txns; t; t = t->next) {
-		pthread_rwlock_wrlock(&s->lock);
-		for (size_t end = b->nr + LOCKED_OPS; t; t = t->next) {
-			apply_txn(s, b, t);
-			if (b->nr >= end || !t->next)
-				break;
-		}
-		pthread_rwlock_unlock(&s->lock);
-		slice_give(GIVE_NS);
-	}
+	enter(s, b);
 	park(s, b);
 	b->pops = compaction_plan(s, asked, b->dead, &b->nr_dead, DEAD_MAX,
 				  &b->compacted);
@@ -589,16 +626,8 @@ static uint64_t wait_ms(struct store *s, const struct batch *b)
 /* Queue lock held. False: it is time to end. */
 static bool wait_for_work(struct store *s, const struct batch *b)
 {
-	uint64_t ms = wait_ms(s, b);
-	struct timespec until;
+	struct timespec until = mono_in_ms(wait_ms(s, b));
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	while (!s->queue && !s->closing && !s->compact_to && !s->poked)
 		if (pthread_cond_timedwait(&s->queue_cond, &s->queue_lock,
 					   &until))

@@ -299,6 +299,96 @@ TEST(what_one_server_has_made_another_does_not_refuse_as_missing)
 	etcd_stop(&sv);
 }
 
+#define BURST 400
+#define LARGE 8000
+
+struct burst {
+	struct store_txn txn[BURST];
+	struct store_op op[BURST];
+	char key[BURST][32];
+	sem_t done;
+};
+
+static void one_is_done(struct store_txn *txn)
+{
+	sem_post(txn->arg);
+}
+
+/* All at once, so that they meet in few batches; how many were done. */
+static int run_burst(struct store *s, struct burst *b, const char *data,
+		     uint32_t len, bool remove, uint64_t ttl_ms)
+{
+	int done = 0;
+
+	sem_init(&b->done, 0, 0);
+	for (int i = 0; i < BURST; i++) {
+		snprintf(b->key[i], sizeof(b->key[i]), "p/t/n/burst-%d", i);
+		b->op[i] = (struct store_op){ .key = b->key[i],
+					      .data = data,
+					      .len = len,
+					      .rv_off = STORE_NO_RV,
+					      .remove = remove,
+					      .ttl_ms = ttl_ms };
+		b->txn[i] = (struct store_txn){ .ops = &b->op[i],
+						.nr_ops = 1,
+						.done = one_is_done,
+						.arg = &b->done };
+		store_submit(s, &b->txn[i]);
+	}
+	for (int i = 0; i < BURST; i++)
+		while (sem_wait(&b->done))
+			;
+	for (int i = 0; i < BURST; i++) {
+		done += b->txn[i].result == 0;
+		if (b->txn[i].result && done == i)
+			printf("# %s\n", b->txn[i].err.msg);
+		object_unref(b->op[i].ret);
+	}
+	return done;
+}
+
+/* A tombstone has all that was deleted: a batch of them is as large. */
+TEST(many_large_objects_that_go_at_once_fit_into_etcds_requests)
+{
+	static struct burst b;
+	struct etcd_servers sv = { 0 };
+	struct store_op both[2] = { { .key = "p/t/n/burst-0", .remove = true },
+				    { .key = "p/t/n/burst-1",
+				      .remove = true } };
+	struct store_txn too_large = { .ops = both, .nr_ops = 2 };
+	char *data = malloc(1000000);
+	struct err e = { 0 };
+	struct store *s;
+
+	NEED_ETCD();
+	memset(data, 'x', 1000000);
+	ASSERT_EQ(etcd_start(&sv, "etcd", 1, NULL), 1);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(run_burst(s, &b, data, LARGE, false, 0), BURST);
+	EXPECT_EQ(run_burst(s, &b, NULL, 0, true, 0), BURST);
+	EXPECT_EQ(store_count(s, "p/"), 0);
+	/* And what goes by itself. */
+	EXPECT_EQ(run_burst(s, &b, data, LARGE, false, 1), BURST);
+	for (int i = 0; i < 500 && store_count(s, "p/"); i++)
+		poll(NULL, 0, 20);
+	EXPECT_EQ(store_count(s, "p/"), 0);
+	/* What no request can hold is refused alone, and nothing of it done. */
+	for (int i = 0; i < 2; i++) {
+		both[i].remove = false;
+		both[i].data = data;
+		both[i].len = 1000000;
+		both[i].rv_off = STORE_NO_RV;
+	}
+	EXPECT_EQ(store_commit(s, &too_large, &e), -EFBIG);
+	EXPECT_EQ(strstr(e.msg, "in one request, it takes") != NULL, 1);
+	EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
+	EXPECT_EQ(store_count(s, "p/"), 1);
+	store_close(s);
+	etcd_stop(&sv);
+	free(data);
+}
+
 TEST(tls_is_verified_in_both_directions_and_dead_endpoints_are_passed_over)
 {
 	struct etcd_servers sv = { 0 };
