@@ -204,6 +204,7 @@ struct skopeo {
 	const struct image_pull_opts *opts; /* NULL: local sources */
 	int auth_fd;                        /* of ours, in memory; -1: none */
 	const char *stage;                  /* its scratch space */
+	bool insecure; /* TLS first, then also without, or any certificate */
 };
 
 /* Use these credentials from now on; NULL: those of the options, if any. */

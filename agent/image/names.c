@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -229,4 +230,26 @@ bool image_name_is_fine(const char *name)
 		    !strchr("._-/:@", name[i]))
 			return false;
 	return !strstr(name, "..");
+}
+
+bool image_name_is_loopback(const struct image_name *name)
+{
+	char host[64] = "";
+	struct in6_addr v6;
+	struct in_addr v4;
+	size_t len;
+
+	if (name->repo[0] == '[')
+		len = strcspn(name->repo, "]");
+	else
+		len = strcspn(name->repo, ":/");
+	if (len >= sizeof(host))
+		return false;
+	memcpy(host, name->repo, len);
+	if (host[0] == '[')
+		return inet_pton(AF_INET6, host + 1, &v6) == 1 &&
+		       IN6_IS_ADDR_LOOPBACK(&v6);
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	return str_eq(host, "localhost");
 }

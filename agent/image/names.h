@@ -28,6 +28,9 @@ int image_name_parse(const char *ref, struct image_name *ret, struct err *e);
 void image_name_format(const struct image_name *name,
 		       char text[IMAGE_REF_SIZE]);
 
+/* Is its registry on this host: localhost, 127.0.0.0/8, [::1]? */
+bool image_name_is_loopback(const struct image_name *name);
+
 /* May an import be called so? Letters, digits and ._-/:@ after a letter or
  * digit. */
 bool image_name_is_fine(const char *name);

@@ -149,6 +149,20 @@ static int refused(const struct pull *p, size_t tried, int r, struct err *e)
 	const char *repo = p->name.repo;
 	int host = (int)strcspn(repo, "/");
 
+	if (r == -EPROTO)
+		return err_set(e, r,
+			       "registry %.*s speaks plain HTTP: let it have a "
+			       "certificate, or allow that: --insecure of "
+			       "'image pull', or for pods 'insecure = true' of "
+			       "it in /etc/containers/registries.conf",
+			       host, repo);
+	if (r == -ENOKEY)
+		return err_set(e, r,
+			       "registry %.*s has a certificate of an "
+			       "authority that this host does not know: put "
+			       "that one's into /etc/containers/certs.d/%.*s/"
+			       "ca.crt",
+			       host, repo, host, repo);
 	if (r != -EACCES)
 		return r;
 	if (tried)
@@ -191,9 +205,12 @@ static int resolve_any(struct pull *p, struct skopeo *k,
 static int pull_registry(struct pull *p, const char *stage, int dir,
 			 struct image **ret, struct err *e)
 {
-	struct skopeo k = {
-		.t = &p->t, .opts = p->opts, .stage = stage, .auth_fd = -1
-	};
+	struct skopeo k = { .t = &p->t,
+			    .opts = p->opts,
+			    .stage = stage,
+			    .auth_fd = -1,
+			    .insecure = p->opts->insecure_tls ||
+					image_name_is_loopback(&p->name) };
 	struct image_store *s = p->t.s;
 	char asked[DIGEST_TEXT_MAX];
 	struct image_name from;

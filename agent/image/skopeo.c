@@ -75,6 +75,8 @@ static const struct meaning {
 	{ "no such host", -EHOSTUNREACH },
 	{ "network is unreachable", -ENETUNREACH },
 	{ "timeout", -ETIMEDOUT },
+	{ "HTTP response to HTTPS client", -EPROTO },
+	{ "x509: certificate signed by unknown authority", -ENOKEY },
 	/* curl's */
 	{ "Couldn't connect to server", -ECONNREFUSED },
 	{ "Could not resolve host", -EHOSTUNREACH },
@@ -203,7 +205,7 @@ static void add_access(const struct skopeo *k, struct args *a, bool copy)
 	const struct image_pull_opts *o = k->opts;
 	auto_free char *own = NULL;
 
-	if (o && o->insecure_tls)
+	if (k->insecure)
 		add(a, copy ? "--src-tls-verify=false" : "--tls-verify=false");
 	if (k->auth_fd >= 0)
 		own = str_printf("/proc/%d/fd/%d", (int)getpid(), k->auth_fd);

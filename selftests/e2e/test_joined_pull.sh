@@ -11,16 +11,16 @@ done
 
 # --- a registry for user 'user', password 'secret' -------------------------------------
 R=127.0.0.1:5000
+FAR=10.9.9.9:5000 # not on a loopback address
+ip addr add ${FAR%:*}/32 dev lo
 mount -t tmpfs none /etc/containers || skip_all "no /etc/containers to mount on"
-printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' $R localhost:5000 \
-	>/etc/containers/registries.conf
 # shellcheck disable=SC2016
 echo 'user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a' >"$E2E/htpasswd"
 cat >"$E2E/registry.yml" <<-END
 	version: 0.1
 	log: {level: info}
 	storage: {filesystem: {rootdirectory: $E2E/registry}}
-	http: {addr: '$R'}
+	http: {addr: ':5000'}
 	auth: {htpasswd: {realm: test, path: $E2E/htpasswd}}
 END
 docker-registry serve "$E2E/registry.yml" >"$LOG/registry.log" 2>&1 &
@@ -94,6 +94,17 @@ k patch serviceaccount puller -p '{"imagePullSecrets":[{"name":"good"}]}' >/dev/
 puller account $R/team/c:1 | sed 's/imagePullSecrets.*/serviceAccountName: puller/' |
 	k create -f - >/dev/null
 ok "those of its service account" wait_for 60 k_ready account
+
+# --- one that has no certificate, and is on another host -------------------------------------
+k create secret docker-registry far --docker-server=$FAR \
+	--docker-username=user --docker-password=secret >/dev/null
+puller far $FAR/team/a:1 far | k create -f - >/dev/null
+ok "plain HTTP is not spoken with others; how it would be is told" wait_for 30 says far \
+	"registry $FAR speaks plain HTTP: .*'insecure = true' of it in /etc/containers/registries.conf"
+printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' $FAR \
+	>/etc/containers/registries.conf
+ok "unless it is said so" wait_for 60 k_ready far
+
 tenant_create acme
 puller tenant $R/team/a:1 good | sed '/image:/s/image:/imagePullPolicy: Always, &/' |
 	kt acme create -f - >/dev/null
@@ -106,7 +117,7 @@ secret=$(printf user:hunter2hunter2 | base64 -w0)
 nowhere() { ! grep -rqsE "hunter2hunter2|$secret" "$STATE" "$LOG" "$RUN"; }
 ok "no credentials are on a disk or in a log" nowhere
 
-for p in none wrong other absent plain good old account; do
+for p in none wrong other absent plain good old account far; do
 	k delete pod $p --wait=false >/dev/null
 done
 kt acme delete pod tenant --wait=false >/dev/null

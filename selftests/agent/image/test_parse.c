@@ -16,6 +16,28 @@
 #define D2 \
 	"sha256:2222222222222222222222222222222222222222222222222222222222222222"
 
+TEST(registries_of_this_host_are_known_by_their_names)
+{
+	static const struct {
+		const char *ref;
+		bool loopback;
+	} cases[] = {
+		{ "127.0.0.1:5000/a", true },    { "127.255.0.1/a", true },
+		{ "localhost/a", true },         { "localhost:5000/a", true },
+		{ "[::1]:5000/a", true },        { "[::2]:5000/a", false },
+		{ "128.0.0.1:5000/a", false },   { "localhost.io/a", false },
+		{ "127.0.0.1.nip.io/a", false }, { "busybox", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct image_name name;
+
+		ASSERT_EQ(image_name_parse(cases[i].ref, &name, NULL), 0);
+		if (image_name_is_loopback(&name) != cases[i].loopback)
+			FAIL("%s", cases[i].ref);
+	}
+}
+
 TEST(names_are_completed_as_docker_does)
 {
 	static const struct {

@@ -46,8 +46,9 @@ static int enter_netns(void)
 	return r;
 }
 
-/* Until it says that it listens. */
-static bool start_registry(const char *more)
+/* Until it says that it listens. @http: more of that. */
+static bool start_registry_at(const char *address, const char *http,
+			      const char *more)
 {
 	char line[4096];
 	int out[2];
@@ -56,8 +57,8 @@ static bool start_registry(const char *more)
 
 	put_text("registry.yml",
 		 "version: 0.1\nlog: {level: info}\nstorage: {filesystem: "
-		 "{rootdirectory: registry}}\nhttp: {addr: '" REGISTRY "'}\n%s",
-		 more);
+		 "{rootdirectory: registry}}\nhttp: {addr: '%s'%s}\n%s",
+		 address, http, more);
 	if (pipe(out) < 0)
 		return false;
 	registry = fork();
@@ -76,6 +77,11 @@ static bool start_registry(const char *more)
 		up = strstr(line, "listening on") != NULL;
 	/* Its log goes on into our pipe, which nobody reads: let it. */
 	return up;
+}
+
+static bool start_registry(const char *more)
+{
+	return start_registry_at(REGISTRY, "", more);
 }
 
 static void stop_registry(void)
@@ -263,6 +269,58 @@ TEST(of_an_index_our_machines_image_is_pulled)
 	ASSERT_EQ(image_import(s, "oci:multi", NULL, &img, &e), 0);
 	EXPECT_STREQ(img->id, a.config_digest);
 	image_unref(img);
+	image_store_close(s);
+}
+
+/* As docker does: TLS first, else without. */
+TEST(a_registry_of_this_host_needs_no_certificate)
+{
+	static const char *const near[] = { "127.0.0.1:5000", "localhost:5000",
+					    "127.1.2.3:5000" };
+	const struct image_pull_opts plain = { .policy = PULL_ALWAYS };
+	struct image_store *s;
+	struct oci_maker a;
+	struct err e = { 0 };
+	char ref[64];
+
+	REGISTRY_NEEDED();
+	make_oci(&a, "a", PACK_GZIP, one, 1);
+	ASSERT_EQ(system("ip addr add 10.9.9.9/32 dev lo"), 0);
+	ASSERT_EQ(start_registry_at(":5000", "", ""), 1);
+	ASSERT_EQ(push("a", APP ":1"), 1);
+	s = open_store(NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(near); i++) {
+		snprintf(ref, sizeof(ref), "%s/team/app:1", near[i]);
+		if (image_pull(s, ref, &plain, NULL, &e) < 0)
+			FAIL("%s: %s", ref, e.msg);
+	}
+	EXPECT_EQ(image_pull(s, "10.9.9.9:5000/team/app:1", &plain, NULL, &e),
+		  -EPROTO);
+	EXPECT_STREQ(e.msg,
+		     "pull '10.9.9.9:5000/team/app:1': registry 10.9.9.9:5000 "
+		     "speaks plain HTTP: let it have a certificate, or allow "
+		     "that: --insecure of 'image pull', or for pods 'insecure "
+		     "= true' of it in /etc/containers/registries.conf");
+	stop_registry();
+
+	ASSERT_EQ(system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 "
+			 "-subj /CN=r -addext subjectAltName=IP:127.0.0.1,"
+			 "IP:10.9.9.9 -keyout k.pem -out c.pem 2>/dev/null"),
+		  0);
+	ASSERT_EQ(start_registry_at(":5000",
+				    ", tls: {certificate: c.pem, key: k.pem}",
+				    ""),
+		  1);
+	if (image_pull(s, APP ":1", &plain, NULL, &e) < 0)
+		FAIL("by TLS: %s", e.msg);
+	EXPECT_EQ(image_pull(s, "10.9.9.9:5000/team/app:1", &plain, NULL, &e),
+		  -ENOKEY);
+	EXPECT_STREQ(e.msg,
+		     "pull '10.9.9.9:5000/team/app:1': registry 10.9.9.9:5000 "
+		     "has a certificate of an authority that this host does "
+		     "not know: put that one's into "
+		     "/etc/containers/certs.d/10.9.9.9:5000/ca.crt");
+	stop_registry();
 	image_store_close(s);
 }
 
