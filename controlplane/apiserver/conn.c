@@ -2,7 +2,6 @@
 /* A connection's TLS and bytes, whatever is spoken over it. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
 #include <sys/socket.h>
 
 #include "controlplane/apiserver/authn/serving.h"
@@ -10,26 +9,27 @@
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/listing.h"
 #include "controlplane/apiserver/flow.h"
-#include "controlplane/apiserver/metrics.h"
+#include "controlplane/apiserver/greet.h"
 #include "controlplane/apiserver/origin.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/http/h2.h"
-#include "lib/log.h"
 
 #define CONN_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
-static void left(struct loop *l, struct origin *o, bool known)
+static void unlist(struct conn *c)
+{
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	c->loop->nr_conns--;
+}
+
+static void gone(struct loop *l, struct origin *o, bool known)
 {
 	if (o)
 		origin_leave(l->api, o, known);
 	atomic_fetch_sub(&l->load, 1);
 	atomic_fetch_sub(&l->api->nr_conns, 1);
-}
-
-void peer_refuse(struct loop *l, int fd, struct origin *o)
-{
-	close(fd);
-	left(l, o, false);
 }
 
 void peer_close(struct conn *c)
@@ -51,12 +51,8 @@ void peer_close(struct conn *c)
 	seal_end(c);
 	SSL_free(c->ssl);
 	close(c->fd);
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
-	l->nr_conns--;
-	l->nr_greeting -= !c->handshaken;
-	left(l, c->origin, c->known);
+	unlist(c);
+	gone(l, c->origin, c->known);
 	user_free(c->user);
 	buf_clear(&c->in);
 	free(c);
@@ -231,74 +227,30 @@ static void conn_read(struct conn *c)
 	}
 }
 
-static void greeted(struct conn *c)
-{
-	X509 *cert = SSL_get1_peer_certificate(c->ssl);
-	const unsigned char *alpn;
-	unsigned int len;
-	struct err e = { 0 };
-
-	c->handshaken = true;
-	c->loop->nr_greeting--;
-	if (cert && user_from_cert(cert, &c->user, &e) < 0) {
-		log_warn("connection refused: %s", e.msg);
-		c->dead = true;
-	}
-	X509_free(cert);
-	if (c->user)
-		owned_by(c, c->user);
-	c->unread = SSL_has_pending(c->ssl);
-	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
-	if (len == 2 && memcmp(alpn, "h2", 2) == 0 && h2_start(c) < 0)
-		c->dead = true;
-	if (c->loop->draining)
-		c->dead = true;
-}
-
-static void handshake(struct conn *c)
-{
-	int n, why, full;
-
-	ERR_clear_error();
-	n = SSL_accept(c->ssl);
-	full = seal_flush(c);
-	if (full < 0) {
-		c->dead = true;
-		return;
-	}
-	if (n > 0) {
-		greeted(c);
-		return;
-	}
-	why = SSL_get_error(c->ssl, n);
-	if (why != SSL_ERROR_WANT_READ) {
-		metrics_handshake_failed(c->loop->metrics);
-		c->dead = true;
-	}
-}
-
 void peer_serve(struct conn *c, uint32_t events)
 {
 	if (c->away) {
 		c->events |= events;
 		return;
 	}
-	c->busy = true;
-	c->more = false;
 	/* Reset: nothing can be said any more. It is reported even while we do
 	 * not ask, so ignoring it would spin. */
 	if (events & (EPOLLHUP | EPOLLERR))
 		c->dead = true;
-	else if (!c->handshaken)
-		handshake(c);
-	if (c->handshaken && !c->dead)
+	if (!c->handshaken && !c->dead) {
+		greet(c);
+		return;
+	}
+	c->busy = true;
+	c->more = false;
+	if (!c->dead)
 		conn_read(c);
 	c->busy = false;
 	if (c->dead)
 		peer_close(c);
 	else if (c->h2)
 		h2_run(c);
-	else if (c->handshaken)
+	else
 		h1_run(c);
 }
 
@@ -356,12 +308,23 @@ static void set_socket(int fd)
 		   sizeof(patience));
 }
 
-static void enter(struct loop *l, struct conn *c, int fd)
+static struct conn *conn_new(struct loop *l, int fd)
 {
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
 	c->loop = l;
 	c->fd = fd;
 	c->in.max = HEAD_MAX + BODY_MAX;
 	c->todo_tail = &c->todo;
+	return c;
+}
+
+static void enter(struct conn *c)
+{
+	struct loop *l = c->loop;
+
 	c->next = l->conns;
 	c->link = &l->conns;
 	if (c->next)
@@ -370,49 +333,91 @@ static void enter(struct loop *l, struct conn *c, int fd)
 	l->nr_conns++;
 }
 
-void peer_new(struct loop *l, int fd, struct origin *o)
+static void watch_socket(struct conn *c)
 {
-	struct conn *c = calloc(1, sizeof(*c));
 	struct err e;
 
+	if (ev_io_add(c->loop->ev, &c->io, c->fd, CONN_EVENTS, conn_event, c,
+		      &e) < 0)
+		c->dead = true;
+}
+
+void peer_new(struct loop *l, int fd, struct origin *o)
+{
+	struct conn *c = conn_new(l, fd);
+
+	atomic_fetch_add(&l->load, 1);
+	atomic_fetch_add(&l->api->nr_conns, 1);
 	if (c)
 		c->ssl = serving_session(l->api);
 	if (!c || !c->ssl || seal_start(c) < 0) {
 		if (c)
 			SSL_free(c->ssl);
 		free(c);
-		peer_refuse(l, fd, o);
+		close(fd);
+		gone(l, o, false);
 		return;
 	}
 	set_socket(fd);
 	SSL_set_accept_state(c->ssl);
 	c->origin = o;
-	enter(l, c, fd);
-	l->nr_greeting++;
+	enter(c);
 	turn_set(c, NULL);
 	peer_timer(c, l->api->patience.handshake_ms);
-	if (c->dead ||
-	    ev_io_add(l->ev, &c->io, fd, CONN_EVENTS, conn_event, c, &e) < 0)
+	if (!c->dead)
+		watch_socket(c);
+	if (c->dead)
 		peer_close(c);
 }
 
-void peer_new_own(struct loop *l, int fd, struct user *u)
+struct conn *peer_new_own(struct loop *l, int fd, struct user *u)
 {
-	struct conn *c = calloc(1, sizeof(*c));
-	struct err e;
+	struct conn *c = conn_new(l, fd);
 
-	if (!c) {
-		user_free(u);
-		peer_refuse(l, fd, NULL);
-		return;
-	}
+	if (!c)
+		return NULL;
 	c->user = u;
 	c->handshaken = c->known = true;
-	enter(l, c, fd);
-	owned_by(c, u);
-	c->dead |= l->draining;
-	if (c->dead ||
-	    ev_io_add(l->ev, &c->io, fd, CONN_EVENTS, conn_event, c, &e) < 0)
+	atomic_fetch_add(&l->load, 1);
+	atomic_fetch_add(&l->api->nr_conns, 1);
+	return c;
+}
+
+void peer_leave(struct conn *c)
+{
+	turn_del(c);
+	ev_io_del(&c->io);
+	ev_timer_del(&c->timer);
+	unlist(c);
+	atomic_fetch_sub(&c->loop->load, 1);
+	c->loop = NULL;
+}
+
+static void set_protocol(struct conn *c)
+{
+	const unsigned char *alpn;
+	unsigned int len;
+
+	SSL_get0_alpn_selected(c->ssl, &alpn, &len);
+	if (len == 2 && memcmp(alpn, "h2", 2) == 0 && h2_start(c) < 0)
+		c->dead = true;
+	/* A request may have come with the end of the handshake. */
+	c->unread = SSL_has_pending(c->ssl);
+}
+
+void peer_enter(struct conn *c)
+{
+	enter(c);
+	if (c->user)
+		owned_by(c, c->user);
+	else
+		turn_set(c, NULL);
+	if (c->ssl)
+		set_protocol(c);
+	c->dead |= c->loop->draining;
+	if (!c->dead)
+		watch_socket(c);
+	if (c->dead)
 		peer_close(c);
 	else
 		turn_add(c, 0); /* from then on it has its time limits */

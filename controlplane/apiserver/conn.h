@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections of the API server. Each belongs to one loop for life; its work
- * is done in turns that tenants share (turns.c).
+ * Connections of the API server. After its handshake each belongs to one loop
+ * for life; its work is done in turns that tenants share (turns.c).
  *
  *   server.c   sockets and loops        conn_h1.c  requests of HTTP/1.1
- *   conn.c     TLS, bytes in and out    conn_h2.c  requests of HTTP/2
- *   seal.c     TLS to and from the socket
+ *   greet.c    handshakes               conn_h2.c  requests of HTTP/2
+ *   conn.c     bytes in and out         seal.c     TLS to and from the socket
  */
 #ifndef CONTROLPLANE_APISERVER_CONN_H
 #define CONTROLPLANE_APISERVER_CONN_H
 
 #include "controlplane/apiserver/internal.h"
 
-#define CHECKS       4    /* looks at HTTP/2's streams, in a stall's time */
-#define DRAIN_MS     3000 /* for answers under way when the server stops */
-#define READ_MAX     ((size_t)256 * 1024) /* bytes taken in one turn */
-#define WRITE_MAX    ((size_t)1024 * 1024)
+#define CHECKS     4    /* looks at HTTP/2's streams, in a stall's time */
+#define DRAIN_MS   3000 /* for answers under way when the server stops */
+#define READ_MAX   ((size_t)256 * 1024) /* bytes taken in one turn */
+#define WRITE_MAX  ((size_t)1024 * 1024)
 /* Bodies of one connection that are not whole yet. */
-#define BODIES_MAX   ((size_t)4 * BODY_MAX)
-#define GREETING_MAX 4096 /* connections in handshake, a loop */
+#define BODIES_MAX ((size_t)4 * BODY_MAX)
 
 /* What decides where a request's body ends. */
 struct framing {
@@ -96,12 +95,15 @@ struct conn {
 
 /* --- conn.c --- */
 
-/* Takes @fd, and the origin's count. */
-void peer_new(struct loop *l, int fd, struct origin *o);
-/* One from within this process, whose user needs no proof. Takes both. */
-void peer_new_own(struct loop *l, int fd, struct user *u);
-/* No such connection: there are too many. As that. */
-void peer_refuse(struct loop *l, int fd, struct origin *o);
+/* On the greeter @g. Takes @fd, and the origin's count. */
+void peer_new(struct loop *g, int fd, struct origin *o);
+/* One from within this process, whose user needs no proof; from any thread.
+ * Takes both, and is to be given to @l. NULL: out of memory. */
+struct conn *peer_new_own(struct loop *l, int fd, struct user *u);
+/* Away from its loop, on that one's thread: it is nobody's until it is given to
+ * one by loop_give(), and comes there by peer_enter(). */
+void peer_leave(struct conn *c);
+void peer_enter(struct conn *c);
 void peer_close(struct conn *c);
 /* A turn: @events have come for it. */
 void peer_serve(struct conn *c, uint32_t events);

@@ -114,6 +114,7 @@ struct loop {
 	struct ev *ev;
 	struct ev_io listener;
 	pthread_t thread;
+	bool greets;
 	struct conn *conns;
 	size_t nr_conns;
 	pthread_mutex_t lock;      /* the lists and @posted */
@@ -123,12 +124,11 @@ struct loop {
 	struct write *held_writes; /* done, of requests that are away */
 	struct aside *held_asides;
 	struct seats *granted;
-	struct req *serving;      /* rest of the list being worked on */
-	struct arrival *arrivals; /* connections that another loop accepted */
-	atomic_uint load;         /* connections it has, or is to have */
+	struct req *serving;   /* rest of the list being worked on */
+	struct conn *arrivals; /* connections that are to be its own */
+	atomic_uint load;      /* connections it has, or is to have */
 	bool posted, running, draining;
 	struct ev_timer drain_timer;
-	size_t nr_greeting; /* connections in handshake */
 	struct metrics *metrics;
 
 	/* turns.c */
@@ -164,8 +164,8 @@ struct api {
 	struct aggregator *aggregator;
 	struct audit *audit;           /* NULL: no log is kept */
 	struct crd_follow *crd_follow; /* crd_status.c */
-	struct loop *loops;
-	unsigned int nr_loops;
+	struct loop *loops, *greeters; /* the latter do handshakes, greet.h */
+	unsigned int nr_loops, nr_greeters;
 	atomic_uint nr_conns, long_lists; /* the latter give way in turn */
 	unsigned int conns_max;
 	struct origins *origins;
@@ -203,6 +203,9 @@ void req_flush(struct req *r);
 /* Its answer cannot be finished: let the client see that. */
 void req_abort(struct req *r);
 void loop_wake(struct loop *l);
+struct loop *loop_of_fewest(struct api *api);
+/* @c, which is nobody's, is @l's from now on. From any thread. */
+void loop_give(struct loop *l, struct conn *c);
 
 struct req *req_new(struct conn *c, struct loop *l);
 void req_free(struct req *r);

@@ -173,17 +173,17 @@ static void put_watches(struct map *totals, struct buf *b)
 	map_clear(&kinds, free);
 }
 
-static uint64_t over_loops(struct api *api, size_t offset)
+static uint64_t sum_of(const struct loop *v, unsigned int nr, size_t offset)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < api->nr_loops; i++)
-		n += prom_get((prom_counter *)((char *)api->loops[i].metrics +
-					       offset));
+	for (unsigned i = 0; i < nr; i++)
+		n += prom_get((prom_counter *)((char *)v[i].metrics + offset));
 	return n;
 }
 
-#define SUM(api, field) over_loops(api, offsetof(struct metrics, field))
+#define SUM(api, field) \
+	sum_of((api)->loops, (api)->nr_loops, offsetof(struct metrics, field))
 
 static void put_server(struct api *api, struct buf *b)
 {
@@ -197,7 +197,8 @@ static void put_server(struct api *api, struct buf *b)
 		  "Number of requests dropped with 'TLS handshake error from' "
 		  "error");
 	prom_put(b, "apiserver_tls_handshake_errors_total", "",
-		 SUM(api, handshakes_failed));
+		 sum_of(api->greeters, api->nr_greeters,
+			offsetof(struct metrics, handshakes_failed)));
 	prom_head(b, "authentication_attempts", "counter",
 		  "Counter of authenticated attempts.");
 	prom_put(b, "authentication_attempts", "result=\"success\"",

@@ -121,6 +121,11 @@ struct origin *origin_enter(struct api *api,
 	return ok ? o : NULL;
 }
 
+const char *origin_name(const struct origin *o)
+{
+	return o->name;
+}
+
 void origin_known(struct api *api, struct origin *o)
 {
 	struct origins *s = api->origins;

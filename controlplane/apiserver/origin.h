@@ -26,6 +26,8 @@ void origins_close(struct api *api);
  * thread, like all of these. */
 struct origin *origin_enter(struct api *api,
 			    const struct sockaddr_storage *from);
+/* Which one; borrowed. */
+const char *origin_name(const struct origin *o);
 /* It has said who it is. */
 void origin_known(struct api *api, struct origin *o);
 /* It is closed; @known: origin_known() was called for it. */

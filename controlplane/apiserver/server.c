@@ -9,8 +9,8 @@
 #include "controlplane/apiserver/authn/user.h"
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/flow.h"
+#include "controlplane/apiserver/greet.h"
 #include "controlplane/apiserver/metrics.h"
-#include "controlplane/apiserver/origin.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
 #include "controlplane/apiserver/write.h"
@@ -73,74 +73,34 @@ void req_free(struct req *r)
 
 /* --- arrivals --- */
 
-/* A connection on its way to the loop it will belong to. */
-struct arrival {
-	struct arrival *next;
-	struct origin *origin;
-	struct user *user; /* of one from this process; NULL: it is none */
-	int fd;
-};
-
-static void arrive(struct loop *l, int fd, struct origin *o)
+static void take_arrivals(struct conn *c)
 {
-	if (l->nr_greeting < GREETING_MAX)
-		peer_new(l, fd, o);
-	else
-		peer_refuse(l, fd, o);
-}
+	struct conn *next;
 
-static void take_arrivals(struct loop *l, struct arrival *a)
-{
-	struct arrival *next;
-
-	for (; a; a = next) {
-		next = a->next;
-		if (a->user)
-			peer_new_own(l, a->fd, a->user);
-		else
-			arrive(l, a->fd, a->origin);
-		free(a);
+	for (; c; c = next) {
+		next = c->next;
+		peer_enter(c);
 	}
 }
 
-/* The one with the fewest: whoever comes first would else have most of them,
- * and a watch's event would be long on its way to those. */
-static struct loop *least_loaded(struct loop *self)
+struct loop *loop_of_fewest(struct api *api)
 {
-	struct api *api = self->api;
-	struct loop *l = self;
+	struct loop *l = &api->loops[0];
 
-	for (unsigned int i = 0; i < api->nr_loops; i++)
+	for (unsigned int i = 1; i < api->nr_loops; i++)
 		if (atomic_load(&api->loops[i].load) < atomic_load(&l->load))
 			l = &api->loops[i];
 	return l;
 }
 
-static void announce(struct loop *l, struct arrival *a)
+void loop_give(struct loop *l, struct conn *c)
 {
+	c->loop = l;
 	pthread_mutex_lock(&l->lock);
-	a->next = l->arrivals;
-	l->arrivals = a;
+	c->next = l->arrivals;
+	l->arrivals = c;
 	pthread_mutex_unlock(&l->lock);
 	loop_wake(l);
-}
-
-static void hand_over(struct loop *self, int fd, struct origin *o)
-{
-	struct loop *l = least_loaded(self);
-	struct arrival *a = l == self ? NULL : calloc(1, sizeof(*a));
-
-	if (!a)
-		l = self;
-	atomic_fetch_add(&l->load, 1);
-	atomic_fetch_add(&l->api->nr_conns, 1);
-	if (!a) {
-		arrive(self, fd, o);
-		return;
-	}
-	a->fd = fd;
-	a->origin = o;
-	announce(l, a);
 }
 
 static struct user *own_user(const char *tenant, const char *name,
@@ -164,50 +124,27 @@ static struct user *own_user(const char *tenant, const char *name,
 int api_connect(struct api *api, const char *tenant, const char *user,
 		const char *groups, struct err *e)
 {
-	struct loop *l = least_loaded(&api->loops[0]);
-	struct arrival *a = calloc(1, sizeof(*a));
+	struct loop *l = loop_of_fewest(api);
 	struct user *u = own_user(tenant, user, groups);
-	int pair[2], r = 0;
+	struct conn *c;
+	int pair[2];
 
-	if (!a || !u)
-		r = err_set(e, -ENOMEM, "out of memory");
-	else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-			    0, pair) < 0)
-		r = err_sys(e, "a connection to the API in this process");
-	if (r < 0) {
+	if (!u)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+		       pair) < 0) {
 		user_free(u);
-		free(a);
-		return r;
+		return err_sys(e, "a connection to the API in this process");
 	}
-	atomic_fetch_add(&l->load, 1);
-	atomic_fetch_add(&api->nr_conns, 1);
-	a->fd = pair[0];
-	a->user = u;
-	announce(l, a);
+	c = peer_new_own(l, pair[0], u);
+	if (!c) {
+		user_free(u);
+		close(pair[0]);
+		close(pair[1]);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	loop_give(l, c);
 	return pair[1];
-}
-
-static void on_accept(void *arg, uint32_t events)
-{
-	struct loop *l = arg;
-
-	(void)events;
-	for (int i = 0; i < 16; i++) {
-		struct sockaddr_storage from = { 0 };
-		socklen_t len = sizeof(from);
-		struct origin *o = NULL;
-		int fd = accept4(l->api->listen_fd, (void *)&from, &len,
-				 SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0)
-			return;
-		if (atomic_load(&l->api->nr_conns) < l->api->conns_max)
-			o = origin_enter(l->api, &from);
-		if (o)
-			hand_over(l, fd, o);
-		else
-			close(fd);
-	}
 }
 
 /* --- loops --- */
@@ -219,7 +156,7 @@ static void loop_posted(void *arg)
 	struct write *done, *next_write;
 	struct req *ready, *next;
 	struct aside *asides, *next_aside;
-	struct arrival *arrivals;
+	struct conn *arrivals;
 
 	pthread_mutex_lock(&l->lock);
 	l->posted = false;
@@ -234,7 +171,7 @@ static void loop_posted(void *arg)
 	for (next = ready; next; next = next->ready_next)
 		next->ready = false;
 	pthread_mutex_unlock(&l->lock);
-	take_arrivals(l, arrivals);
+	take_arrivals(arrivals);
 	for (; done; done = next_write) {
 		next_write = done->next;
 		if (done->req && done->req->away) {
@@ -329,8 +266,12 @@ static void *loop_run(void *arg)
 {
 	struct loop *l = arg;
 
-	(void)pthread_setname_np(pthread_self(), "arktos-api");
-	slice_set(LOOP_SLICE_NS);
+	if (l->greets) {
+		greeter_settle();
+	} else {
+		(void)pthread_setname_np(pthread_self(), "arktos-api");
+		slice_set(LOOP_SLICE_NS);
+	}
 	(void)ev_run(l->ev); /* ends by ev_stop() only */
 	return NULL;
 }
@@ -347,32 +288,45 @@ static int loop_init(struct api *api, struct loop *l, struct err *e)
 
 static int loop_start(struct loop *l, struct err *e)
 {
-	int r = ev_io_add(l->ev, &l->listener, l->api->listen_fd,
-			  EPOLLIN | EPOLLEXCLUSIVE, on_accept, l, e);
-	int rc;
+	int rc = pthread_create(&l->thread, NULL, loop_run, l);
 
-	if (r < 0)
-		return r;
-	rc = pthread_create(&l->thread, NULL, loop_run, l);
 	if (rc)
 		return err_set(e, -rc, "server: cannot start a thread");
 	l->running = true;
 	return 0;
 }
 
-int server_start(struct api *api, unsigned int threads, struct err *e)
+static int make_loops(struct api *api, unsigned int nr, struct err *e)
 {
 	int r = 0;
 
-	api->loops = calloc(threads, sizeof(*api->loops));
-	if (!api->loops)
+	api->loops = calloc(nr, sizeof(*api->loops));
+	api->greeters = calloc(nr, sizeof(*api->greeters));
+	if (!api->loops || !api->greeters)
 		return err_set(e, -ENOMEM, "server: out of memory");
+	while (api->nr_loops < nr && r == 0)
+		r = loop_init(api, &api->loops[api->nr_loops++], e);
+	while (api->nr_greeters < nr && r == 0) {
+		struct loop *g = &api->greeters[api->nr_greeters++];
+
+		g->greets = true;
+		r = loop_init(api, g, e);
+		if (r == 0)
+			r = greeter_listen(g, e);
+	}
+	return r;
+}
+
+int server_start(struct api *api, unsigned int threads, struct err *e)
+{
 	/* All are there before one runs: they hand connections to each other.
 	 */
-	while (api->nr_loops < threads && r == 0)
-		r = loop_init(api, &api->loops[api->nr_loops++], e);
+	int r = make_loops(api, threads, e);
+
 	for (unsigned int i = 0; i < threads && r == 0; i++)
 		r = loop_start(&api->loops[i], e);
+	for (unsigned int i = 0; i < threads && r == 0; i++)
+		r = loop_start(&api->greeters[i], e);
 	return r;
 }
 
@@ -400,35 +354,45 @@ static void drain(void *arg)
 		ev_stop(l->ev);
 }
 
+static void stop(struct loop *v, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (v[i].running && ev_post(v[i].ev, drain, &v[i]) < 0)
+			ev_stop(v[i].ev);
+	for (unsigned int i = 0; i < nr; i++) {
+		if (!v[i].running)
+			continue;
+		pthread_join(v[i].thread, NULL);
+		ev_timer_del(&v[i].drain_timer);
+	}
+}
+
+static void close_rest(struct loop *v, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		loop_posted(&v[i]);
+		while (v[i].conns)
+			peer_close(v[i].conns);
+	}
+}
+
 void server_stop(struct api *api)
 {
-	for (unsigned int i = 0; i < api->nr_loops; i++)
-		if (api->loops[i].running &&
-		    ev_post(api->loops[i].ev, drain, &api->loops[i]) < 0)
-			ev_stop(api->loops[i].ev);
-	for (unsigned int i = 0; i < api->nr_loops; i++) {
-		struct loop *l = &api->loops[i];
-
-		if (!l->running)
-			continue;
-		pthread_join(l->thread, NULL);
-		ev_timer_del(&l->drain_timer);
-	}
+	/* These first: they hand on what has come. */
+	stop(api->greeters, api->nr_greeters);
+	stop(api->loops, api->nr_loops);
 	/* Until nobody is at a connection; and they are all back. */
 	aside_wait(api);
-	for (unsigned int i = 0; i < api->nr_loops; i++) {
-		loop_posted(&api->loops[i]);
-		while (api->loops[i].conns)
-			peer_close(api->loops[i].conns);
-	}
+	close_rest(api->greeters, api->nr_greeters);
+	close_rest(api->loops, api->nr_loops);
 	/* What that began is without a request now. */
 	aside_wait(api);
 }
 
-void server_free(struct api *api)
+static void free_loops(struct loop *v, unsigned int nr)
 {
-	for (unsigned int i = 0; i < api->nr_loops; i++) {
-		struct loop *l = &api->loops[i];
+	for (unsigned int i = 0; i < nr; i++) {
+		struct loop *l = &v[i];
 
 		loop_posted(l);
 		ev_io_del(&l->listener);
@@ -437,5 +401,11 @@ void server_free(struct api *api)
 		metrics_free(l->metrics);
 		pthread_mutex_destroy(&l->lock);
 	}
-	free(api->loops);
+	free(v);
+}
+
+void server_free(struct api *api)
+{
+	free_loops(api->greeters, api->nr_greeters);
+	free_loops(api->loops, api->nr_loops);
 }

@@ -13,8 +13,9 @@
  * not for a round. So that many of those cannot keep the others out, one of the
  * latter has a turn after each QUIET_NS.
  *
- * Handshakes, which have no tenant yet and cost the most, are a tenant of their
- * own. So are the cluster's own (system:masters) and its nodes, with larger
+ * Who has not said who it is yet belongs to a tenant of its own, whose users
+ * are addresses: so it is on a greeter (greet.h), where there is no other. The
+ * cluster's own (system:masters) and its nodes are tenants, too, with larger
  * shares: what keeps everybody's pods running must not wait for anybody.
  */
 #include <sched.h>
@@ -23,6 +24,7 @@
 
 #include "controlplane/apiserver/authn/user.h"
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/origin.h"
 #include "lib/str.h"
 
 #define QUANTUM_NS 100000 /* a tenant's share of one round */
@@ -332,9 +334,18 @@ static const char *tenant_of(const struct user *u, int64_t *ret_share)
 	return u->tenant;
 }
 
-static struct turn *turn_find(struct loop *l, const struct user *u)
+/* Strangers are told apart by where they come from. */
+static const char *name_of(const struct conn *c, const struct user *u)
 {
-	const char *name = u ? u->name : "";
+	if (u)
+		return u->name;
+	return c->origin ? origin_name(c->origin) : "";
+}
+
+static struct turn *turn_find(struct conn *c, const struct user *u)
+{
+	const char *name = name_of(c, u);
+	struct loop *l = c->loop;
 	struct turn *tenant, *t = NULL;
 	int64_t share;
 	const char *of = tenant_of(u, &share);
@@ -368,7 +379,7 @@ void turn_set(struct conn *c, const struct user *u)
 {
 	uint32_t events = c->events;
 	bool queued = c->queued;
-	struct turn *to = turn_find(c->loop, u);
+	struct turn *to = turn_find(c, u);
 
 	if (!to) {
 		/* Else it stays where it is. */
