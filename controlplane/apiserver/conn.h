@@ -112,6 +112,12 @@ void peer_resume(struct conn *c);
 /* No new requests; close once those under way are answered. */
 void peer_drain(struct conn *c);
 
+/* --- server.c --- */
+
+struct loop *loop_of_fewest(struct api *api);
+/* @c, which is nobody's, is @l's from now on. From any thread. */
+void loop_give(struct loop *l, struct conn *c);
+
 /* --- seal.c --- */
 
 #define SEAL_FULL ((size_t)64 * 1024) /* then it is time to send */

@@ -203,9 +203,6 @@ void req_flush(struct req *r);
 /* Its answer cannot be finished: let the client see that. */
 void req_abort(struct req *r);
 void loop_wake(struct loop *l);
-struct loop *loop_of_fewest(struct api *api);
-/* @c, which is nobody's, is @l's from now on. From any thread. */
-void loop_give(struct loop *l, struct conn *c);
 
 struct req *req_new(struct conn *c, struct loop *l);
 void req_free(struct req *r);

@@ -281,6 +281,58 @@ TEST(greetings_that_stop_hold_nobody_up)
 	world_stop(&w);
 }
 
+static double cpu_of(const struct loop *v, unsigned int nr)
+{
+	double sum = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct timespec ts = { 0 };
+		clockid_t id;
+
+		if (pthread_getcpuclockid(v[i].thread, &id) ||
+		    clock_gettime(id, &ts) < 0)
+			printf("# no clock of thread %u\n", i);
+		sum += (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+	}
+	return sum;
+}
+
+/* Whose connection is open does not wait for the handshakes of others: what
+ * those cost is not spent by who answers it. */
+TEST(handshakes_are_no_loops_work)
+{
+	static const char get[] = "GET /version HTTP/1.1\r\n\r\n";
+	auto_buf struct buf got = BUF_INIT;
+	struct world w = { 0 };
+	double loops, greeters;
+	struct api *api;
+	SSL *open;
+
+	ASSERT_EQ(world_start(&w), 0);
+	api = w.api;
+	open = dial(&w, w.h1, 0);
+	ASSERT_EQ(open != NULL, true);
+	EXPECT_EQ(talk(open, get, sizeof(get) - 1, "v1.32.0", &got), true);
+	loops = cpu_of(api->loops, api->nr_loops);
+	greeters = cpu_of(api->greeters, api->nr_greeters);
+	for (int i = 0; i < 300; i++) {
+		SSL *ssl = dial(&w, w.h1, 0);
+
+		ASSERT_EQ(ssl != NULL, true);
+		hang_up(ssl);
+	}
+	buf_reset(&got);
+	EXPECT_EQ(talk(open, get, sizeof(get) - 1, "v1.32.0", &got), true);
+	loops = cpu_of(api->loops, api->nr_loops) - loops;
+	greeters = cpu_of(api->greeters, api->nr_greeters) - greeters;
+	printf("# 300 handshakes: greeters %.1f ms, loops %.1f ms\n",
+	       greeters * 1e3, loops * 1e3);
+	/* A loop enters each connection, and closes it. */
+	EXPECT_EQ(greeters > 3 * loops, true);
+	hang_up(open);
+	world_stop(&w);
+}
+
 TEST(a_large_chunk_is_one_body)
 {
 	struct world w = { 0 };

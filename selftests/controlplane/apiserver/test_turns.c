@@ -2,6 +2,7 @@
 /* LANE: native */
 /* Whose turn it is, with a clock of our own: what is served costs what the test
  * says, so that the order is the same on every machine. */
+#include <netinet/in.h>
 #include <time.h>
 
 #include "controlplane/apiserver/authn/user.h"
@@ -249,6 +250,45 @@ TEST(time_is_shared_by_tenants)
 	EXPECT_EQ(one->spent_ns > (clock_ns - begun) * 45 / 100, true);
 	EXPECT_EQ(one->spent_ns < (clock_ns - begun) * 55 / 100, true);
 	world_end(&w);
+}
+
+/* Who has not said who it is is told apart by where it comes from: many
+ * handshakes of one address leave the others their share. */
+TEST(strangers_are_shared_by_address)
+{
+	struct api_limits limits = { 0 };
+	struct origin *origins[2];
+	struct world w;
+	uint64_t begun;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(origins_open(&w.api, &limits), 0);
+	for (int i = 0; i < 2; i++) {
+		struct sockaddr_storage from = { .ss_family = AF_INET };
+
+		((struct sockaddr_in *)&from)->sin_addr.s_addr =
+			htonl(0xc0000201 + (uint32_t)i);
+		origins[i] = origin_enter(&w.api, &from);
+		ASSERT_EQ(origins[i] != NULL, true);
+	}
+	for (int i = 0; i < 50; i++) {
+		struct client *k = &w.v[w.nr++];
+
+		k->c.loop = w.l;
+		k->c.origin = origins[i > 0];
+		k->cost_ns = 400 * US;
+		turn_set(&k->c, NULL);
+		ask_for(k, -1);
+	}
+	begun = clock_ns;
+	for (int i = 0; i < 5000; i++)
+		step(&w);
+	EXPECT_EQ(w.v[0].spent_ns > (clock_ns - begun) * 45 / 100, true);
+	EXPECT_EQ(w.v[0].spent_ns < (clock_ns - begun) * 55 / 100, true);
+	world_end(&w);
+	for (int i = 0; i < 2; i++)
+		origin_leave(&w.api, origins[i], false);
+	origins_close(&w.api);
 }
 
 TEST_MAIN()
