@@ -58,14 +58,6 @@ static void settle(struct job *j, yyjson_val *list, const char ***keep,
 	}
 }
 
-/* One that ended without having said how failed: it never had a node, was
- * deleted by force, or its node is gone. */
-static bool is_over(const struct pod_facts *f)
-{
-	return f->phase == POD_SUCCEEDED || f->phase == POD_FAILED ||
-	       (f->deleting && (!f->scheduled || f->let_go));
-}
-
 static int read_uncounted(struct job *j, struct err *e)
 {
 	yyjson_val *u = obj_at(j->root, "status.uncountedTerminatedPods");
@@ -74,7 +66,8 @@ static int read_uncounted(struct job *j, struct err *e)
 
 	j->ok = calloc(room + 1, sizeof(*j->ok));
 	j->bad = calloc(room + 1, sizeof(*j->bad));
-	if (!j->ok || !j->bad)
+	j->let = calloc(j->pods.nr + 1, sizeof(struct informer_object *));
+	if (!j->ok || !j->bad || !j->let)
 		return err_set(e, -ENOMEM, "out of memory");
 	j->succeeded = obj_int(j->root, "status.succeeded", 0);
 	j->failed = obj_int(j->root, "status.failed", 0);
@@ -84,16 +77,23 @@ static int read_uncounted(struct job *j, struct err *e)
 		struct informer_object *p = j->pods.v[i];
 		const struct pod_facts *f = pod_facts(p);
 
-		if (!f->job_tracked || !is_over(f))
+		if (!f->job_tracked || !job_pod_is_over(f))
 			continue;
 		if (in_list(ok, p->uid) || in_list(bad, p->uid) ||
 		    j->nr_ok + j->nr_bad >= UNCOUNTED_MAX)
 			continue;
 		if (f->phase == POD_SUCCEEDED)
 			j->ok[j->nr_ok++] = p->uid;
+		else if (job_is_delayed(j, p))
+			continue;
+		else if (j->how[i] == JOB_FAILURE_IGNORED)
+			j->let[j->nr_let++] = p;
 		else
 			j->bad[j->nr_bad++] = p->uid;
 	}
+	j->have.succeeded = j->want.indexed ? j->completed.count
+					    : j->succeeded + (int64_t)j->nr_ok;
+	j->have.failed = j->failed + (int64_t)j->nr_bad;
 	return 0;
 }
 
@@ -117,7 +117,7 @@ static int read_pods(struct job *j, struct err *e)
 
 		if (j->want.indexed && f->phase == POD_SUCCEEDED)
 			index_set_add(&j->completed, f->index);
-		if (is_over(f)) {
+		if (job_pod_is_over(f)) {
 			if (f->phase != POD_SUCCEEDED &&
 			    f->finished_s > j->last_s)
 				j->last_s = f->finished_s;
@@ -125,7 +125,8 @@ static int read_pods(struct job *j, struct err *e)
 		}
 		if (f->deleting) {
 			j->have.terminating++;
-			index_set_add(&j->taken, f->index);
+			if (j->want.replace_failed)
+				index_set_add(&j->taken, f->index);
 			continue;
 		}
 		/* Two of one index: the second is one too many. */
@@ -138,11 +139,12 @@ static int read_pods(struct job *j, struct err *e)
 		index_set_add(&j->taken, f->index);
 		j->have.active++;
 		j->have.ready += f->ready;
+		j->have.restarts += f->restarts;
 		j->active[j->nr_active++] = p;
 	}
-	j->have.succeeded = j->want.indexed ? j->completed.count
-					    : j->succeeded + (int64_t)j->nr_ok;
-	j->have.failed = j->failed + (int64_t)j->nr_bad;
+	j->have.enough = j->want.indexed &&
+			 job_success_rule(obj_at(j->root, "spec.successPolicy"),
+					  &j->completed) >= 0;
 	return 0;
 }
 
@@ -160,6 +162,29 @@ static void read_want(struct job *j)
 		     w->completions >= 0;
 	w->start_s = obj_time(j->root, "status.startTime");
 	w->now_s = j->now_s;
+	w->index_limit =
+		w->indexed ? obj_int(spec, "backoffLimitPerIndex", -1) : -1;
+	w->max_failed_indexes = obj_int(spec, "maxFailedIndexes", -1);
+	w->on_failure = str_eq(obj_str(spec, "template.spec.restartPolicy"),
+			       "OnFailure");
+	w->replace_failed =
+		str_eq(obj_str(spec, "podReplacementPolicy"), "Failed");
+}
+
+/* Why it ends was told before its last pod had gone: that stays so. */
+static void read_decided(struct job *j)
+{
+	yyjson_val *conds = obj_at(j->root, "status.conditions");
+	yyjson_val *bad = obj_item(conds, "type", "FailureTarget");
+	yyjson_val *ok = obj_item(conds, "type", "SuccessCriteriaMet");
+
+	if (str_eq(obj_str(bad, "status"), "True"))
+		j->decided = bad;
+	else if (str_eq(obj_str(ok, "status"), "True"))
+		j->decided = ok;
+	if (j->decided)
+		j->have.decided =
+			j->decided == bad ? JOB_POD_FAILURE : JOB_COMPLETE;
 }
 
 /* --- pods --- */
@@ -167,21 +192,48 @@ static void read_want(struct job *j)
 static void index_body(void *arg, size_t i, struct buf *b)
 {
 	struct job *j = arg;
-	char text[24], name[256];
-	const char *annotations[] = { JOB_INDEX, text, NULL };
-	const char *labels[] = { JOB_INDEX, text, NULL };
+	char name[256];
+	struct job_notes notes;
+	const char *labels[] = { JOB_INDEX, notes.index, NULL };
 	struct template_of t = { .owner_kind = KIND_JOB,
 				 .owner = j->obj,
 				 .template = obj_at(j->root, "spec.template"),
-				 .annotations = annotations,
+				 .annotations = notes.v,
 				 .labels = labels,
 				 .hostname = name,
 				 .finalizer = JOB_FINALIZER,
-				 .index_env = text };
+				 .index_env = notes.index };
 
-	snprintf(text, sizeof(text), "%lld", (long long)j->make[i]);
-	snprintf(name, sizeof(name), "%.200s-%s", j->obj->name, text);
+	job_notes(j, j->make[i], &notes);
+	snprintf(name, sizeof(name), "%.200s-%s", j->obj->name, notes.index);
 	ctl_pod_body(&t, b);
+}
+
+/* The lowest @nr indexes that are due. */
+static int choose_indexes(struct ctl *c, struct job *j, int64_t nr,
+			  struct err *e)
+{
+	int64_t soon = 0, n = 0;
+
+	j->make = calloc((size_t)nr, sizeof(*j->make));
+	if (!j->make)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (int64_t i = 0; i < j->want.completions && n < nr; i++) {
+		int64_t wait = job_index_wait_ms(j, i);
+
+		if (index_set_has(&j->completed, i) ||
+		    index_set_has(&j->taken, i) ||
+		    index_set_has(&j->failed_indexes, i))
+			continue;
+		if (!wait)
+			j->make[n++] = i;
+		else if (!soon || wait < soon)
+			soon = wait;
+	}
+	j->nr_make = (size_t)n;
+	if (soon)
+		ctl_add_after(c, j->obj->key, soon);
+	return 0;
 }
 
 static int create_pods(struct ctl *c, struct job *j, int64_t nr, struct err *e)
@@ -200,16 +252,10 @@ static int create_pods(struct ctl *c, struct job *j, int64_t nr, struct err *e)
 
 	nr = nr < CREATE_MAX ? nr : CREATE_MAX;
 	if (j->want.indexed) {
-		j->make = calloc((size_t)nr, sizeof(*j->make));
-		if (!j->make)
-			return err_set(e, -ENOMEM, "out of memory");
-		for (int64_t i = 0, n = 0; i < j->want.completions; i++)
-			if (!index_set_has(&j->completed, i) &&
-			    !index_set_has(&j->taken, i) && n < nr) {
-				j->make[n++] = i;
-				j->nr_make = (size_t)n;
-			}
+		r = choose_indexes(c, j, nr, e);
 		nr = (int64_t)j->nr_make;
+		if (r < 0 || !nr)
+			return r;
 	} else {
 		ctl_pod_body(&t, &body);
 		w.body = buf_str(&body);
@@ -286,6 +332,8 @@ static int release_listed(struct ctl *c, struct job *j, struct err *e)
 	yyjson_val *u = obj_at(j->root, "status.uncountedTerminatedPods");
 	int r = 0;
 
+	for (size_t i = 0; i < j->nr_let && r == 0; i++)
+		r = release(c, j->let[i], e);
 	for (size_t i = 0; i < j->pods.nr && r == 0; i++) {
 		struct informer_object *p = j->pods.v[i];
 
@@ -302,9 +350,11 @@ static int release_listed(struct ctl *c, struct job *j, struct err *e)
 static int act(struct ctl *c, struct job *j, const struct job_plan *p,
 	       struct err *e)
 {
+	/* With a limit per index each index waits for itself. */
 	int64_t wait =
-		j->last_s ? j->last_s + job_backoff_s(j->have.failed) - j->now_s
-			  : 0;
+		j->last_s && !j->last
+			? j->last_s + job_backoff_s(j->have.failed) - j->now_s
+			: 0;
 	int r = 0;
 
 	if (j->nr_extra)
@@ -331,13 +381,16 @@ static int sync_job(struct ctl *c, struct job *j, struct err *e)
 	if (r < 0)
 		return r;
 	read_want(j);
+	read_decided(j);
 	j->active = calloc(j->pods.nr + 1, sizeof(*j->active));
 	j->extra = calloc(j->pods.nr + 1, sizeof(*j->extra));
 	if (!j->active || !j->extra)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = read_uncounted(j, e);
+	r = read_pods(j, e);
 	if (r == 0)
-		r = read_pods(j, e);
+		r = job_read_failures(j, e);
+	if (r == 0)
+		r = read_uncounted(j, e);
 	if (r < 0)
 		return r;
 	job_plan(&j->want, &j->have, &p);
@@ -345,10 +398,15 @@ static int sync_job(struct ctl *c, struct job *j, struct err *e)
 	r = job_status(c, j, &p, e);
 	if (r == 0)
 		r = release_listed(c, j, e);
-	if (r == 0 && !j->going && (j->ended || p.end != JOB_RUNS))
-		return p.remove ? remove_pods(c, j, j->active, j->nr_active, e)
-				: job_after(c, j, e);
-	return r < 0 || j->going ? r : act(c, j, &p, e);
+	if (r < 0 || j->going)
+		return r;
+	if (!j->ended && p.end == JOB_RUNS)
+		return act(c, j, &p, e);
+	if (j->nr_extra)
+		r = remove_pods(c, j, j->extra, j->nr_extra, e);
+	if (r == 0 && p.remove)
+		return remove_pods(c, j, j->active, j->nr_active, e);
+	return r < 0 ? r : job_after(c, j, e);
 }
 
 /* Pods of a job that is no more: nobody counts them. */
@@ -393,6 +451,10 @@ static int sync_key(struct ctl *c, const char *key, struct err *e)
 	informer_list_clear(&j.pods);
 	index_set_clear(&j.completed);
 	index_set_clear(&j.taken);
+	index_set_clear(&j.failed_indexes);
+	free(j.last);
+	free(j.how);
+	free(j.let);
 	free(j.active);
 	free(j.extra);
 	free(j.make);

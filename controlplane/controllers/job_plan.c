@@ -106,19 +106,36 @@ static bool is_done(const struct job_want *w, const struct job_have *h)
 	return h->succeeded > 0 && h->active == 0;
 }
 
+static enum job_end end_of(const struct job_want *w, const struct job_have *h)
+{
+	int64_t over = h->succeeded + h->failed_indexes;
+
+	if (h->decided != JOB_RUNS)
+		return h->decided;
+	if (h->pod_failure)
+		return JOB_POD_FAILURE;
+	if (h->failed > w->backoff_limit ||
+	    (w->on_failure && h->restarts && h->restarts >= w->backoff_limit))
+		return JOB_BACKOFF;
+	if (w->deadline_s && w->start_s && !w->suspended &&
+	    w->now_s >= w->start_s + w->deadline_s)
+		return JOB_DEADLINE;
+	if (w->max_failed_indexes >= 0 &&
+	    h->failed_indexes > w->max_failed_indexes)
+		return JOB_MAX_FAILED_INDEXES;
+	if (h->failed_indexes && over >= w->completions)
+		return JOB_FAILED_INDEXES;
+	if (h->enough)
+		return JOB_SUCCESS_POLICY;
+	return is_done(w, h) ? JOB_COMPLETE : JOB_RUNS;
+}
+
 void job_plan(const struct job_want *w, const struct job_have *h,
 	      struct job_plan *ret)
 {
-	int64_t want;
+	int64_t want, busy = h->active;
 
-	*ret = (struct job_plan){ .end = JOB_RUNS };
-	if (h->failed > w->backoff_limit)
-		ret->end = JOB_BACKOFF;
-	else if (w->deadline_s && w->start_s && !w->suspended &&
-		 w->now_s >= w->start_s + w->deadline_s)
-		ret->end = JOB_DEADLINE;
-	else if (is_done(w, h))
-		ret->end = JOB_COMPLETE;
+	*ret = (struct job_plan){ .end = end_of(w, h) };
 	if (ret->end != JOB_RUNS || w->suspended) {
 		ret->remove = h->active;
 		return;
@@ -127,11 +144,14 @@ void job_plan(const struct job_want *w, const struct job_have *h,
 		ret->again_s = w->start_s + w->deadline_s;
 	want = w->parallelism;
 	if (w->completions >= 0)
-		want = min(want, w->completions - h->succeeded);
+		want = min(want,
+			   w->completions - h->succeeded - h->failed_indexes);
 	else if (h->succeeded)
 		want = h->active;
+	if (w->replace_failed)
+		busy += h->terminating;
 	if (h->active > want)
 		ret->remove = h->active - want;
-	else
-		ret->create = want - h->active;
+	else if (want > busy)
+		ret->create = want - busy;
 }

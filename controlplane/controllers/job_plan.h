@@ -30,12 +30,11 @@ struct job_want {
 	int64_t parallelism, completions;  /* completions -1: none given */
 	int64_t backoff_limit, deadline_s; /* deadline 0: none */
 	int64_t start_s, now_s;
+	int64_t index_limit;        /* failures of one index; -1: not limited */
+	int64_t max_failed_indexes; /* -1: all of them may */
 	bool indexed, suspended;
-};
-
-struct job_have {
-	int64_t succeeded, failed; /* counted, and about to be */
-	int64_t active, terminating, ready;
+	bool on_failure;     /* containers are restarted in their pods */
+	bool replace_failed; /* a pod is replaced when it is over, not before */
 };
 
 enum job_end {
@@ -43,6 +42,20 @@ enum job_end {
 	JOB_COMPLETE,
 	JOB_BACKOFF,  /* BackoffLimitExceeded */
 	JOB_DEADLINE, /* DeadlineExceeded */
+	JOB_POD_FAILURE,
+	JOB_FAILED_INDEXES,
+	JOB_MAX_FAILED_INDEXES,
+	JOB_SUCCESS_POLICY,
+};
+
+struct job_have {
+	int64_t succeeded, failed; /* counted, and about to be */
+	int64_t active, terminating, ready;
+	int64_t restarts; /* of containers in active pods */
+	int64_t failed_indexes;
+	bool pod_failure;     /* one of those that fail the job */
+	bool enough;          /* by its success policy */
+	enum job_end decided; /* before; JOB_RUNS: not */
 };
 
 struct job_plan {

@@ -21,32 +21,52 @@ static void put_condition(struct json_out *o, const char *type,
 	json_put_end(o);
 }
 
-static void put_end(struct json_out *o, const struct job *j, enum job_end end,
+/* Why it ends, as its conditions say it. */
+struct story {
+	bool ok;
+	const char *reason, *message;
+};
+
+static struct story story_of(const struct job *j, enum job_end end)
+{
+	static const struct story all[] = {
+		[JOB_COMPLETE] = { true, "CompletionsReached",
+				   "Reached expected number of succeeded "
+				   "pods" },
+		[JOB_BACKOFF] = { false, "BackoffLimitExceeded",
+				  "Job has reached the specified backoff "
+				  "limit" },
+		[JOB_DEADLINE] = { false, "DeadlineExceeded",
+				   "Job was active longer than specified "
+				   "deadline" },
+		[JOB_POD_FAILURE] = { false, "PodFailurePolicy", NULL },
+		[JOB_FAILED_INDEXES] = { false, "FailedIndexes",
+					 "Job has failed indexes" },
+		[JOB_MAX_FAILED_INDEXES] = { false, "MaxFailedIndexesExceeded",
+					     "Job has exceeded the specified "
+					     "maximal number of failed "
+					     "indexes" },
+		[JOB_SUCCESS_POLICY] = { true, "SuccessPolicy", NULL },
+	};
+	struct story s = all[end];
+
+	if (j->decided) {
+		s.reason = obj_str(j->decided, "reason");
+		s.message = obj_str(j->decided, "message");
+	}
+	if (!s.message)
+		s.message = j->why;
+	return s;
+}
+
+static void put_end(struct json_out *o, const struct story *s, bool last,
 		    const char *now)
 {
-	char text[64];
+	const char *type = s->ok ? "SuccessCriteriaMet" : "FailureTarget";
 
-	(void)j;
-	if (end == JOB_COMPLETE) {
-		put_condition(o, "SuccessCriteriaMet", "True",
-			      "CompletionsReached",
-			      "Reached expected number of succeeded pods", now);
-		put_condition(o, "Complete", "True", "CompletionsReached",
-			      "Reached expected number of succeeded pods", now);
-		return;
-	}
-	snprintf(text, sizeof(text), "%s",
-		 end == JOB_BACKOFF
-			 ? "Job has reached the specified backoff limit"
-			 : "Job was active longer than specified deadline");
-	put_condition(o, "FailureTarget", "True",
-		      end == JOB_BACKOFF ? "BackoffLimitExceeded"
-					 : "DeadlineExceeded",
-		      text, now);
-	put_condition(o, "Failed", "True",
-		      end == JOB_BACKOFF ? "BackoffLimitExceeded"
-					 : "DeadlineExceeded",
-		      text, now);
+	if (last)
+		type = s->ok ? "Complete" : "Failed";
+	put_condition(o, type, "True", s->reason, s->message, now);
 }
 
 /* Whether it rests: True and False are both told, once it has rested. */
@@ -90,15 +110,22 @@ static bool same_uids(yyjson_val *list, const char **v, size_t nr)
 	return true;
 }
 
+/* Decided it is at once: who made it so may be gone the next time. */
+static bool decides_now(const struct job *j, const struct job_plan *p)
+{
+	return p->end != JOB_RUNS && !j->ended && !j->decided;
+}
+
 /* The end is only told when every pod has been counted. */
 static bool ends_now(const struct job *j, const struct job_plan *p)
 {
 	return p->end != JOB_RUNS && !j->ended && !j->nr_ok && !j->nr_bad &&
-	       !j->nr_active && !j->have.terminating;
+	       !j->nr_active && !j->nr_extra && !j->have.terminating &&
+	       !j->nr_delayed;
 }
 
 static bool is_unchanged(const struct job *j, const struct job_plan *p,
-			 const char *indexes)
+			 const char *indexes, const char *failed)
 {
 	yyjson_val *st = yyjson_obj_get(j->root, "status");
 	yyjson_val *u = obj_at(st, "uncountedTerminatedPods");
@@ -112,14 +139,16 @@ static bool is_unchanged(const struct job *j, const struct job_plan *p,
 	       same_uids(obj_at(u, "succeeded"), j->ok, j->nr_ok) &&
 	       same_uids(obj_at(u, "failed"), j->bad, j->nr_bad) &&
 	       str_eq(obj_str(st, "completedIndexes"), indexes) &&
+	       str_eq(obj_str(st, "failedIndexes"), failed) &&
 	       (j->ended || j->want.suspended || *obj_str(st, "startTime")) &&
 	       (j->want.suspended ? str_eq(rests, "True")
 				  : !str_eq(rests, "True")) &&
-	       !ends_now(j, p);
+	       !decides_now(j, p) && !ends_now(j, p);
 }
 
 static void put_status(struct json_out *o, const struct job *j,
-		       const struct job_plan *p, const char *indexes)
+		       const struct job_plan *p, const struct story *end,
+		       const char *indexes, const char *failed)
 {
 	yyjson_val *st = yyjson_obj_get(j->root, "status"), *cond;
 	yyjson_val *conds = obj_at(st, "conditions");
@@ -135,6 +164,8 @@ static void put_status(struct json_out *o, const struct job *j,
 	json_put_i64(o, "failed", j->failed);
 	if (j->want.indexed)
 		json_put_str(o, "completedIndexes", indexes);
+	if (j->last)
+		json_put_str(o, "failedIndexes", failed);
 	json_put_object(o, "uncountedTerminatedPods");
 	put_uids(o, "succeeded", j->ok, j->nr_ok);
 	put_uids(o, "failed", j->bad, j->nr_bad);
@@ -149,17 +180,20 @@ static void put_status(struct json_out *o, const struct job *j,
 					     "Suspended"))
 		json_put_val(o, NULL, cond);
 	put_suspended(o, j, obj_item(conds, "type", "Suspended"), now);
+	if (decides_now(j, p))
+		put_end(o, end, false, now);
 	if (ends_now(j, p))
-		put_end(o, j, p->end, now);
+		put_end(o, end, true, now);
 	json_put_end(o);
-	if (ends_now(j, p) && p->end == JOB_COMPLETE)
+	if (ends_now(j, p) && end->ok)
 		json_put_str(o, "completionTime", now);
 }
 
 int job_status(struct ctl *c, struct job *j, const struct job_plan *p,
 	       struct err *e)
 {
-	auto_buf struct buf b = BUF_INIT, indexes = BUF_INIT;
+	auto_buf struct buf b = BUF_INIT, indexes = BUF_INIT, failed = BUF_INIT;
+	struct story end;
 	struct ctl_write w = { .method = "PATCH",
 			       .kind = KIND_JOB,
 			       .tenant = j->obj->tenant,
@@ -178,7 +212,14 @@ int job_status(struct ctl *c, struct job *j, const struct job_plan *p,
 		if (j->succeeded < 0)
 			j->succeeded = 0;
 	}
-	if (is_unchanged(j, p, buf_str(&indexes)))
+	if (j->last)
+		index_set_format(&j->failed_indexes, &failed);
+	if (p->end == JOB_SUCCESS_POLICY)
+		snprintf(j->why, sizeof(j->why), "Matched rules at index %d",
+			 job_success_rule(obj_at(j->root, "spec.successPolicy"),
+					  &j->completed));
+	end = story_of(j, p->end);
+	if (is_unchanged(j, p, buf_str(&indexes), buf_str(&failed)))
 		return 0;
 	/* As a whole, and only upon what was read: counts are not merged. */
 	json_put_array(&o, NULL);
@@ -191,11 +232,11 @@ int job_status(struct ctl *c, struct job *j, const struct job_plan *p,
 	json_put_str(&o, "op", "add");
 	json_put_str(&o, "path", "/status");
 	json_put_object(&o, "value");
-	put_status(&o, j, p, buf_str(&indexes));
+	put_status(&o, j, p, &end, buf_str(&indexes), buf_str(&failed));
 	json_put_end(&o);
 	json_put_end(&o);
 	json_put_end(&o);
-	if (buf_error(&b) || buf_error(&indexes))
+	if (buf_error(&b) || buf_error(&indexes) || buf_error(&failed))
 		return err_set(e, -ENOMEM, "out of memory");
 	w.body = buf_str(&b);
 	r = ctl_write(c, &w, &revision, e);
@@ -204,18 +245,9 @@ int job_status(struct ctl *c, struct job *j, const struct job_plan *p,
 		r = -ESTALE; /* the test failed */
 	if (r == 0 && ends_now(j, p)) {
 		j->ended = true;
-		recorder_event(c->recorder, KIND_JOB, j->obj,
-			       p->end != JOB_COMPLETE,
-			       p->end == JOB_COMPLETE  ? "Completed"
-			       : p->end == JOB_BACKOFF ? "BackoffLimitExceeded"
-						       : "DeadlineExceeded",
-			       "%s",
-			       p->end == JOB_COMPLETE ? "Job completed"
-			       : p->end == JOB_BACKOFF
-				       ? "Job has reached the specified "
-					 "backoff limit"
-				       : "Job was active longer than "
-					 "specified deadline");
+		recorder_event(c->recorder, KIND_JOB, j->obj, !end.ok,
+			       end.ok ? "Completed" : end.reason, "%s",
+			       end.ok ? "Job completed" : end.message);
 	}
 	return r;
 }

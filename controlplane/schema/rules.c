@@ -103,59 +103,6 @@ static void workload_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 				"field is immutable");
 }
 
-static void job_complete(yyjson_mut_doc *doc, yyjson_mut_val *obj)
-{
-	yyjson_mut_val *spec = mut_get(obj, "spec.template.spec");
-
-	if (spec)
-		rule_default_pod_spec(doc, spec);
-}
-
-static void job_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj,
-			yyjson_mut_val *old, const char *subresource)
-{
-	yyjson_mut_val *spec = mut_get(obj, "spec.template.spec");
-	const char *uid = mut_str(obj, "metadata.uid");
-	const char *name = mut_str(obj, "metadata.name");
-
-	if (*subresource || !spec || old || !uid || !name ||
-	    mut_bool(obj, "spec.manualSelector"))
-		return;
-	if (!mut_get(obj, "spec.completions"))
-		mut_set_int(doc, obj, "spec.completions",
-			    mut_int(obj, "spec.parallelism", 1));
-	if (!mut_get(obj, "spec.template.metadata.labels"))
-		mut_set(doc, obj, "spec.template.metadata.labels",
-			yyjson_mut_obj(doc));
-	if (!mut_get(obj, "spec.selector.matchLabels"))
-		mut_set(doc, obj, "spec.selector.matchLabels",
-			yyjson_mut_obj(doc));
-	mut_put(doc, mut_get(obj, "spec.selector.matchLabels"),
-		"batch.kubernetes.io/controller-uid",
-		yyjson_mut_strcpy(doc, uid));
-	obj = mut_get(obj, "spec.template.metadata.labels");
-	mut_put(doc, obj, "batch.kubernetes.io/controller-uid",
-		yyjson_mut_strcpy(doc, uid));
-	mut_put(doc, obj, "batch.kubernetes.io/job-name",
-		yyjson_mut_strcpy(doc, name));
-	mut_put(doc, obj, "controller-uid", yyjson_mut_strcpy(doc, uid));
-	mut_put(doc, obj, "job-name", yyjson_mut_strcpy(doc, name));
-}
-
-static void job_validate(yyjson_mut_val *obj, struct field_errors *errs)
-{
-	yyjson_mut_val *spec = mut_get(obj, "spec.template.spec");
-	const char *restart = mut_str(spec, "restartPolicy");
-
-	if (!spec)
-		return;
-	rule_check_pod_spec(spec, "spec.template.spec", errs);
-	if (str_eq(restart, "Always"))
-		field_error_add(errs, FIELD_REQUIRED,
-				"spec.template.spec.restartPolicy", NULL,
-				"valid values: \"OnFailure\", \"Never\"");
-}
-
 /* --- namespaces and tenants --- */
 
 /* The finalizer that stands for "its content is still there". */
@@ -481,8 +428,6 @@ const struct type_hooks *type_hooks_find(const char *name)
 			   rule_pod_validate, rule_pod_validate_update),
 		HOOKS_WITH("workload", workload_complete, NULL,
 			   workload_validate, workload_validate_update),
-		HOOKS_WITH("job", job_complete, job_prepare, job_validate,
-			   rule_job_update),
 		HOOKS("namespace", namespace_prepare, check_pod_security, NULL),
 		HOOKS("tenant", tenant_prepare, tenant_validate, tenant_update),
 		HOOKS("configmap", NULL, config_validate,
@@ -495,6 +440,8 @@ const struct type_hooks *type_hooks_find(const char *name)
 		HOOKS("node", NULL, NULL, NULL),
 	};
 
+	if (strcmp(name, type_hooks_job.name) == 0)
+		return &type_hooks_job;
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (strcmp(all[i].name, name) == 0)
 			return &all[i];

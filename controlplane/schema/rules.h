@@ -30,13 +30,16 @@ void rule_pod_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			      struct field_errors *errs);
 
 /* rules_app.c */
-void rule_job_update(yyjson_mut_val *obj, yyjson_mut_val *old,
-		     struct field_errors *errs);
+void rule_forbid_change(yyjson_mut_val *obj, yyjson_mut_val *old,
+			const char *path, struct field_errors *errs);
 void rule_statefulset_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			     struct field_errors *errs);
 void rule_check_strategy(yyjson_mut_val *obj, struct field_errors *errs);
 void rule_check_secret_type(yyjson_mut_val *obj, struct field_errors *errs);
 const struct type_hooks *type_hooks_find_app(const char *name);
+
+/* rules_job.c */
+extern const struct type_hooks type_hooks_job;
 
 /* rules_types.c: those of the smaller groups. */
 const struct type_hooks *type_hooks_find_more(const char *name);

@@ -7,8 +7,8 @@
 #include "lib/json.h"
 #include "lib/str.h"
 
-static void forbid_change(yyjson_mut_val *obj, yyjson_mut_val *old,
-			  const char *path, struct field_errors *errs)
+void rule_forbid_change(yyjson_mut_val *obj, yyjson_mut_val *old,
+			const char *path, struct field_errors *errs)
 {
 	yyjson_mut_val *now = mut_get(obj, path);
 
@@ -172,20 +172,7 @@ static void cronjob_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				NULL, "valid values: \"OnFailure\", \"Never\"");
 }
 
-/* --- jobs, stateful sets, deployments: what may change --- */
-
-void rule_job_update(yyjson_mut_val *obj, yyjson_mut_val *old,
-		     struct field_errors *errs)
-{
-	forbid_change(obj, old, "spec.selector", errs);
-	if (!mut_bool(old, "spec.suspend"))
-		forbid_change(obj, old, "spec.template", errs);
-	if (!str_eq(mut_str(obj, "spec.completionMode"), "Indexed"))
-		forbid_change(obj, old, "spec.completions", errs);
-	forbid_change(obj, old, "spec.completionMode", errs);
-	forbid_change(obj, old, "spec.podFailurePolicy", errs);
-	forbid_change(obj, old, "spec.backoffLimitPerIndex", errs);
-}
+/* --- stateful sets, deployments: what may change --- */
 
 void rule_statefulset_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			     struct field_errors *errs)
@@ -457,7 +444,7 @@ static void priorityclass_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 	if (!mut_equal(mut_get(obj, "value"), mut_get(old, "value")))
 		field_error_add(errs, FIELD_FORBIDDEN, "value", NULL,
 				"may not be changed in an update.");
-	forbid_change(obj, old, "preemptionPolicy", errs);
+	rule_forbid_change(obj, old, "preemptionPolicy", errs);
 }
 
 /* --- secrets: what their types promise --- */

@@ -32,6 +32,11 @@ job() # NAME COMMAND [LINE-OF-SPEC]...
 	job idx 'echo index $JOB_COMPLETION_INDEX' 'completions: 3' 'parallelism: 2' 'completionMode: Indexed' 'ttlSecondsAfterFinished: 4'
 	job susp 'sleep 1000' 'suspend: true'
 	job dead 'sleep 1000' 'activeDeadlineSeconds: 2'
+	job each '[ $JOB_COMPLETION_INDEX != 1 ] || exit 3' 'completions: 3' 'parallelism: 3' 'completionMode: Indexed' 'backoffLimitPerIndex: 1'
+	job policy 'exit 42' 'podFailurePolicy: {rules: [{action: Ignore, onExitCodes: {operator: NotIn, values: [42]}}, {action: FailJob, onExitCodes: {operator: In, values: [41, 42]}}]}'
+	job enough '[ $JOB_COMPLETION_INDEX = 0 ] || sleep 1000' 'completions: 3' 'parallelism: 3' 'completionMode: Indexed' 'successPolicy: {rules: [{succeededIndexes: "0"}]}'
+	job queue 'echo done' 'parallelism: 2'
+	job within 'exit 1' 'backoffLimit: 1' | sed 's/restartPolicy: Never/restartPolicy: OnFailure/'
 	job lost "trap \"exit 9\" TERM; while :; do sleep 0.1; done" 'backoffLimit: 3'
 } | sed 's/\\"/"/g' | k create -f - >/dev/null
 j_is() # JOB EXPRESSION VALUE
@@ -71,6 +76,23 @@ ok "nothing of it runs" wait_for 20 pods_are dead '[.[] | select(.status.phase =
 ok "one that fails is tried again, and given up" wait_for 60 j_is back "$(ended Failed)" BackoffLimitExceeded
 ok "after two tries" j_is back .status.failed 2
 ok "whose exit codes are told" pods_are back '[.[].status.containerStatuses[0].state.terminated.exitCode] | join(" ")' '7 7'
+ok "one whose failure is final by its policy ends at once" wait_for 30 j_is policy "$(ended Failed)" PodFailurePolicy
+ok "with the story" prints 'Container c for pod default/policy-.* failed with exit code 42 matching FailJob rule at index 1' \
+	k get job policy -o jsonpath='{.status.conditions[?(@.type=="Failed")].message}'
+ok "after one try" j_is policy .status.failed 1
+ok "one index that is enough by its policy" wait_for 30 j_is enough "$(ended Complete)" SuccessPolicy
+ok "the others go" wait_for 20 pods_are enough length 1
+ok "a queue of work has no number" j_is queue .spec.completions null
+ok "it ends with its workers" wait_for 30 j_is queue '"\(.status.succeeded) \([.status.conditions[]? | .type] | join(" "))"' '2 SuccessCriteriaMet Complete'
+ok "an index that fails again is given up" wait_for 60 j_is each "$(ended Failed)" FailedIndexes
+ok "the others are not" j_is each '.status | "\(.completedIndexes) \(.failedIndexes) \(.failed)"' '0,2 1 2'
+ok "each try knows how many were before" pods_are each '[.[] | select(.metadata.annotations["batch.kubernetes.io/job-completion-index"] == "1") | .metadata.annotations["batch.kubernetes.io/job-index-failure-count"]] | join(" ")' '0 1'
+ok "restarts within a pod count, too" wait_for 60 j_is within "$(ended Failed)" BackoffLimitExceeded
+refused() { job "$@" | k create -f - 2>&1; }
+ok "policies are looked at" prints 'spec.podFailurePolicy.rules\[0\].onExitCodes.values\[0\]: Invalid value: 0: must not be 0 for the In operator' \
+	refused bad true 'podFailurePolicy: {rules: [{action: FailJob, onExitCodes: {operator: In, values: [0]}}]}'
+ok "and indexes" prints 'spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode' \
+	refused bad true 'backoffLimitPerIndex: 1'
 gone() { ! k get job idx >/dev/null 2>&1; }
 ok "a job that was to go after its end has gone" wait_for 30 gone
 ok "with its pods" wait_for 20 pods_are idx length 0
@@ -100,7 +122,7 @@ ok "one that is deleted by force without an agent is not waited for" wait_for 30
 node_join
 ok "with one it runs again" wait_for 60 runs
 ok "and each has counted" wait_for 20 j_is lost .status.failed 3
-k delete job back susp dead lost >/dev/null
+k delete job back susp dead lost each policy enough queue within >/dev/null
 empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ] && ! k get pods 2>/dev/null | grep .; }
 ok "all go" wait_for 60 empty
 control_stop

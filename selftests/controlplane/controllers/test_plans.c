@@ -8,6 +8,7 @@
 #include "controlplane/controllers/cron.h"
 #include "controlplane/controllers/deployment_plan.h"
 #include "controlplane/controllers/job_plan.h"
+#include "controlplane/controllers/job_policy.h"
 #include "controlplane/controllers/replicaset.h"
 #include "controlplane/controllers/taints.h"
 #include "lib/buf.h"
@@ -245,6 +246,143 @@ TEST(a_job_gives_up)
 	w.now_s = 150;
 	job_plan(&w, &h, &p);
 	EXPECT_EQ(p.end, JOB_DEADLINE);
+}
+
+TEST(a_job_that_replaces_what_is_over_waits_for_it)
+{
+	struct job_want w = { .parallelism = 2,
+			      .completions = 4,
+			      .backoff_limit = 6,
+			      .index_limit = -1,
+			      .max_failed_indexes = -1,
+			      .replace_failed = true };
+	struct job_have h = { .active = 1, .terminating = 1 };
+	struct job_plan p;
+
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.create, 0);
+	w.replace_failed = false;
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.create, 1);
+	w.on_failure = true;
+	h.restarts = 6;
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.end, JOB_BACKOFF);
+	/* What was decided stays so. */
+	h.decided = JOB_COMPLETE;
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.end, JOB_COMPLETE);
+}
+
+TEST(a_job_whose_indexes_fail)
+{
+	struct job_want w = { .parallelism = 5,
+			      .completions = 5,
+			      .backoff_limit = INT32_MAX,
+			      .index_limit = 0,
+			      .max_failed_indexes = -1,
+			      .indexed = true };
+	struct job_have h = { .succeeded = 2,
+			      .failed = 2,
+			      .failed_indexes = 2 };
+	struct job_plan p;
+
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.end, JOB_RUNS);
+	EXPECT_EQ(p.create, 1);
+	h.succeeded = 3;
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.end, JOB_FAILED_INDEXES);
+	w.max_failed_indexes = 1;
+	job_plan(&w, &h, &p);
+	EXPECT_EQ(p.end, JOB_MAX_FAILED_INDEXES);
+}
+
+static enum job_failure failure(const char *policy, const char *status,
+				char *why)
+{
+	char text[1024];
+	yyjson_doc *p = yyjson_read(policy, strlen(policy), 0), *pod;
+	enum job_failure how;
+
+	snprintf(text, sizeof(text),
+		 "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\"},"
+		 "\"status\":%s}",
+		 status);
+	pod = yyjson_read(text, strlen(text), 0);
+	why[0] = '\0';
+	how = job_failure(yyjson_doc_get_root(p), yyjson_doc_get_root(pod), why,
+			  512);
+	yyjson_doc_free(p);
+	yyjson_doc_free(pod);
+	return how;
+}
+
+TEST(the_first_rule_that_fits_says_what_a_failure_means)
+{
+	static const char policy[] =
+		"{\"rules\":[{\"action\":\"Ignore\",\"onPodConditions\":[{"
+		"\"type\":\"DisruptionTarget\",\"status\":\"True\"}]},"
+		"{\"action\":\"FailIndex\",\"onExitCodes\":{\"operator\":"
+		"\"In\",\"values\":[1,2],\"containerName\":\"b\"}},"
+		"{\"action\":\"FailJob\",\"onExitCodes\":{\"operator\":"
+		"\"NotIn\",\"values\":[1,2]}}]}";
+	char why[512];
+
+#define ENDED(name, code)   \
+	"{\"name\":\"" name \
+	"\",\"state\":{\"terminated\":{\"exitCode\":" #code "}}}"
+	EXPECT_EQ(failure(policy, "{\"containerStatuses\":[" ENDED("b", 2) "]}",
+			  why),
+		  JOB_FAILURE_OF_INDEX);
+	EXPECT_EQ(failure(policy, "{\"containerStatuses\":[" ENDED("a", 2) "]}",
+			  why),
+		  JOB_FAILURE_COUNTS);
+	/* Success is no failure, whatever the operator. */
+	EXPECT_EQ(failure(policy, "{\"containerStatuses\":[" ENDED("a", 0) "]}",
+			  why),
+		  JOB_FAILURE_COUNTS);
+	EXPECT_EQ(failure(policy,
+			  "{\"initContainerStatuses\":[" ENDED("i", 9) "]}",
+			  why),
+		  JOB_FAILURE_OF_JOB);
+	EXPECT_STREQ(why, "Container i for pod n/p failed with exit code 9 "
+			  "matching FailJob rule at index 2");
+	EXPECT_EQ(failure(policy,
+			  "{\"conditions\":[{\"type\":\"DisruptionTarget\","
+			  "\"status\":\"True\"}],\"containerStatuses\":[" ENDED(
+				  "i", 9) "]}",
+			  why),
+		  JOB_FAILURE_IGNORED);
+#undef ENDED
+	EXPECT_EQ(failure("{}", "{}", why), JOB_FAILURE_COUNTS);
+}
+
+static int success(const char *policy, const char *done)
+{
+	yyjson_doc *p = yyjson_read(policy, strlen(policy), 0);
+	struct index_set s;
+	int r = -2;
+
+	if (index_set_init(&s, 10) == 0 && index_set_parse(&s, done) == 0)
+		r = job_success_rule(yyjson_doc_get_root(p), &s);
+	index_set_clear(&s);
+	yyjson_doc_free(p);
+	return r;
+}
+
+TEST(enough_indexes)
+{
+	static const char policy[] =
+		"{\"rules\":[{\"succeededIndexes\":\"0,2-3\"},"
+		"{\"succeededIndexes\":\"4-9\",\"succeededCount\":2},"
+		"{\"succeededCount\":4}]}";
+
+	EXPECT_EQ(success(policy, "0,2"), -1);
+	EXPECT_EQ(success(policy, "0,2-3"), 0);
+	EXPECT_EQ(success(policy, "1,5,9"), 1);
+	EXPECT_EQ(success(policy, "0-2,9"), 2);
+	EXPECT_EQ(success("{\"rules\":[]}", "0-9"), -1);
 }
 
 TEST(a_suspended_job_has_no_pods)
