@@ -7,6 +7,7 @@
 
 #include "agent/action.h"
 #include "agent/internal.h"
+#include "agent/usage.h"
 #include "agent/vm/vm.h"
 #include "lib/buf.h"
 #include "lib/json.h"
@@ -309,6 +310,9 @@ static void put_conditions(struct json_out *o, const struct pod *pod)
 				      pod->agent->userns_why, 0);
 	}
 	put_condition(o, "Ready", ready, why, pod->trouble, 0);
+	if (str_eq(pod->reason, USAGE_EVICTED))
+		put_condition(o, "DisruptionTarget", true,
+			      "TerminationByKubelet", pod->message, 0);
 	put_resize(o, pod);
 	json_put_end(o);
 }

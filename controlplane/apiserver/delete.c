@@ -202,6 +202,8 @@ void delete_attempt(struct write *w)
 		bool marked;
 
 		set_propagation(w, doc, obj);
+		if (w->evict)
+			evict_tell(doc, obj);
 		marked = delete_mark(r->route.type, doc, obj, asked_grace(w));
 
 		w->status_reply =

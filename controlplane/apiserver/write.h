@@ -74,6 +74,8 @@ yyjson_mut_val *scale_change(struct write *w, yyjson_mut_doc *doc,
 /* May @cur, a pod, be evicted? Counts its disruption budget down. 0, or a
  * negative errno after the refusal was sent (eviction.c). */
 int evict_allowed(struct write *w, const struct object_bytes *cur);
+/* Its condition DisruptionTarget says who ends it. */
+void evict_tell(yyjson_mut_doc *doc, yyjson_mut_val *pod);
 /* Mark @obj as being deleted; false: nothing holds it, remove it. @asked:
  * seconds of grace, negative: as the object says. */
 bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,

@@ -12,6 +12,7 @@
 
 #include "controlplane/client/object.h"
 #include "controlplane/controllers/controllers.h"
+#include "controlplane/controllers/pods.h"
 #include "controlplane/controllers/taints.h"
 #include "lib/err.h"
 #include "lib/ev.h"
@@ -248,6 +249,12 @@ static int evict(struct ctl *c, const struct informer_object *o,
 			       "TaintManagerEviction",
 			       "Marking for deletion Pod %s/%s", p->namespace,
 			       p->name);
+		r = pods_disrupted(c, p, "DeletionByTaintManager",
+				   "Taint manager: deleting due to NoExecute "
+				   "taint",
+				   false, e);
+		if (r < 0)
+			return r;
 		pods->v[i] = pods->v[nr];
 		pods->v[nr++] = p;
 	}

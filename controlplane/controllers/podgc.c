@@ -7,6 +7,7 @@
 
 #include "controlplane/client/object.h"
 #include "controlplane/controllers/controllers.h"
+#include "controlplane/controllers/pods.h"
 #include "lib/err.h"
 #include "lib/str.h"
 
@@ -39,21 +40,6 @@ static int remove_pod(struct ctl *c, const struct informer_object *o,
 	return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
 
-/* What its node can no longer say. */
-static int fail_pod(struct ctl *c, const struct informer_object *o,
-		    struct err *e)
-{
-	auto_free char *body = str_printf(
-		"{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"phase\":"
-		"\"Failed\",\"reason\":\"NodeLost\",\"message\":\"Node %s does "
-		"not exist\"}}",
-		o->uid, o->node);
-	int r = body ? ctl_patch(c, KIND_POD, o, "status", body, e)
-		     : err_set(e, -ENOMEM, "out of memory");
-
-	return r == -ENOENT || r == -ESTALE ? 0 : r;
-}
-
 /* The cache may be behind: the server has the last word. */
 static bool node_is_gone(struct ctl *c, const char *name)
 {
@@ -79,7 +65,9 @@ static int sync_node(struct ctl *c, const char *name, struct err *e)
 		enum pod_phase phase = pod_facts(pods.v[i])->phase;
 
 		if (phase != POD_SUCCEEDED && phase != POD_FAILED)
-			r = fail_pod(c, pods.v[i], e);
+			r = pods_disrupted(c, pods.v[i], "DeletionByPodGC",
+					   "PodGC: node no longer exists", true,
+					   e);
 		if (r == 0)
 			r = remove_pod(c, pods.v[i], e);
 	}

@@ -3,6 +3,7 @@
 
 #include "controlplane/client/object.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/str.h"
 
 /* Most pods of an owner have the same labels: matched once. */
@@ -158,4 +159,47 @@ void pods_keep_active(struct informer_list *l)
 			informer_unref(l->v[i]);
 	}
 	l->nr = n;
+}
+
+int pods_disrupted(struct ctl *c, const struct informer_object *pod,
+		   const char *reason, const char *message, bool failed,
+		   struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct json_out o = JSON_OUT(&b);
+	struct ctl_write w = { .method = "PATCH",
+			       .kind = KIND_POD,
+			       .tenant = pod->tenant,
+			       .namespace = pod->namespace,
+			       .name = pod->name,
+			       .sub = "status",
+			       .type = "application/"
+				       "strategic-merge-patch+json" };
+	char now[OBJ_TIME_SIZE];
+	int r;
+
+	time_format(time_now(), now);
+	json_put_object(&o, NULL);
+	json_put_object(&o, "metadata");
+	json_put_str(&o, "uid", pod->uid);
+	json_put_end(&o);
+	json_put_object(&o, "status");
+	if (failed)
+		json_put_str(&o, "phase", "Failed");
+	json_put_array(&o, "conditions");
+	json_put_object(&o, NULL);
+	json_put_str(&o, "type", "DisruptionTarget");
+	json_put_str(&o, "status", "True");
+	json_put_str(&o, "reason", reason);
+	json_put_str(&o, "message", message);
+	json_put_str(&o, "lastTransitionTime", now);
+	json_put_end(&o);
+	json_put_end(&o);
+	json_put_end(&o);
+	json_put_end(&o);
+	if (buf_error(&b))
+		return err_set(e, -ENOMEM, "out of memory");
+	w.body = buf_str(&b);
+	r = ctl_write(c, &w, NULL, e);
+	return r == -ENOENT || r == -ESTALE ? 0 : r;
 }

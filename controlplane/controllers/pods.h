@@ -27,6 +27,13 @@ int pods_claim(struct ctl *c, enum kind k, const struct informer_object *owner,
 void pods_add_matching(struct ctl *c, enum kind k,
 		       const struct informer_object *pod);
 
+/* Tell in a pod's condition DisruptionTarget who ends it, before it is ended (a
+ * Job's podFailurePolicy looks at it). @failed: it is said to have Failed, too,
+ * as its node no longer can. 0 also when it is no more, or another by now. */
+int pods_disrupted(struct ctl *c, const struct informer_object *pod,
+		   const char *reason, const char *message, bool failed,
+		   struct err *e);
+
 /* Drop the pods from @l that have ended or are ending. */
 void pods_keep_active(struct informer_list *l);
 

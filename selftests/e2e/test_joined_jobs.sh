@@ -37,7 +37,7 @@ job() # NAME COMMAND [LINE-OF-SPEC]...
 	job enough '[ $JOB_COMPLETION_INDEX = 0 ] || sleep 1000' 'completions: 3' 'parallelism: 3' 'completionMode: Indexed' 'successPolicy: {rules: [{succeededIndexes: "0"}]}'
 	job queue 'echo done' 'parallelism: 2'
 	job within 'exit 1' 'backoffLimit: 1' | sed 's/restartPolicy: Never/restartPolicy: OnFailure/'
-	job lost "trap \"exit 9\" TERM; while :; do sleep 0.1; done" 'backoffLimit: 3'
+	job lost "trap \"exit 9\" TERM; echo prepared; while :; do sleep 0.1; done" 'backoffLimit: 3' | sed 's/PeriodSeconds: 1/PeriodSeconds: 20/'
 } | sed 's/\\"/"/g' | k create -f - >/dev/null
 j_is() # JOB EXPRESSION VALUE
 {
@@ -101,6 +101,8 @@ ok "with its pods" wait_for 20 pods_are idx length 0
 runs() { pods_are lost '[.[] | select(.status.phase == "Running" and .metadata.deletionTimestamp == null)] | length' 1; }
 ok "a job runs" wait_for 30 runs
 first=$(pods lost '.[0].metadata.name')
+prepared() { k logs "$1" 2>/dev/null | grep -q prepared; }
+ok "and listens" wait_for 20 prepared "$first"
 # Somebody's finalizer shows what became of it.
 k patch pod "$first" --type merge -p '{"metadata":{"finalizers":["arktos.test/hold","batch.kubernetes.io/job-tracking"]}}' >/dev/null
 k delete pod "$first" --wait=false >/dev/null
@@ -111,7 +113,16 @@ ok "the end of the first is told" wait_for 20 k_is "$first" '.status
 ok "it counted once" j_is lost .status.failed 1
 k patch pod "$first" --type json -p '[{"op":"remove","path":"/metadata/finalizers"}]' >/dev/null
 ok "it goes" wait_for 10 k_gone "$first"
-ok "drained" k drain $NAME --pod-selector=job-name=lost --force --timeout=40s
+second=$(pods lost '.[-1].metadata.name')
+k patch pod "$second" --type merge -p '{"metadata":{"finalizers":["arktos.test/hold","batch.kubernetes.io/job-tracking"]}}' >/dev/null
+k drain $NAME --pod-selector=job-name=lost --force --timeout=50s >/dev/null 2>&1 &
+drain=$!
+ok "who ended it is told" wait_for 20 k_is "$second" \
+	'[.status.conditions[] | select(.type == "DisruptionTarget") | "\(.status) \(.reason)"][0]' 'True EvictionByEvictionAPI'
+k patch pod "$second" --type json -p '[{"op":"remove","path":"/metadata/finalizers/0"}]' >/dev/null
+wait $drain
+drained=$?
+ok "drained" [ "$drained" = 0 ]
 ok "the job's pod has left" wait_for 20 pods_are lost '[.[] | select(.status.phase == "Running")] | length' 0
 k uncordon $NAME >/dev/null
 ok "it runs again" wait_for 60 runs

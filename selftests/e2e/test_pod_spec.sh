@@ -283,6 +283,7 @@ ok "a pod counts with its volumes" evicted both \
 ok "a volume has its own limit" evicted sized \
 	'Usage of EmptyDir volume "v" exceeds the limit "2Mi".'
 ok "which is told" prints 'Warning +Evicted .*EmptyDir' node describe sized
+ok "also to who asks why it ended" prints '"DisruptionTarget"' node ps -o json
 ok "what is within its limit stays" phase_is lean Running
 ok "what cannot be resized is not changed" eval '! run lean "$(fill /tmp/x 16)" \
 	"$(disk 4Mi)" 2>"$E2E/lean" && grep -q \
