@@ -9,6 +9,7 @@
 #include "controlplane/store/backend.h"
 #include "controlplane/store/keys.h"
 #include "controlplane/store/store.h"
+#include "lib/heap.h"
 
 /* --- object.c ------------------------------------------------------------- */
 
@@ -104,16 +105,6 @@ struct store_watch {
 	char prefix[];
 };
 
-struct ttl {
-	uint64_t expires_ms;
-	struct entry *entry;
-};
-
-struct late {
-	uint64_t at;
-	struct object_bytes *o; /* owned */
-};
-
 struct store {
 	struct store_backend *backend;
 	struct store_keys *keys;
@@ -127,10 +118,8 @@ struct store {
 	size_t live_objects;
 	uint64_t history_min;
 	uint32_t history_s;
-	struct ttl *ttl; /* heap: what expires first is in front */
-	size_t nr_ttl, ttl_size;
-	struct late *late; /* the writer's; heap: the oldest is in front */
-	size_t nr_late, late_size;
+	struct heap ttl;  /* of entries, by their end */
+	struct heap late; /* the writer's; owned versions, see late.c */
 
 	pthread_mutex_t hub; /* watchers; taken before @lock */
 	struct store_watch *topics[TOPICS];
@@ -191,6 +180,7 @@ int place_check(struct store *s, const struct store_op *op,
 
 /* --- ttl.c: what goes by itself. All under the write lock --- */
 
+void ttl_moved(void *entry, size_t place);
 int ttl_reserve(struct store *s, size_t nr);
 void ttl_update(struct store *s, struct entry *en);
 

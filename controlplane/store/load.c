@@ -171,22 +171,19 @@ static int publish_news(struct store *s, struct news *n, uint64_t revision,
 struct memory {
 	struct index index;
 	struct history history;
-	struct ttl *ttl;
-	size_t nr_ttl, ttl_size;
+	struct heap ttl;
 	uint64_t live_bytes, compacted;
 	size_t live_objects;
 };
 
 static struct memory take_memory(struct store *s)
 {
-	struct memory m = { s->index,     s->history,     s->ttl,
-			    s->nr_ttl,    s->ttl_size,    s->live_bytes,
-			    s->compacted, s->live_objects };
+	struct memory m = { s->index,      s->history,   s->ttl,
+			    s->live_bytes, s->compacted, s->live_objects };
 
 	memset(&s->index, 0, sizeof(s->index));
 	memset(&s->history, 0, sizeof(s->history));
-	s->ttl = NULL;
-	s->nr_ttl = s->ttl_size = 0;
+	s->ttl = (struct heap){ .moved = ttl_moved };
 	s->live_bytes = 0;
 	s->live_objects = 0;
 	return m;
@@ -197,8 +194,6 @@ static void put_memory(struct store *s, const struct memory *m)
 	s->index = m->index;
 	s->history = m->history;
 	s->ttl = m->ttl;
-	s->nr_ttl = m->nr_ttl;
-	s->ttl_size = m->ttl_size;
 	s->live_bytes = m->live_bytes;
 	s->compacted = m->compacted;
 	s->live_objects = m->live_objects;
@@ -208,7 +203,7 @@ static void free_memory(struct memory *m)
 {
 	history_clear(&m->history);
 	index_clear(&m->index);
-	free(m->ttl);
+	heap_clear(&m->ttl);
 }
 
 /* Too far behind: start again, as far as the history reaches. When that fails,

@@ -18,7 +18,7 @@ static void store_destroy(struct store *s)
 	store_keys_free(s->keys);
 	history_clear(&s->history);
 	index_clear(&s->index);
-	free(s->ttl);
+	heap_clear(&s->ttl);
 	late_clear(s);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->hub);
@@ -102,6 +102,7 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 	pthread_condattr_destroy(&attr);
 	s->queue_tail = &s->queue;
 	s->parked_tail = &s->parked;
+	s->ttl.moved = ttl_moved;
 	s->history_min =
 		opts->history_bytes ? opts->history_bytes : HISTORY_BYTES;
 	s->history_s = opts->history_s ? opts->history_s : HISTORY_S;

@@ -257,17 +257,18 @@ static void add_expired(struct store *s, struct batch *b)
 	uint64_t now = now_ms();
 
 	b->nr_expired = 0;
-	if (!s->nr_ttl || s->ttl[0].expires_ms > now ||
+	if (!s->ttl.nr || s->ttl.v[0].at > now ||
 	    mono_ms() < b->expire_again_ms)
 		return;
 	/* Walks the heap's upper part: all of it that is due, children of what
 	 * is not due cannot be. */
-	for (size_t i = 0; i < s->nr_ttl && b->nr_expired < EXPIRE_MAX; i++) {
+	for (size_t i = 0; i < s->ttl.nr && b->nr_expired < EXPIRE_MAX; i++) {
 		struct store_txn *txn = &b->expire[b->nr_expired];
 		struct store_op *op = &b->expire_ops[b->nr_expired];
-		struct object_bytes *o = s->ttl[i].entry->head;
+		struct entry *en = s->ttl.v[i].p;
+		struct object_bytes *o = en->head;
 
-		if (s->ttl[i].expires_ms > now)
+		if (s->ttl.v[i].at > now)
 			continue;
 		if (i > 64 * EXPIRE_MAX)
 			break;
@@ -613,9 +614,8 @@ static uint64_t wait_ms(struct store *s, const struct batch *b)
 {
 	uint64_t now = now_ms(), wait = TICK_MS, left;
 
-	if (s->nr_ttl) {
-		left = s->ttl[0].expires_ms > now ? s->ttl[0].expires_ms - now
-						  : 0;
+	if (s->ttl.nr) {
+		left = s->ttl.v[0].at > now ? s->ttl.v[0].at - now : 0;
 		wait = left < wait ? left : wait;
 	}
 	if (b->expire_again_ms > mono_ms())

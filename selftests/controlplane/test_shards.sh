@@ -75,6 +75,10 @@ restart() # OPTION...
 	fi
 	: >"$dir/log"
 	start 0 --store "etcd=http://127.0.0.1:${etcd_port[0]}" "$@"
+	readdress
+}
+readdress() # what tenants have: the server has another port now
+{
 	sed -i "s,https://127.0.0.1:[0-9]*,$(sed -n 's/.*server: //p' "$KUBECONFIG")," \
 		"$dir"/{acme,bolt,core}.kubeconfig 2>/dev/null
 }
@@ -235,6 +239,15 @@ t get "what it cannot know it does not show" 'storage cluster 1 \(c1\): what is 
 	'as acme get configmap same'
 t list "nor leaves out in silence" 'storage cluster 1 \(c1\): what is in it is not known here' \
 	'k get --raw /api/v1/tenants/all/configmaps'
+t watch "nor are all watched as if it were not there" 'storage cluster 1 \(c1\): what is in it is not known here' \
+	'k get --raw "/api/v1/tenants/all/configmaps?watch=1&timeoutSeconds=2"'
+t watch "others' are" '"bolt"' \
+	'k get --raw "/api/v1/tenants/bolt/configmaps?watch=1&timeoutSeconds=1"'
+t keys "a new key" 'has a new first key' \
+	'"$O/bin/arktos-control" rotate-key --data-dir "$dir/data"'
+kill -HUP "$server"
+t keys "not all is sealed with it" 'keep the old keys and try again: storage cluster 1 \(c1\)' \
+	'until_ok grep "keep the old keys" "$dir/log"; cat "$dir/log"'
 t backup "a backup would lack it" 'storage cluster 1 \(c1\): what is in it is not known here' 'backup copy2'
 t get "others are whole" '^bolt$' 'as bolt get configmap same -o jsonpath={.data.whose}'
 t create "and can write" created 'works bolt'
@@ -248,6 +261,12 @@ t create "for writing, too" 'at last' 'until_ok works acme'
 t list "and all are whole again" '^acme bolt core $' \
 	'all | python3 -c "import json, sys
 for o in json.load(sys.stdin)[\"items\"]: print(o[\"metadata\"][\"tenant\"], end=\" \")"'
+kill -HUP "$server"
+t keys "now all is" 'at last' \
+	'until_ok grep "keys read, [1-9][0-9]* records rewritten" "$dir/log"'
+# Whatever is sealed with the old one cannot be read from now on.
+cp "$dir/data/encryption.keys" "$dir/all.keys"
+grep -v "^#" "$dir/all.keys" | head -1 >"$dir/data/encryption.keys"
 t patch "an address of another cluster" 'configured' 'cluster c2 2 127.0.0.1:${etcd_port[1]}'
 t create "is not written to" "there is nothing of this cluster: the address is wrong" \
 	'until_ok grep -q "nothing of this cluster" <(as bolt create configmap no --from-literal=a=b 2>&1); as bolt create configmap no --from-literal=a=b'
@@ -273,11 +292,20 @@ t etcd "and leaves nothing at all" 'at last' \
 	'until_ok bash -c "! ETCDCTL_API=3 etcdctl --endpoints 127.0.0.1:${etcd_port[2]} get / --prefix --keys-only | grep ."'
 t get "acme is as it was" '^acme$' 'as acme get configmap same -o jsonpath={.data.whose}'
 
-# --- embedded ---
+# --- a copy of all of them becomes an embedded store ---
 kill "$server" && wait "$server" 2>/dev/null
 : >"$dir/log"
-rm -rf "$dir/data"
+rm -rf "$dir/data/store"
+cp "$dir/all.keys" "$dir/data/encryption.keys" # the copy has the old one
+t restore "what all clusters had" '[0-9]+ objects, revision' \
+	'"$O/bin/arktos-control" restore --data-dir "$dir/data" --from "$dir/copy"'
 start 0
-t create "a StorageCluster in an embedded store is kept" created 'cluster c1 1 127.0.0.1:1'
-t create "and cannot be used" 'the store is embedded, there is only 0' 'tenant acme 1'
+readdress
+t list "the tenants of all clusters are there" '^acme bolt core $' \
+	'all | python3 -c "import json, sys
+for o in json.load(sys.stdin)[\"items\"]: print(o[\"metadata\"][\"tenant\"], end=\" \")"'
+t create "who was in another cluster writes" created \
+	'works acme && works bolt'
+t create "a StorageCluster in an embedded store is kept" created 'cluster c3 3 127.0.0.1:1'
+t create "and cannot be used" 'the store is embedded, there is only 0' 'tenant late 3'
 finish_tap

@@ -3,7 +3,8 @@
  * The model checker on etcd: two processes share one store, while processes and
  * etcd members are killed, stopped (SIGSTOP) and go on, on one member, on
  * three, and on three clusters between which the keys are divided.
- * MODEL_SECONDS=N runs each kind for N seconds (8). LANE: native SECONDS: 200
+ * MODEL_SECONDS=N runs each kind for N seconds (8), MODEL_SERVERS=3 with three
+ * processes. LANE: native SECONDS: 200
  */
 #include <poll.h>
 
@@ -13,7 +14,7 @@
 #include "selftests/controlplane/store/shards.h"
 #include "selftests/harness.h"
 
-#define CHILDREN 2
+#define CHILDREN_MAX 3
 
 /* @endpoints: of one cluster, or of three with ';' in between. */
 static struct store_etcd where(const char *endpoints)
@@ -60,7 +61,8 @@ struct run {
 	int nr;
 	char endpoints[800];
 	struct model_history h;
-	struct runner r[CHILDREN];
+	struct runner r[CHILDREN_MAX];
+	int nr_runners;
 	uint32_t children;
 	uint64_t random, from;
 	int kills, stops, member_kills, member_stops;
@@ -129,14 +131,14 @@ static void end_child(struct run *t, struct runner *r)
 static void listen_for(struct run *t, uint64_t ms)
 {
 	uint64_t until = mono_ns() + ms * 1000000;
-	struct pollfd p[CHILDREN];
+	struct pollfd p[CHILDREN_MAX];
 
 	while (mono_ns() < until) {
-		for (int i = 0; i < CHILDREN; i++)
+		for (int i = 0; i < t->nr_runners; i++)
 			p[i] = (struct pollfd){ t->r[i].fd, POLLIN, 0 };
-		if (poll(p, CHILDREN, 10) <= 0)
+		if (poll(p, (nfds_t)t->nr_runners, 10) <= 0)
 			continue;
-		for (int i = 0; i < CHILDREN; i++) {
+		for (int i = 0; i < t->nr_runners; i++) {
 			if (!p[i].revents || take(t, &t->r[i]))
 				continue;
 			end_child(t, &t->r[i]);
@@ -150,7 +152,8 @@ static void disturb(struct run *t)
 	uint64_t x = rnd(&t->random);
 	/* One of them is left alone more than the others, and so collects. */
 	struct runner *r =
-		&t->r[x / 16 % 4 ? 1 + x / 4096 % (CHILDREN - 1) : 0];
+		&t->r[x / 16 % 4 ? 1 + x / 4096 % (uint64_t)(t->nr_runners - 1)
+				 : 0];
 	struct etcd_servers *servers = &t->servers[x / 256 % (uint64_t)t->nr];
 	int m = (int)(x / 64 % (uint64_t)servers->nr);
 
@@ -282,12 +285,14 @@ static void stop_all(struct run *t)
 static bool explore(int clusters, int members)
 {
 	const char *text = getenv("MODEL_SECONDS"),
-		   *seed = getenv("MODEL_SEED");
+		   *seed = getenv("MODEL_SEED"),
+		   *three = getenv("MODEL_SERVERS");
 	uint64_t seconds = text ? strtoull(text, NULL, 10) : 8;
 	uint64_t begin = seed ? strtoull(seed, NULL, 10) : mono_ns();
 	struct etcd_servers servers[3] = { 0 };
 	struct run t = { .random = begin | 1,
 			 .from = 1,
+			 .nr_runners = three && *three == '3' ? 3 : 2,
 			 .servers = servers,
 			 .nr = clusters };
 	struct model_verdict v;
@@ -300,7 +305,7 @@ static bool explore(int clusters, int members)
 		printf("# etcd does not start\n");
 		return false;
 	}
-	for (int i = 0; i < CHILDREN; i++)
+	for (int i = 0; i < t.nr_runners; i++)
 		spawn(&t, &t.r[i]);
 	/* On a busy machine its first election alone may take that long. */
 	end = mono_ns() + 60000000000;
@@ -311,18 +316,19 @@ static bool explore(int clusters, int members)
 		listen_for(&t, 100 + rnd(&t.random) % 600);
 		disturb(&t);
 	}
-	for (int i = 0; i < CHILDREN; i++)
+	for (int i = 0; i < t.nr_runners; i++)
 		end_child(&t, &t.r[i]);
 	if (t.stopped_member)
 		kill(t.stopped_member, SIGCONT);
 	ok = look_at_the_end(&t);
 	stop_all(&t);
 	v = model_check(&t.h);
-	printf("# %d cluster(s) of %d member(s): seed %llu, %d kills and %d stops of processes, "
+	printf("# %d processes, %d cluster(s) of %d member(s): seed %llu, %d kills and %d stops of processes, "
 	       "%d and %d of members, %zu operations (%zu writes, %zu refused, "
 	       "%zu in doubt), %zu events\n",
-	       clusters, members, LL(begin), t.kills, t.stops, t.member_kills,
-	       t.member_stops, v.ops, v.writes, v.refused, v.unknown, v.events);
+	       t.nr_runners, clusters, members, LL(begin), t.kills, t.stops,
+	       t.member_kills, t.member_stops, v.ops, v.writes, v.refused,
+	       v.unknown, v.events);
 	free(t.h.v);
 	/* What the servers had to say is the other half of the story. */
 	if (v.failures)
