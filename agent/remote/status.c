@@ -192,9 +192,9 @@ static void want_containers(struct plan *p, yyjson_val *here, const char *key)
 static void want_vm(struct plan *p, yyjson_val *here)
 {
 	static const char *const fields[] = {
-		"name",      "virtualMachineId", "image", "imageId",
-		"state",     "powerState",       "ready", "allocatedResources",
-		"resources", "snapshots",
+		"name",      "virtualMachineId", "image",  "imageId",
+		"state",     "powerState",       "ready",  "allocatedResources",
+		"resources", "snapshots",        "reason", "message",
 	};
 	yyjson_val *vm = yyjson_obj_get(here, "virtualMachineStatus"), *last;
 	yyjson_val *was = yyjson_obj_get(p->api, "virtualMachineStatus");

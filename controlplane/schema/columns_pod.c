@@ -145,7 +145,12 @@ static void summarize(yyjson_val *o, struct summary *s)
 		look_at_containers(o, s);
 	}
 	if (at(o, ".spec.virtualMachine")) {
+		const char *waits =
+			str_at(o, ".status.virtualMachineStatus.reason");
+
 		s->all++;
+		if (waits && *waits)
+			snprintf(s->reason, sizeof(s->reason), "%s", waits);
 		s->ready += yyjson_is_true(
 			at(o, ".status.virtualMachineStatus.ready"));
 		s->restarts +=

@@ -9,8 +9,18 @@
 
 control_start && node_join && image_web && image_vm || exit 1
 web_manifest web | bound | k create -f - >/dev/null
+vm_manifest wrong | sed 's,image: vm,image: 127.0.0.1:1/no/image:1,; /Never/d' |
+	bound | k create -f - >/dev/null
 vm_manifest vm | bound | k create -f - >/dev/null
 ok "a container pod runs" wait_for 30 k_ready web
+
+ok "a VM whose image is wrong says so, as a container does" wait_for 30 prints \
+	'^wrong +0/1 +(ErrImagePull|ImagePullBackOff) ' k get pods
+ok "on the node, too" wait_for 10 prints \
+	'^wrong .* (ErrImagePull|ImagePullBackOff) ' node ps
+ok "and why" prints 'connection refused' k_get wrong \
+	.status.virtualMachineStatus.message
+k delete pod wrong --wait=false >/dev/null
 
 resize() # POD JSON
 {

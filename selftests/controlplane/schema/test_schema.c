@@ -381,6 +381,10 @@ TEST(a_pods_status_in_a_word)
 	char status[512];
 
 	expect_cells(two, "'phase':'Pending'", "\"0/1\",\"Pending\",\"0\"");
+	expect_cells("'virtualMachine':{'name':'v'}",
+		     "'phase':'Pending','virtualMachineStatus':{'name':'v',"
+		     "'reason':'ErrImagePull','restartCount':0}",
+		     "\"0/1\",\"ErrImagePull\",\"0\"");
 	snprintf(status, sizeof(status),
 		 "'phase':'Pending','initContainerStatuses':[{'name':'a',"
 		 "'state':{'terminated':{'exitCode':0,'reason':'Completed'}}},"
