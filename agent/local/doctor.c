@@ -95,12 +95,12 @@ static void check_skopeo(struct doctor *d)
 static void check_kvm(struct doctor *d)
 {
 	struct kvm_verdict v = { .usable = false };
+	struct kvm_host host;
 
 	kvm_probe("/dev/kvm", &v);
+	kvm_host_look(&host);
 	checks_note(&d->found, "kvm", v.usable ? VERDICT_OK : VERDICT_WARNING,
-		    "enable virtualization in the firmware (on a virtual"
-		    " machine: nested), and load kvm_intel or kvm_amd",
-		    "%s%s", v.why,
+		    kvm_remedy(&v, &host), "%s%s", v.why,
 		    v.usable ? ""
 			     : ": VM pods run in software, some 10 times"
 			       " slower");

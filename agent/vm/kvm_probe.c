@@ -57,14 +57,15 @@ static long long now_us(void)
 	return ts.tv_sec * 1000000LL + ts.tv_nsec / 1000;
 }
 
-static void say(struct kvm_verdict *v, bool usable, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+static void lacks(struct kvm_verdict *v, enum kvm_lack lack, const char *fmt,
+		  ...) __attribute__((format(printf, 3, 4)));
 
-static void say(struct kvm_verdict *v, bool usable, const char *fmt, ...)
+static void lacks(struct kvm_verdict *v, enum kvm_lack lack, const char *fmt,
+		  ...)
 {
 	va_list ap;
 
-	v->usable = usable;
+	v->lack = lack;
 	va_start(ap, fmt);
 	vsnprintf(v->why, sizeof(v->why), fmt, ap);
 	va_end(ap);
@@ -147,11 +148,15 @@ static int machine_open(struct machine *m, const char *device,
 	m->kvm = open(device, O_RDWR | O_CLOEXEC);
 	if (m->kvm < 0) {
 		r = -errno;
-		say(v, false, "open '%s': %s", device, strerror(-r));
+		lacks(v,
+		      r == -EACCES || r == -EPERM ? KVM_LACKS_ACCESS
+						  : KVM_LACKS_DEVICE,
+		      "open '%s': %s", device, strerror(-r));
 		return r;
 	}
 	if (ioctl(m->kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
-		say(v, false, "'%s' does not speak KVM's API", device);
+		lacks(v, KVM_LACKS_API, "'%s' does not speak KVM's API",
+		      device);
 		return -ENOTTY;
 	}
 	m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
@@ -169,7 +174,7 @@ static int machine_open(struct machine *m, const char *device,
 	if (r == 0)
 		r = machine_signals(m);
 	if (r < 0)
-		say(v, false, "%s: %s", what, strerror(-r));
+		lacks(v, KVM_LACKS_MACHINE, "%s: %s", what, strerror(-r));
 	return r;
 }
 
@@ -180,16 +185,20 @@ static void machine_run(struct machine *m, struct kvm_verdict *v)
 
 	v->took_ms = (unsigned int)((now_us() - begin) / 1000);
 	if (r == -EINTR)
-		say(v, false,
-		    "a guest loop of a few ms was not done after %u ms: this KVM runs no guest code",
-		    v->took_ms);
+		lacks(v, KVM_LACKS_LIFE,
+		      "a guest loop of a few ms was not done after %u ms: this KVM runs no guest code",
+		      v->took_ms);
 	else if (r < 0)
-		say(v, false, "KVM_RUN: %s", strerror(-r));
+		lacks(v, KVM_LACKS_LIFE, "KVM_RUN: %s", strerror(-r));
 	else if (m->run->exit_reason != KVM_EXIT_HLT)
-		say(v, false, "the scratch VM ended with exit %u, not hlt",
-		    m->run->exit_reason);
+		lacks(v, KVM_LACKS_LIFE,
+		      "the scratch VM ended with exit %u, not hlt",
+		      m->run->exit_reason);
 	else
-		say(v, true, "a guest loop ran in %u ms", v->took_ms);
+		v->usable = true;
+	if (v->usable)
+		snprintf(v->why, sizeof(v->why), "a guest loop ran in %u ms",
+			 v->took_ms);
 }
 
 static void *probe_main(void *arg)
@@ -264,7 +273,7 @@ static bool probe_once(const char *device, struct kvm_verdict *ret)
 
 	*ret = (struct kvm_verdict){ 0 };
 	if (!p || probe_start(p) != 0) {
-		say(ret, false, "no thread for the KVM probe");
+		lacks(ret, KVM_LACKS_MACHINE, "no thread for the KVM probe");
 		free(p);
 		return false;
 	}
@@ -284,8 +293,8 @@ static bool probe_once(const char *device, struct kvm_verdict *ret)
 		return !ret->usable && kicked;
 	}
 	ret->took_ms = KVM_PROBE_LIMIT_MS + PROBE_GRACE_MS;
-	say(ret, false, "'%s' hangs: it did not even react to a signal",
-	    device);
+	lacks(ret, KVM_LACKS_LIFE,
+	      "'%s' hangs: it did not even react to a signal", device);
 	return false;
 }
 

@@ -70,7 +70,7 @@ no_kvm=${no_kvm//\/tmp\/d/$E2E/dev}
 ok "a /dev/kvm that is none" says kvm warning "does not speak KVM's API: VM pods run in software" \
 	'kvm_intel or kvm_amd' hidden "$no_kvm && touch /dev/kvm && mount --bind /dev/null /dev/kvm"
 ok "none at all" says kvm warning "open '/dev/kvm': No such file" \
-	'firmware' hidden "$no_kvm"
+	'in the firmware|nested virtualization|make the device|load kvm_' hidden "$no_kvm"
 ok "programs that are not installed" says skopeo warning \
 	'cannot be pulled' 'apt-get install skopeo' env PATH=/none \
 	"$NODE" doctor --state-dir "$E2E"

@@ -39,6 +39,7 @@ TEST(absent_device_is_named)
 
 	kvm_probe("/dev/none", &v);
 	EXPECT_EQ(v.usable, false);
+	EXPECT_EQ(v.lack, KVM_LACKS_DEVICE);
 	EXPECT_STREQ(v.why, "open '/dev/none': No such file or directory");
 }
 
@@ -48,6 +49,7 @@ TEST(another_device_is_no_kvm)
 
 	kvm_probe("/dev/null", &v);
 	EXPECT_EQ(v.usable, false);
+	EXPECT_EQ(v.lack, KVM_LACKS_API);
 	EXPECT_STREQ(v.why, "'/dev/null' does not speak KVM's API");
 }
 
@@ -61,8 +63,55 @@ TEST(unreadable_device_is_named)
 		SKIP("cannot become another user");
 	kvm_probe("kvm", &v);
 	EXPECT_EQ(v.usable, false);
+	EXPECT_EQ(v.lack, KVM_LACKS_ACCESS);
 	EXPECT_STREQ(v.why, "open 'kvm': Permission denied");
 	(void)!seteuid(0);
+}
+
+/* What helps depends on what was found, and on what stands below. */
+TEST(the_remedy_fits_what_is_missing)
+{
+	static const struct {
+		enum kvm_lack lack;
+		struct kvm_host host;
+		const char *has, *has_not;
+	} cases[] = {
+		{ KVM_LACKS_LIFE,
+		  { .cpu_can = true, .module = true, .virtual = true },
+		  "let its hypervisor offer nested",
+		  "load kvm" },
+		{ KVM_LACKS_MACHINE,
+		  { .module = true, .virtual = true },
+		  "let its hypervisor offer nested",
+		  "load kvm" },
+		{ KVM_LACKS_LIFE, { .module = true }, "dmesg", "load kvm" },
+		{ KVM_LACKS_DEVICE,
+		  { .virtual = true },
+		  "nested virtualization",
+		  "firmware" },
+		{ KVM_LACKS_DEVICE,
+		  { .cpu_can = true, .virtual = true },
+		  "load kvm_intel",
+		  "nested" },
+		{ KVM_LACKS_DEVICE,
+		  { 0 },
+		  "enable virtualization in the firm",
+		  "nested" },
+		{ KVM_LACKS_DEVICE,
+		  { .cpu_can = true, .module = true },
+		  "mknod /dev/kvm",
+		  "load kvm" },
+		{ KVM_LACKS_ACCESS, { .module = true }, "as root", "load kvm" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct kvm_verdict v = { .lack = cases[i].lack };
+		const char *text = kvm_remedy(&v, &cases[i].host);
+
+		if (!strstr(text, cases[i].has) ||
+		    strstr(text, cases[i].has_not))
+			FAIL("%zu: %s", i, text);
+	}
 }
 
 TEST(real_device_gets_a_verdict_in_time)
