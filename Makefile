@@ -139,14 +139,18 @@ $(O)/bin/arktos-node: $(O)/agent/main.o $(libs_node)
 	$(Q)mkdir -p $(@D) && $(CC) $(ldflags) $^ -o $@ $(ext_node)
 
 # The supervisor is static: it runs with the pod's root as its own.
-# Sanitizers cannot be linked statically, so it is left out of them.
-$(O)/bin/arktos-pod: $(patsubst %.c,$(BUILD)/%.o,$(pod_src)) $(BUILD)/liblib.a
+# Sanitizers cannot be linked statically, so it is left out of them, and theirs is
+# the one without; looked after each time.
+ifeq ($(O),$(BUILD))
+$(O)/bin/arktos-pod: $(call objs,$(pod_src)) $(O)/liblib.a
 	$(call say,LINK)
 	$(Q)mkdir -p $(@D) && $(CC) -static -pthread $(LDFLAGS) \
 	    -Wl,--gc-sections $^ -o $@ $(yyjson)
-ifneq ($(O),$(BUILD))
-$(patsubst %.c,$(BUILD)/%.o,$(pod_src)) $(BUILD)/liblib.a:
-	+$(Q)$(MAKE) --no-print-directory SAN= $@
+else
+$(O)/bin/arktos-pod: FORCE
+	+$(Q)$(MAKE) --no-print-directory -s SAN= $(BUILD)/bin/arktos-pod
+	$(Q)mkdir -p $(@D) && { cmp -s $(BUILD)/bin/arktos-pod $@ || \
+	    cp $(BUILD)/bin/arktos-pod $@; }
 endif
 
 # Declared types become part of the program: as lines of JSON, by .incbin.
@@ -282,7 +286,7 @@ clean:
 distclean:
 	rm -rf $(BUILD)
 
-.PHONY: cflags all build-tests build-fuzz build-bench deps up down check fuzz bench \
+.PHONY: FORCE cflags all build-tests build-fuzz build-bench deps up down check fuzz bench \
 	format install clean distclean
 
 -include $(shell find $(O) -path $(DEPS) -prune -o -type f -name '*.d' -print \
