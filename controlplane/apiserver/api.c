@@ -19,6 +19,7 @@
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/authz/rbac.h"
 #include "controlplane/apiserver/flow.h"
+#include "controlplane/apiserver/hook.h"
 #include "controlplane/apiserver/internal.h"
 #include "controlplane/apiserver/origin.h"
 #include "controlplane/store/admin.h"
@@ -183,6 +184,8 @@ static int start(struct api *api, const struct api_opts *opts, struct err *e)
 	if (r == 0)
 		r = quota_start(api, e);
 	if (r == 0)
+		r = hook_callers_start(api, e);
+	if (r == 0)
 		r = webhooks_start(api, e);
 	if (r == 0)
 		r = aggregator_start(api, e);
@@ -271,6 +274,7 @@ void api_stop(struct api *api)
 	crds_stop(api);
 	server_stop(api);
 	webhooks_stop(api);
+	hook_callers_free(api);
 	aggregator_stop(api);
 	rbac_close(api);
 	policies_close(api);

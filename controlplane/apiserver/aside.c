@@ -10,11 +10,12 @@ struct line {
 	struct line *next; /* of the pool's, who come in turn */
 	struct aside *first, **last;
 	char *tenant;
+	unsigned int running;
 };
 
 struct aside_pool {
 	struct line *lines, **lines_tail;
-	unsigned int nr_threads, max;
+	unsigned int nr_threads, max, tenant_max;
 };
 
 struct asides {
@@ -29,6 +30,11 @@ int asides_open(struct api *api)
 		[ASIDE_READ] = 1,
 		[ASIDE_HEAVY] = 1,
 		[ASIDE_DELETE] = 2,
+		[ASIDE_HOOK] = 16,
+	};
+	/* Whose webhooks do not answer keeps the others' threads free. */
+	static const unsigned int tenants[NR_ASIDE_KINDS] = {
+		[ASIDE_HOOK] = 2,
 	};
 	struct asides *s = calloc(1, sizeof(*s));
 
@@ -38,6 +44,7 @@ int asides_open(struct api *api)
 	pthread_cond_init(&s->idle, NULL);
 	for (int i = 0; i < NR_ASIDE_KINDS; i++) {
 		s->pools[i].max = most[i];
+		s->pools[i].tenant_max = tenants[i] ? tenants[i] : most[i];
 		s->pools[i].lines_tail = &s->pools[i].lines;
 	}
 	api->asides = s;
@@ -88,28 +95,52 @@ static struct line *line_of(struct aside_pool *p, const char *tenant)
 	return l;
 }
 
-/* The first one of the first tenant, who then is the last one. */
-static struct aside *take(struct aside_pool *p)
+/* Take @l out; it comes last, if there is anything left of it. */
+static void requeue(struct aside_pool *p, struct line *l)
 {
-	struct line *l = p->lines;
-	struct aside *a;
+	struct line **at = &p->lines;
 
-	if (!l)
-		return NULL;
-	p->lines = l->next;
-	if (!p->lines)
-		p->lines_tail = &p->lines;
-	a = l->first;
-	l->first = a->next;
-	if (!l->first) {
+	while (*at != l)
+		at = &(*at)->next;
+	*at = l->next;
+	if (!*at)
+		p->lines_tail = at;
+	if (!l->first && !l->running) {
 		free(l->tenant);
 		free(l);
-		return a;
+		return;
 	}
 	l->next = NULL;
 	*p->lines_tail = l;
 	p->lines_tail = &l->next;
+}
+
+/* The first one of the first tenant that may have more at work, and who then
+ * is the last one. */
+static struct aside *take(struct aside_pool *p, struct line **ret)
+{
+	struct line *l = p->lines;
+	struct aside *a;
+
+	while (l && (!l->first || l->running == p->tenant_max))
+		l = l->next;
+	if (!l)
+		return NULL;
+	a = l->first;
+	l->first = a->next;
+	if (!l->first)
+		l->last = &l->first;
+	l->running++;
+	requeue(p, l);
+	*ret = l;
 	return a;
+}
+
+static void taken_is_done(struct aside_pool *p, struct line *l)
+{
+	l->running--;
+	if (!l->first && !l->running)
+		requeue(p, l);
 }
 
 /* --- threads --- */
@@ -140,6 +171,7 @@ static void *run(void *arg)
 {
 	struct worker w = *(struct worker *)arg;
 	struct asides *s = w.api->asides;
+	struct line *line;
 	struct aside *a;
 
 	free(arg);
@@ -147,11 +179,12 @@ static void *run(void *arg)
 	slice_set(SLICE_NS);
 	(void)!nice(NICE); /* of this thread only; without it, it works, too */
 	pthread_mutex_lock(&s->lock);
-	while ((a = take(w.pool))) {
+	while ((a = take(w.pool, &line))) {
 		pthread_mutex_unlock(&s->lock);
 		a->work(a);
 		aside_post(a);
 		pthread_mutex_lock(&s->lock);
+		taken_is_done(w.pool, line);
 	}
 	w.pool->nr_threads--;
 	pthread_cond_broadcast(&s->idle);
@@ -192,8 +225,10 @@ int aside_try(struct aside *a)
 	a->next = NULL;
 	pthread_mutex_lock(&s->lock);
 	ok = staff(r->api, p);
-	l = ok ? line_of(p, r->user ? r->user->tenant : turn_tenant(r->conn))
-	       : NULL;
+	l = !ok ? NULL
+		: line_of(p, a->tenant ? a->tenant
+			     : r->user ? r->user->tenant
+				       : turn_tenant(r->conn));
 	if (l) {
 		*l->last = a;
 		l->last = &a->next;

@@ -13,6 +13,7 @@ enum aside_kind {
 	ASIDE_READ,   /* long walks: memory only */
 	ASIDE_HEAVY,  /* large requests as a whole, see away.c */
 	ASIDE_DELETE, /* waits for the disk */
+	ASIDE_HOOK,   /* waits for somebody's webhook */
 	NR_ASIDE_KINDS,
 };
 
@@ -21,6 +22,7 @@ struct aside {
 	struct api *api;
 	struct loop *loop;
 	enum aside_kind kind;
+	const char *tenant;            /* in whose line; NULL: the user's */
 	struct aside *next;            /* of its line, or the loop's list */
 	void (*work)(struct aside *a); /* on the thread: must not look at req */
 	void (*done)(struct aside *a); /* on the loop, while there is a req */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/conversion.h"
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
@@ -191,6 +192,8 @@ void delete_attempt(struct write *w)
 		reply_not_found(r);
 		return;
 	}
+	if (conversion_first(w, &cur))
+		return;
 	doc = object_tree_as(w->req->route.type, cur);
 	obj = doc ? yyjson_mut_doc_get_root(doc) : NULL;
 	if (!obj) {

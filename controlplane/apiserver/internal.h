@@ -153,6 +153,7 @@ struct api {
 	struct policies *policies;
 	struct quota_ledger *quota;
 	struct webhooks *webhooks;
+	struct hook_callers *hook_callers;
 	struct usage_cache *usage;
 	struct keyring *keyring; /* signs service accounts' tokens */
 	char *issuer;            /* of them, for the tenant system */

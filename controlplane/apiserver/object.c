@@ -75,15 +75,21 @@ bool object_is_stored(const struct type *t, yyjson_mut_doc *doc,
 
 int object_rewrite(struct object_bytes **slot, yyjson_mut_doc *doc)
 {
-	struct object_bytes *o = *slot, *made = NULL;
-	struct store_op op = { .rv_off = STORE_NO_RV };
 	auto_buf struct buf b = BUF_INIT;
 
 	if (json_write_mut(yyjson_mut_doc_get_root(doc), false, &b) < 0)
 		return -ENOMEM;
+	return object_retext(slot, buf_str(&b), b.len);
+}
+
+int object_retext(struct object_bytes **slot, const char *text, size_t len)
+{
+	struct object_bytes *o = *slot, *made = NULL;
+	struct store_op op = { .rv_off = STORE_NO_RV };
+
 	op.key = o->key;
-	op.data = buf_str(&b);
-	op.len = b.len;
+	op.data = text;
+	op.len = len;
 	op.tags = o->tags;
 	op.tags_len = o->tags_len;
 	made = object_new(&op, o->revision);
@@ -244,6 +250,27 @@ bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	mut_set_str(doc, c, "reason", reason);
 	mut_set_str(doc, c, "message", message);
 	return true;
+}
+
+/* What a name is made of is cut to fit, as in Kubernetes. */
+#define GENERATED_MAX 63
+
+int object_generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
+{
+	static const char digits[] = "bcdfghjklmnpqrstvwxz2456789";
+	const char *prefix = mut_str(obj, "metadata.generateName");
+	unsigned char random[5];
+	char name[GENERATED_MAX + 1];
+	size_t n;
+
+	if (!prefix || !*prefix || random_bytes(random, sizeof(random)))
+		return -EINVAL;
+	n = strnlen(prefix, GENERATED_MAX - sizeof(random));
+	memcpy(name, prefix, n);
+	for (size_t i = 0; i < sizeof(random); i++)
+		name[n++] = digits[random[i] % (sizeof(digits) - 1)];
+	name[n] = '\0';
+	return mut_set_str(doc, obj, "metadata.name", name);
 }
 
 void new_uid(char out[37])

@@ -25,6 +25,7 @@ bool object_is_stored(const struct type *t, yyjson_mut_doc *doc,
 int object_as(const struct type *t, struct object_bytes **slot);
 /* The same for one that says what @doc says (not consumed). */
 int object_rewrite(struct object_bytes **slot, yyjson_mut_doc *doc);
+int object_retext(struct object_bytes **slot, const char *text, size_t len);
 /* Serialize for the store (@obj is changed to the stored version): bytes
  * without revision, its place, the tags. */
 int object_pack(struct api *api, const struct type *t, yyjson_mut_doc *doc,
@@ -42,6 +43,8 @@ yyjson_mut_val *object_condition_of(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 bool object_condition(yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		      const char *type, bool status, const char *reason,
 		      const char *message);
+/* A name from generateName. -EINVAL: there is none. */
+int object_generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj);
 void new_uid(char out[37]);
 void now_text(char out[32]);
 

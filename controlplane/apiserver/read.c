@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "controlplane/apiserver/aside.h"
+#include "controlplane/apiserver/conversion.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/listing.h"
@@ -90,6 +91,15 @@ void reply_one(struct req *r, int code, struct object_bytes *o)
 	reply_json(r, code, &b);
 }
 
+static void got(struct req *r, struct object_bytes **slot)
+{
+	if (object_as(r->route.type, slot) ||
+	    (vm_view_wanted(r) && vm_view(slot)))
+		reply_error(r, 500, "InternalError", "out of memory");
+	else
+		reply_one(r, 200, *slot);
+}
+
 void read_get(struct req *r)
 {
 	auto_buf struct buf key = BUF_INIT;
@@ -99,11 +109,10 @@ void read_get(struct req *r)
 	o = store_get(r->api->store, buf_str(&key));
 	if (!o)
 		reply_not_found(r);
-	else if (object_as(r->route.type, &o) ||
-		 (vm_view_wanted(r) && vm_view(&o)))
-		reply_error(r, 500, "InternalError", "out of memory");
+	else if (r->route.type->webhook)
+		conversion_get(r, o, got);
 	else
-		reply_one(r, 200, o);
+		got(r, &o);
 }
 
 /* --- list --- */
@@ -341,7 +350,7 @@ static void long_done(struct aside *a)
 	if (a->result < 0)
 		list_failed(r, a->result, &a->err);
 	else
-		l->done(r, &l->list);
+		conversion_list(r, &l->list, l->done);
 }
 
 static void long_free(struct aside *a)
@@ -400,7 +409,7 @@ void list_for(struct req *r, struct listed *q,
 	else if (res < 0)
 		list_failed(r, res, &e);
 	else
-		done(r, &list);
+		conversion_list(r, &list, done);
 }
 
 /* --- the verb --- */
@@ -446,7 +455,8 @@ static void list_found(struct req *r, struct store_list *list)
 static bool in_pages(const struct req *r, const struct listed *q)
 {
 	return !q->range.limit && !q->after.len && !q->range.revision &&
-	       !r->selector.nr && !crd_is(r->route.type);
+	       !r->selector.nr && !crd_is(r->route.type) &&
+	       !r->route.type->webhook;
 }
 
 static void list_pages(struct req *r, struct listed *q)

@@ -10,6 +10,7 @@
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/greet.h"
+#include "controlplane/apiserver/hook.h"
 #include "controlplane/apiserver/metrics.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "controlplane/apiserver/usage/usage.h"
@@ -381,6 +382,7 @@ void server_stop(struct api *api)
 	/* These first: they hand on what has come. */
 	stop(api->greeters, api->nr_greeters);
 	stop(api->loops, api->nr_loops);
+	hook_callers_stop(api);
 	/* Until nobody is at a connection; and they are all back. */
 	aside_wait(api);
 	close_rest(api->greeters, api->nr_greeters);

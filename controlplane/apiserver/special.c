@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include "controlplane/store/admin.h"
+#include "controlplane/apiserver/conversion.h"
 #include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/crd.h"
@@ -431,6 +432,11 @@ void special_path(struct req *r)
  * ---------------------------------------------------------------------------
  */
 
+static void scale_found(struct req *r, struct object_bytes **slot)
+{
+	scale_reply(r, *slot);
+}
+
 bool special_subresource(struct req *r)
 {
 	const char *sub = r->route.subresource;
@@ -443,7 +449,7 @@ bool special_subresource(struct req *r)
 		route_key(r, r->route.name, &key);
 		o = store_get(r->api->store, buf_str(&key));
 		if (o)
-			scale_reply(r, o);
+			conversion_get(r, o, scale_found);
 		else
 			reply_not_found(r);
 		return true;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "controlplane/apiserver/conn.h"
+#include "controlplane/apiserver/conversion.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/listing.h"
 #include "controlplane/apiserver/read.h"
@@ -65,12 +66,13 @@ void watch_end(struct req *r)
 	reply_end(r);
 }
 
-static void put_error(struct req *r, const char *msg)
+static void put_error(struct req *r, int code, const char *reason,
+		      const char *msg)
 {
 	struct buf b = BUF_INIT;
 
 	buf_puts(&b, "{\"type\":\"ERROR\",\"object\":");
-	status_json(&b, 410, "Expired", msg);
+	status_json(&b, code, reason, msg);
 	buf_puts(&b, "}\n");
 	reply_add(r, &b);
 }
@@ -96,7 +98,7 @@ static void put_event(struct req *r, const char *type,
 	struct buf b = BUF_INIT;
 
 	if (object_as(r->route.type, slot)) {
-		put_error(r, "out of memory");
+		put_error(r, 500, "InternalError", "out of memory");
 		return;
 	}
 	o = *slot;
@@ -142,18 +144,74 @@ static void put_bookmark(struct req *r, uint64_t revision, bool initial)
 	reply_add(r, &b);
 }
 
+/* What was in another version has been converted: in the order it came. */
+static void events_converted(struct req *r, struct conversion *c)
+{
+	if (!r->watch)
+		return;
+	if (c->failed) {
+		put_error(r, 500, "", buf_str(&c->why));
+		watch_end(r);
+		return;
+	}
+	for (size_t i = 0; i < c->list.nr; i++)
+		put_event(r, c->kinds[i], &c->list.v[i]);
+	watch_ready(r);
+	req_flush(r);
+}
+
+/* As many events as are to be converted together; false: none is. */
+static bool convert_events(struct req *r, struct store_event *ev, int n)
+{
+	struct conversion *c;
+	bool wanted = false;
+
+	for (int i = 0; r->route.type->webhook && i < n && !wanted; i++)
+		wanted = type_of(r, &ev[i]) && conversion_wanted(r, ev[i].obj);
+	if (!wanted)
+		return false;
+	c = calloc(1, sizeof(*c));
+	if (c) {
+		c->kinds = calloc(n, sizeof(*c->kinds));
+		c->list.v = calloc(n, sizeof(struct object_bytes *));
+	}
+	if (!c || !c->kinds || !c->list.v) {
+		free(c ? c->kinds : NULL);
+		free(c);
+		req_abort(r);
+		return true;
+	}
+	for (int i = 0; i < n; i++) {
+		const char *type = type_of(r, &ev[i]);
+
+		if (!type)
+			continue;
+		c->kinds[c->list.nr] = type;
+		c->list.v[c->list.nr++] = take_ptr(ev[i].obj);
+	}
+	c->to = r->route.type;
+	c->then = events_converted;
+	conversion_run(r, c);
+	return true;
+}
+
 void watch_fill(struct req *r)
 {
 	struct store_event ev[BATCH];
 	bool waits = false;
 	int n = 0;
 
+	/* Those before are being converted. */
+	if (r->aside)
+		return;
 	r->stalled = false;
-	while (r->watch && !waits &&
+	while (r->watch && !waits && !r->aside &&
 	       !(r->stalled = r->out_bytes >= WATCH_MAX) &&
 	       (n = store_watch_step(r->watch, ev, BATCH, &waits)) > 0) {
+		bool later = convert_events(r, ev, n);
+
 		for (int i = 0; i < n; i++) {
-			const char *type = type_of(r, &ev[i]);
+			const char *type = later ? NULL : type_of(r, &ev[i]);
 
 			/* Leaving the selection shows the state before, at
 			 * the revision of the change. */
@@ -168,7 +226,7 @@ void watch_fill(struct req *r)
 		r->conn->ready = r->conn->more = true;
 	}
 	if (n == -ESTALE) {
-		put_error(r, "too old resource version");
+		put_error(r, 410, "Expired", "too old resource version");
 		watch_stop(r);
 		ev_timer_del(&r->timer);
 		ev_timer_del(&r->mark_timer);
@@ -197,7 +255,7 @@ static void on_bookmark(void *arg)
 	uint64_t revision = store_watch_progress(r->watch);
 
 	ev_timer_set(r->loop->ev, &r->mark_timer, BOOKMARK_MS, on_bookmark, r);
-	if (revision && !r->out_bytes) {
+	if (revision && !r->out_bytes && !r->aside) {
 		put_bookmark(r, revision, false);
 		req_flush(r);
 	}
@@ -226,7 +284,7 @@ static int watch_open(struct req *r, const char *prefix, uint64_t revision)
 	if (!r->started)
 		reply_begin(r, 200, "application/json");
 	r->streaming = true;
-	put_error(r, e.msg);
+	put_error(r, 410, "Expired", e.msg);
 	reply_end(r);
 	return res;
 }

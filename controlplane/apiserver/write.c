@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/read.h"
 #include "controlplane/apiserver/action.h"
 #include "controlplane/apiserver/away.h"
+#include "controlplane/apiserver/conversion.h"
 #include "controlplane/apiserver/crd.h"
 #include "controlplane/apiserver/flow.h"
 #include "controlplane/apiserver/managed.h"
@@ -13,7 +14,6 @@
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
 #include "lib/json.h"
-#include "lib/random.h"
 #include "lib/str.h"
 
 static void attempt(struct write *w);
@@ -44,6 +44,7 @@ void write_free(struct write *w)
 	flow_leave(&w->seats);
 	hook_memo_free(w->hooks);
 	yyjson_doc_free(w->body);
+	object_unref(w->converted);
 	buf_clear(&w->data);
 	buf_clear(&w->tags);
 	buf_clear(&w->key);
@@ -135,6 +136,11 @@ bad:
 
 /* --- submitting --- */
 
+static void reply_converted(struct req *r, struct object_bytes **slot)
+{
+	reply_written(r->write, slot);
+}
+
 void reply_written(struct write *w, struct object_bytes **slot)
 {
 	struct object_bytes *o;
@@ -147,6 +153,10 @@ void reply_written(struct write *w, struct object_bytes **slot)
 	}
 	if (r->action) {
 		action_reply(r, *slot);
+		return;
+	}
+	if (conversion_wanted(r, *slot)) {
+		conversion_get(r, *slot, reply_converted);
 		return;
 	}
 	if (object_as(r->route.type, slot)) {
@@ -214,6 +224,13 @@ static int join_born(struct write *w)
 
 void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		  struct object_bytes *cur, bool remove)
+{
+	if (!conversion_store(w, obj, cur, remove))
+		write_submit_as(w, doc, obj, cur, remove);
+}
+
+void write_submit_as(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		     struct object_bytes *cur, bool remove)
 {
 	struct req *r = w->req;
 	struct store_op *op = &w->own_ops[0];
@@ -302,30 +319,7 @@ void write_done(struct write *w)
 	reply_store_error(r, result, &w->txn.err);
 }
 
-/* --- create
- * ----------------------------------------------------------------------------
- */
-
-/* What a name is made of is cut to fit, as in Kubernetes. */
-#define GENERATED_MAX 63
-
-static int generate_name(yyjson_mut_doc *doc, yyjson_mut_val *obj)
-{
-	static const char digits[] = "bcdfghjklmnpqrstvwxz2456789";
-	const char *prefix = mut_str(obj, "metadata.generateName");
-	unsigned char random[5];
-	char name[GENERATED_MAX + 1];
-	size_t n;
-
-	if (!prefix || !*prefix || random_bytes(random, sizeof(random)))
-		return -EINVAL;
-	n = strnlen(prefix, GENERATED_MAX - sizeof(random));
-	memcpy(name, prefix, n);
-	for (size_t i = 0; i < sizeof(random); i++)
-		name[n++] = digits[random[i] % (sizeof(digits) - 1)];
-	name[n] = '\0';
-	return mut_set_str(doc, obj, "metadata.name", name);
-}
+/* --- create --- */
 
 static void try_create(struct write *w)
 {
@@ -346,7 +340,8 @@ static void try_create(struct write *w)
 		} else {
 			if (!mut_str(obj, "metadata.name") ||
 			    !*mut_str(obj, "metadata.name"))
-				w->generated = generate_name(doc, obj) == 0;
+				w->generated =
+					object_generate_name(doc, obj) == 0;
 			if (write_check(w, doc, obj, NULL) == 0)
 				write_submit(w, doc, obj, NULL, false);
 		}
@@ -416,7 +411,7 @@ static void submit_change(struct write *w, yyjson_mut_doc *doc,
 	mut_remove(obj, "metadata.resourceVersion");
 	mut_remove(old, "metadata.resourceVersion");
 	/* Nothing changed: nothing is written, no one is woken. */
-	if (!w->dry_run && mut_equal(obj, old) &&
+	if (!w->dry_run && !w->migrates && mut_equal(obj, old) &&
 	    object_is_stored(w->req->route.type, doc, obj, cur)) {
 		reply_written(w, slot);
 		return;
@@ -530,6 +525,8 @@ static void try_change(struct write *w)
 			    r->route.name);
 		return;
 	}
+	if (conversion_first(w, &cur))
+		return;
 	w->code = 200;
 	doc = object_tree_as(r->route.type, cur);
 	if (!doc) {
@@ -644,6 +641,12 @@ static void attempt(struct write *w)
 		delete_attempt(w);
 	else
 		try_change(w);
+}
+
+void write_again(struct write *w)
+{
+	clear_ops(w);
+	attempt(w);
 }
 
 void write_delete(struct req *r)

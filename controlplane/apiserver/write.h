@@ -33,6 +33,10 @@ struct write {
 	bool evict;
 	bool apply, force; /* server-side apply */
 	bool replied;      /* a refusal has been told */
+	/* Of custom types, see conversion.h: what is changed, in the version
+	 * of the request; it is stored in a version that no longer is. */
+	struct object_bytes *converted;
+	bool migrates;
 	bool status_reply; /* deleted: reply with a Status */
 	yyjson_doc *body;
 	yyjson_val *options; /* of a delete */
@@ -51,6 +55,12 @@ void reply_written(struct write *w, struct object_bytes **slot);
 /* Submit the change of @obj (of @cur, NULL for a create). */
 void write_submit(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		  struct object_bytes *cur, bool remove);
+
+/* The same of an object in the version it is stored in. */
+void write_submit_as(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
+		     struct object_bytes *cur, bool remove);
+/* Try it again, from what is stored now. */
+void write_again(struct write *w);
 
 /* check.c: envelope, names, metadata, schema. On failure it has replied. */
 int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,

@@ -224,9 +224,11 @@ static int load_version(struct loader *l, struct type *t, yyjson_val *spec,
  * defaults, or have fields that are gone.
  */
 static void link_versions(struct type_set *set, const char *stored,
-			  bool changed)
+			  bool changed, yyjson_val *conversion)
 {
-	const struct type_convert *none = type_convert_find("none");
+	bool hook = str_eq(get_str(conversion, "strategy"), "Webhook");
+	const struct type_convert *how =
+		type_convert_find(hook ? "webhook" : "none");
 	const struct type *to = NULL;
 
 	for (size_t i = 0; i < set->nr; i++)
@@ -238,7 +240,9 @@ static void link_versions(struct type_set *set, const char *stored,
 		if (t != to)
 			t->stored = to;
 		if (t != to || changed)
-			t->convert = none;
+			t->convert = how;
+		if (hook)
+			t->webhook = yyjson_obj_get(conversion, "webhook");
 	}
 }
 
@@ -309,7 +313,9 @@ static int load_crd(struct type_set *set, yyjson_val *crd, bool system,
 		return err_set(e, -EINVAL, "no version is stored");
 	qsort(set->types, set->nr, sizeof(*set->types), by_rank);
 	link_versions(set, stored,
-		      yyjson_get_sint(yyjson_obj_get(meta, "generation")) > 1);
+		      yyjson_get_sint(yyjson_obj_get(meta, "generation")) > 1,
+		      yyjson_obj_get(spec, "conversion"));
+	set->system = system;
 	set->name = strdup(get_str(meta, "name") ? get_str(meta, "name") : "");
 	v = yyjson_obj_get(yyjson_obj_get(meta, "labels"),
 			   "arktos.futurewei.com/crd-sharing-policy");

@@ -633,7 +633,6 @@ static void check_rules(yyjson_mut_val *obj, struct field_errors *errs)
 void crd_validate(yyjson_mut_val *obj, struct field_errors *errs)
 {
 	const char *scope = mut_str(obj, "spec.scope");
-	const char *convert = mut_str(obj, "spec.conversion.strategy");
 
 	check_names(obj, errs);
 	if (scope && strcmp(scope, "Namespaced") && strcmp(scope, "Cluster") &&
@@ -648,11 +647,7 @@ void crd_validate(yyjson_mut_val *obj, struct field_errors *errs)
 				mut_get(obj, "spec.preserveUnknownFields"),
 				"must be false; set x-kubernetes-preserve-"
 				"unknown-fields to true in the schema");
-	if (convert && strcmp(convert, "None"))
-		field_error_add(errs, FIELD_NOT_SUPPORTED,
-				"spec.conversion.strategy",
-				mut_get(obj, "spec.conversion.strategy"),
-				"supported values: \"None\"");
+	crd_check_conversion(obj, errs);
 	check_versions(obj, errs);
 	if (!errs->nr)
 		check_rules(obj, errs);

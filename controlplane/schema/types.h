@@ -108,6 +108,7 @@ struct type {
 	bool virtual;                   /* answered, never stored (reviews) */
 	/* Of custom resources. */
 	bool custom;
+	yyjson_val *webhook; /* converts between versions; NULL: nobody does */
 	const char *deprecated; /* what to warn of; NULL: of nothing */
 	/* Paths of the scale subresource; NULL: as Kubernetes' own types. */
 	const char *scale_spec, *scale_status, *scale_selector;
@@ -130,6 +131,7 @@ struct type_set {
 	char *name;        /* of the definition */
 	uint64_t revision; /* at which it was stored */
 	bool forced;       /* shared with all tenants */
+	bool system;       /* the system's */
 };
 
 /* Compile a YAML stream of declarations into @set (zeroed at first). */
@@ -162,6 +164,7 @@ DEFINE_AUTO_PTR(type_set, type_set_unref)
 void crd_validate(yyjson_mut_val *obj, struct field_errors *errs);
 void crd_validate_update(yyjson_mut_val *obj, yyjson_mut_val *old,
 			 struct field_errors *errs);
+void crd_check_conversion(yyjson_mut_val *obj, struct field_errors *errs);
 void crd_deleting(yyjson_mut_doc *doc, yyjson_mut_val *obj);
 void crd_prepare(yyjson_mut_doc *doc, yyjson_mut_val *obj, yyjson_mut_val *old,
 		 const char *subresource);

@@ -188,12 +188,129 @@ path()
 	t create "definition: uniqueItems" 'uniqueItems cannot be set to true' 'raw "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"type\":\"string\"}}"'
 	t create "definition: both maps" 'mutual exclusive' 'raw "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},\"additionalProperties\":{\"type\":\"string\"}}"'
 	t create "definition: list keys" 'must not be empty if x-kubernetes-list-type is map' 'raw "{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"items\":{\"type\":\"object\"}}"'
-	t create "definition: webhook conversion" 'spec.conversion.strategy: Unsupported value: "Webhook"' 'bad "s/  scope:/  conversion: {strategy: Webhook}\n  scope:/"'
+	t create "definition: conversion by whom" 'spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook' 'bad "s/  scope:/  conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1]}}\n  scope:/"'
+	t create "definition: conversion by url or service" 'exactly one of url or service is required' 'bad "s/  scope:/  conversion: {strategy: Webhook, webhook: {clientConfig: {}, conversionReviewVersions: [v1]}}\n  scope:/"'
+	t create "definition: conversion not by http" "'https' is the only allowed URL scheme" 'bad "s,  scope:,  conversion: {strategy: Webhook\, webhook: {clientConfig: {url: http://x}\, conversionReviewVersions: [v1]}}\n  scope:,"'
+	t create "definition: conversion in which words" 'must include at least one of v1, v1beta1' 'bad "s/  scope:/  conversion: {strategy: Webhook, webhook: {clientConfig: {service: {name: a, namespace: b}}, conversionReviewVersions: [v7]}}\n  scope:/"'
+	t create "definition: another conversion" 'spec.conversion.strategy: Unsupported value: "Magic": supported values: "None", "Webhook"' 'bad "s/  scope:/  conversion: {strategy: Magic}\n  scope:/"'
 
 	t delete "a definition takes its objects" 'deleted' 'k delete crd crons.ex.io'
 	t get "the type is gone" "have a resource type|could not find" 'k get crons'
 	t apply "come back empty" 'No resources found' 'crd Cron ex.io 10 | kin apply -f - >/dev/null; k get crons'
 	k delete crd crons.ex.io >/dev/null 2>&1
+}
+
+# v1 says {at: HOST:PORT}, v2 {host: HOST, port: PORT}.
+converter()
+{
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+		-days 2 -subj /CN=converter -addext subjectAltName=IP:127.0.0.1 \
+		-keyout "$dir/hook.key" -out "$dir/hook.crt" 2>/dev/null
+	cat >"$dir/convert.py" <<-'EOF'
+	import http.server, json, ssl, sys
+	class Hook(http.server.BaseHTTPRequestHandler):
+	    protocol_version = "HTTP/1.1"
+	    def do_POST(self):
+	        ask = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
+	        for o in ask["objects"]:
+	            s = o.get("spec", {})
+	            if ask["desiredAPIVersion"].endswith("/v2") and "at" in s:
+	                host, port = s["at"].split(":")
+	                s = {"host": host, "port": int(port)}
+	            elif ask["desiredAPIVersion"].endswith("/v1") and "host" in s:
+	                s = {"at": "%s:%d" % (s["host"], s["port"])}
+	            o["spec"], o["apiVersion"] = s, ask["desiredAPIVersion"]
+	        answer = json.dumps({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+	            "response": {"uid": ask["uid"], "result": {"status": "Success"}, "convertedObjects": ask["objects"]}}).encode()
+	        self.send_response(200)
+	        self.send_header("Content-Length", str(len(answer)))
+	        self.end_headers()
+	        self.wfile.write(answer)
+	    def log_message(self, *args):
+	        pass
+	server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+	context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+	context.load_cert_chain(sys.argv[1], sys.argv[2])
+	server.socket = context.wrap_socket(server.socket, server_side=True)
+	print(server.server_port, flush=True)
+	server.serve_forever()
+	EOF
+	coproc HOOK { exec timeout 280 python3 "$dir/convert.py" "$dir/hook.crt" "$dir/hook.key"; }
+	hook=$HOOK_PID
+	read -rt 20 hook_port <&"${HOOK[0]}"
+}
+
+link_crd() # STORED
+{
+	cat <<-EOF
+	apiVersion: apiextensions.k8s.io/v1
+	kind: CustomResourceDefinition
+	metadata: {name: links.ex.io}
+	spec:
+	  group: ex.io
+	  scope: Namespaced
+	  names: {plural: links, kind: Link}
+	  conversion:
+	    strategy: Webhook
+	    webhook:
+	      conversionReviewVersions: [v1]
+	      clientConfig: {url: "https://127.0.0.1:$hook_port/convert", caBundle: $(base64 -w0 "$dir/hook.crt")}
+	  versions:
+	  - name: v1
+	    served: true
+	    storage: $([ $1 = v1 ] && echo true || echo false)
+	    additionalPrinterColumns: [{name: At, type: string, jsonPath: .spec.at}]
+	    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {at: {type: string}}}}}}
+	  - name: v2
+	    served: true
+	    storage: $([ $1 = v2 ] && echo true || echo false)
+	    additionalPrinterColumns: [{name: Host, type: string, jsonPath: .spec.host}]
+	    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {host: {type: string}, port: {type: integer, maximum: 65535}}}}}}
+	EOF
+}
+link() { printf '{"apiVersion":"ex.io/%s","kind":"Link","metadata":{"name":"%s"},"spec":%s}' "$@"; }
+
+# A change by one version, watched as the other.
+watch_other()
+{
+	local out line
+	coproc WATCH { exec timeout 20 "$kubectl" --cache-dir="$dir/cache-$v" get links.v2.ex.io a -w -o jsonpath='{.spec.host}-{.spec.port}{"\n"}'; }
+	out=${WATCH[0]}
+	exec {out}<&"$out"
+	read -rt 20 line <&"$out"
+	k patch links.v1.ex.io a --type=merge -p '{"spec":{"at":"a:82"}}' >/dev/null
+	read -rt 20 line <&"$out"
+	kill "$WATCH_PID" 2>/dev/null
+	exec {out}<&-
+	echo "$line"
+}
+
+conversion()
+{
+	converter
+	t apply "definition converted by a webhook" 'created' 'link_crd v1 | kin apply -f -'
+	t apply "an object of the stored version" 'created' 'link v1 a "{\"at\":\"a:80\"}" | kin apply -f -'
+	t get "the preferred version" '^ex.io/v2 a 80$' 'k get link a -o jsonpath="{.apiVersion} {.spec.host} {.spec.port}"'
+	t get "the stored version" '^a:80$' 'k get links.v1.ex.io a -o jsonpath={.spec.at}'
+	t get "columns of each version" '^a +a$' 'k get links'
+	t get "columns of the other" '^a +a:80$' 'k get links.v1.ex.io'
+	t apply "by the other version" 'configured' 'link v2 a "{\"host\":\"a\",\"port\":81}" | kin apply -f -'
+	t apply "the same again" 'unchanged' 'link v2 a "{\"host\":\"a\",\"port\":81}" | kin apply -f -'
+	t apply "on the server's side" 'serverside-applied' 'link v2 b "{\"host\":\"b\",\"port\":1}" | kin apply --server-side -f -'
+	t get "as the stored version" '^a:81 b:1$' 'k get links.v1.ex.io -o jsonpath={.items[*].spec.at}'
+	t patch "the other version's schema" 'spec.port: Invalid value: 70000' 'k patch links.v2.ex.io a --type=merge -p "{\"spec\":{\"port\":70000}}"'
+	t watch "as the other version" '^a-82$' watch_other
+	t apply "another version is stored" 'configured' 'link_crd v2 | kin apply -f -'
+	t get "both were stored" '^\["v1","v2"\]$' 'k get crd links.ex.io -o jsonpath="{.status.storedVersions}"'
+	t replace "rewrites" 'replaced' 'k get link a -o json | kin replace -f -'
+	t label "one by the old version" 'labeled' 'k label links.v1.ex.io b x=y'
+	t get "by label" '^b b:1$' 'k get links.v1.ex.io -l x=y -o jsonpath="{.items[*].metadata.name} {.items[*].spec.at}"'
+	kill "$hook"
+	wait "$hook" 2>/dev/null
+	t get "without it, the stored one" '^a$' 'k get link a -o jsonpath={.spec.host}'
+	t get "without it, the other one" 'conversion webhook for ex.io/v2, Kind=Link failed: Post "https://127.0.0.1:[0-9]+/convert.timeout=30s"' 'k get links.v1.ex.io a'
+	t delete "the stored one" 'deleted' 'k delete link a'
+	t delete "the definition, and what is left" 'deleted' 'k delete crd links.ex.io'
 }
 
 tenants()
@@ -232,5 +349,6 @@ tenants()
 
 start
 both path
+both conversion
 both tenants
 finish_tap

@@ -36,6 +36,12 @@ static int crd_mutate(struct admission *a)
 						  name);
 	if (a->op == ADMIT_DELETE || *a->subresource || !name)
 		return 0;
+	if (strcmp(a->tenant, SYSTEM) != 0 &&
+	    mut_get(a->obj, "spec.conversion.webhook.clientConfig.url"))
+		return admission_forbid(a, "conversion webhooks of tenants are "
+					   "services of theirs: use "
+					   "clientConfig.service, a URL is for "
+					   "the system only");
 	crd_prepare(a->doc, a->obj, a->old, "");
 	why = crds_conflict(a->api, a->tenant, name,
 			    mut_str(a->obj, "spec.group")

@@ -6,20 +6,12 @@
 #include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/admission/webhook_call.h"
 #include "controlplane/apiserver/internal.h"
-#include "controlplane/client/rest.h"
 #include "lib/base64.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
 #define ANSWER_MAX (3 * 1024 * 1024)
-
-struct hook_caller {
-	struct api *api;
-	pthread_mutex_t lock;
-	struct rest *rest; /* in use now */
-	bool cancelled;
-};
 
 /* --- the question --- */
 
@@ -147,141 +139,6 @@ void hook_question_clear(struct hook_question *q)
 
 /* --- the call --- */
 
-struct hook_caller *hook_caller_new(struct api *api)
-{
-	struct hook_caller *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	c->api = api;
-	pthread_mutex_init(&c->lock, NULL);
-	return c;
-}
-
-void hook_caller_cancel(struct hook_caller *c)
-{
-	if (!c)
-		return;
-	pthread_mutex_lock(&c->lock);
-	c->cancelled = true;
-	if (c->rest)
-		rest_cancel(c->rest);
-	pthread_mutex_unlock(&c->lock);
-}
-
-void hook_caller_free(struct hook_caller *c)
-{
-	if (!c)
-		return;
-	pthread_mutex_destroy(&c->lock);
-	free(c);
-}
-
-/* https://HOST[:PORT]/PATH, and where it is when the name alone does not say:
- * a service of the system's has an address. */
-struct place {
-	char *server, *path, *address;
-};
-
-static void place_clear(struct place *p)
-{
-	free(p->server);
-	free(p->path);
-	free(p->address);
-}
-
-static int service_place(struct api *api, yyjson_val *service, struct place *p,
-			 struct err *e)
-{
-	const char *name = yyjson_get_str(yyjson_obj_get(service, "name"));
-	const char *ns = yyjson_get_str(yyjson_obj_get(service, "namespace"));
-	const char *path = yyjson_get_str(yyjson_obj_get(service, "path"));
-	yyjson_val *port = yyjson_obj_get(service, "port");
-	auto_free char *key = str_printf("core/services/%s/%s/%s", SYSTEM,
-					 ns ? ns : "", name ? name : "");
-	auto_ptr(object_bytes) o = key ? store_get(api->store, key) : NULL;
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
-	const char *ip = yyjson_get_str(
-		yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
-			       "/spec/clusterIP"));
-
-	if (ip && *ip && strcmp(ip, "None") != 0) {
-		p->server = str_printf("https://%s.%s.svc:%lld", name, ns,
-				       port ? (long long)yyjson_get_sint(port)
-					    : 443LL);
-		p->path = strdup(path && *path ? path : "/");
-		p->address = strdup(ip);
-	}
-	yyjson_doc_free(doc);
-	return p->address ? 0
-			  : err_set(e, -ENOENT,
-				    "service \"%s\" not found, or without an "
-				    "address",
-				    name ? name : "");
-}
-
-static int find_place(struct api *api, yyjson_val *config, struct place *p,
-		      struct err *e)
-{
-	const char *url = yyjson_get_str(yyjson_obj_get(config, "url"));
-	size_t host;
-
-	if (!url)
-		return service_place(api, yyjson_obj_get(config, "service"), p,
-				     e);
-	if (!str_starts(url, "https://"))
-		return err_set(e, -EINVAL, "the URL must begin with https://");
-	host = 8 + strcspn(url + 8, "/");
-	p->server = str_printf("%.*s%s", (int)host, url,
-			       strchr(url + 8, ':') ? "" : ":443");
-	p->path = strdup(url[host] ? url + host : "/");
-	return p->server && p->path ? 0 : err_set(e, -ENOMEM, "out of memory");
-}
-
-static int connect_to(struct hook_caller *c, yyjson_val *config, int seconds,
-		      struct place *p, struct err *e)
-{
-	const char *ca = yyjson_get_str(yyjson_obj_get(config, "caBundle"));
-	auto_free char *text = NULL;
-	struct rest *rest = NULL;
-	int r = find_place(c->api, config, p, e);
-
-	if (r < 0)
-		return r;
-	if (!ca || !*ca)
-		return err_set(e, -EINVAL, "clientConfig has no caBundle");
-	text = str_printf("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-			  "clusters:\n- name: c\n  cluster: {server: \"%s\", "
-			  "certificate-authority-data: \"%s\"}\n"
-			  "users:\n- name: u\n  user: {token: \"\"}\n"
-			  "contexts:\n- name: c\n  context: {cluster: c, "
-			  "user: u}\n",
-			  p->server, ca);
-	if (!text || strpbrk(p->server, "\"\\\n") || strpbrk(ca, "\"\\\n"))
-		return err_set(e, -EINVAL, "bad clientConfig");
-	r = rest_open_text(text, p->address, seconds, &rest, e);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&c->lock);
-	c->rest = rest;
-	if (c->cancelled)
-		rest_cancel(rest);
-	pthread_mutex_unlock(&c->lock);
-	return 0;
-}
-
-static void disconnect(struct hook_caller *c)
-{
-	struct rest *rest;
-
-	pthread_mutex_lock(&c->lock);
-	rest = c->rest;
-	c->rest = NULL;
-	pthread_mutex_unlock(&c->lock);
-	if (rest)
-		rest_close(rest);
-}
-
 static void put_review(struct hook_question *q, const char *object,
 		       const char *uid, struct buf *b)
 {
@@ -392,7 +249,6 @@ static int ask_one(struct hook_caller *c, struct hook_question *q,
 	const char *name = yyjson_get_str(yyjson_obj_get(hook, "name"));
 	int seconds = limit ? (int)yyjson_get_sint(limit) : 10;
 	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
-	struct place p = { .server = NULL };
 	struct json_limits limits = { .len = ANSWER_MAX };
 	yyjson_doc *doc = NULL;
 	char uid[37];
@@ -403,21 +259,15 @@ static int ask_one(struct hook_caller *c, struct hook_question *q,
 	new_uid(uid);
 	put_review(q, *object, uid, &body);
 	answer.max = ANSWER_MAX;
-	r = connect_to(c, yyjson_obj_get(hook, "clientConfig"), seconds, &p, e);
+	r = hook_post(c, SYSTEM, yyjson_obj_get(hook, "clientConfig"), seconds,
+		      buf_str(&body), &answer, e);
 	if (r == 0)
-		r = rest_call(c->rest, "POST", p.path, buf_str(&body), NULL,
-			      &answer, e);
-	if (r >= 0 && r != 200)
-		r = err_set(e, -EREMOTEIO, "it answered with status %d", r);
-	if (r >= 0)
 		r = json_parse_within(buf_str(&answer), answer.len, &limits,
 				      &doc, e);
 	if (r == 0)
 		r = judge(yyjson_doc_get_root(doc), uid, name ? name : "",
 			  mutating, object, v, e);
 	yyjson_doc_free(doc);
-	disconnect(c);
-	place_clear(&p);
 	return r;
 }
 

@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <yyjson.h>
 
+#include "controlplane/apiserver/hook.h"
 #include "lib/buf.h"
 
 struct admission;
 struct api;
-struct hook_caller;
 struct json_out;
 struct type;
 
@@ -39,11 +39,6 @@ void hook_put_request(struct json_out *o, const struct admission *a,
 int hook_question_add(struct hook_question *q, yyjson_val *hook);
 int hook_question_fill(struct hook_question *q, struct admission *a);
 void hook_question_clear(struct hook_question *q);
-
-struct hook_caller *hook_caller_new(struct api *api);
-/* From any thread: what it is waiting for fails, and so does all that comes. */
-void hook_caller_cancel(struct hook_caller *c);
-void hook_caller_free(struct hook_caller *c);
 
 /* Ask one after the other. *ret_object: what the mutating ones made of the
  * object, owned by the caller; NULL: nothing was changed. */

@@ -6,6 +6,11 @@
 #include "controlplane/apiserver/internal.h"
 #include "lib/str.h"
 
+const struct cidrs *aggregator_cidrs(const struct api *api)
+{
+	return &api->aggregator->cidrs;
+}
+
 /* --- entries --- */
 
 struct ext_docs *ext_docs_new(void)

@@ -25,6 +25,7 @@
 #include <stddef.h>
 
 struct api;
+struct cidrs;
 struct discovery_foreign;
 struct err;
 struct extension;
@@ -40,6 +41,9 @@ int aggregator_start(struct api *api, struct err *e);
 /* No more questions; entries stay until aggregator_close(). */
 void aggregator_stop(struct api *api);
 void aggregator_close(struct api *api);
+
+/* Where tenants' servers may be. */
+const struct cidrs *aggregator_cidrs(const struct api *api);
 
 /* Who serves what @r is about, if it is somebody else: sets r->extension, and
  * completes the route. Once the user is known. */

@@ -5,35 +5,17 @@
  * Admission webhooks, against a server of the test's own: what they are asked,
  * what they change and refuse, and what it means that one does not answer.
  */
-#include <arpa/inet.h>
-#include <openssl/ssl.h>
-#include <pthread.h>
-#include <sys/socket.h>
+#include "selftests/controlplane/apiserver/hook.h"
 
-#include "controlplane/apiserver/authn/pki.h"
-#include "selftests/controlplane/apiserver/world.h"
-
-/* Answers by path: /label adds a label, /deny refuses, /mute never answers,
- * /junk answers nonsense, /rename tries to. */
-struct hook {
-	pthread_t thread;
-	SSL_CTX *ctx;
-	int fd;
-	uint16_t port;
-	char *ca;
-	pthread_mutex_t lock;
-	struct buf asked; /* all requests' bodies */
-	int nr;
-};
-
-static void answer(struct hook *h, const char *path, const char *body,
-		   struct buf *out)
+/* Answers by path: /label adds a label, /deny refuses, /junk answers nonsense,
+ * /rename tries to. */
+static void answer(const char *path, const char *body, struct buf *json)
 {
 	/* The request's own: the object has one, too. */
 	const char *at = strstr(body, "\"dryRun\":");
 	const char *uid = at ? strstr(at, "\"uid\":\"") : NULL;
 	const char *patch = NULL;
-	auto_buf struct buf b64 = BUF_INIT, json = BUF_INIT;
+	auto_buf struct buf b64 = BUF_INIT;
 
 	if (strcmp(path, "/label") == 0)
 		patch = "[{\"op\":\"add\",\"path\":\"/metadata/labels\","
@@ -41,138 +23,28 @@ static void answer(struct hook *h, const char *path, const char *body,
 	if (strcmp(path, "/rename") == 0)
 		patch = "[{\"op\":\"replace\",\"path\":\"/metadata/tenant\","
 			"\"value\":\"evil\"}]";
-	buf_printf(&json,
+	buf_printf(json,
 		   "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":"
 		   "\"AdmissionReview\",\"response\":{\"uid\":\"%.36s\","
 		   "\"allowed\":%s",
 		   uid ? uid + 7 : "",
 		   strcmp(path, "/deny") ? "true" : "false");
 	if (strcmp(path, "/deny") == 0)
-		buf_puts(&json, ",\"status\":{\"code\":403,\"message\":"
-				"\"not on a Sunday\"}");
+		buf_puts(json, ",\"status\":{\"code\":403,\"message\":"
+			       "\"not on a Sunday\"}");
 	if (strcmp(path, "/warn") == 0)
-		buf_puts(&json, ",\"warnings\":[\"this is odd\"]");
+		buf_puts(json, ",\"warnings\":[\"this is odd\"]");
 	if (patch) {
 		base64_put(&b64, patch, strlen(patch));
-		buf_printf(&json,
+		buf_printf(json,
 			   ",\"patchType\":\"JSONPatch\",\"patch\":\"%s\"",
 			   buf_str(&b64));
 	}
-	buf_puts(&json, "}}");
+	buf_puts(json, "}}");
 	if (strcmp(path, "/junk") == 0) {
-		buf_reset(&json);
-		buf_puts(&json, "{\"hello\":1}");
+		buf_reset(json);
+		buf_puts(json, "{\"hello\":1}");
 	}
-	buf_printf(out,
-		   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-		   "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-		   json.len, buf_str(&json));
-	pthread_mutex_lock(&h->lock);
-	buf_puts(&h->asked, body);
-	h->nr++;
-	pthread_mutex_unlock(&h->lock);
-}
-
-static void serve_one(struct hook *h, int fd)
-{
-	SSL *ssl = SSL_new(h->ctx);
-	auto_buf struct buf in = BUF_INIT, out = BUF_INIT;
-	char path[64] = "", *body = NULL;
-	size_t want = 0;
-
-	SSL_set_fd(ssl, fd);
-	if (SSL_accept(ssl) == 1) {
-		for (;;) {
-			char *p = buf_reserve(&in, 65536);
-			int n = SSL_read(ssl, p, 65535);
-
-			if (n <= 0)
-				break;
-			buf_commit(&in, n);
-			body = strstr(buf_str(&in), "\r\n\r\n");
-			if (body && !want) {
-				char *l = strstr(buf_str(&in),
-						 "Content-Length: ");
-
-				want = l ? strtoul(l + 16, NULL, 10) : 0;
-				sscanf(buf_str(&in), "POST %63s", path);
-			}
-			if (body && strlen(body + 4) >= want)
-				break;
-		}
-		/* Held open until the other side gives up. */
-		if (strcmp(path, "/mute") == 0)
-			SSL_read(ssl, path, sizeof(path));
-		else if (body) {
-			answer(h, path, body + 4, &out);
-			SSL_write(ssl, buf_str(&out), (int)out.len);
-			SSL_shutdown(ssl);
-		}
-	}
-	SSL_free(ssl);
-	close(fd);
-}
-
-static void *serve(void *arg)
-{
-	struct hook *h = arg;
-	int fd;
-
-	while ((fd = accept(h->fd, NULL, NULL)) >= 0)
-		serve_one(h, fd);
-	return NULL;
-}
-
-static bool hook_start(struct hook *h)
-{
-	struct sockaddr_in sa = { .sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct cert_request req = { .common_name = "hook",
-				    .alt_names = "IP:127.0.0.1",
-				    .days = 1 };
-	auto_buf struct buf cert = BUF_INIT, key = BUF_INIT, b64 = BUF_INIT;
-	socklen_t len = sizeof(sa);
-	struct ca *ca = NULL;
-	BIO *bio;
-	X509 *x;
-	EVP_PKEY *k;
-
-	memset(h, 0, sizeof(*h));
-	pthread_mutex_init(&h->lock, NULL);
-	if (mkdir("hookca", 0700) || ca_open("hookca", &ca, NULL) ||
-	    ca_issue(ca, &req, &cert, &key, NULL))
-		return false;
-	base64_put(&b64, ca_cert_pem(ca), strlen(ca_cert_pem(ca)));
-	h->ca = buf_take(&b64);
-	ca_free(ca);
-	h->ctx = SSL_CTX_new(TLS_server_method());
-	bio = BIO_new_mem_buf(cert.data, (int)cert.len);
-	x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	BIO_free(bio);
-	bio = BIO_new_mem_buf(key.data, (int)key.len);
-	k = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-	BIO_free(bio);
-	SSL_CTX_use_certificate(h->ctx, x);
-	SSL_CTX_use_PrivateKey(h->ctx, k);
-	X509_free(x);
-	EVP_PKEY_free(k);
-	h->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(h->fd, (void *)&sa, sizeof(sa)) || listen(h->fd, 16) ||
-	    getsockname(h->fd, (void *)&sa, &len))
-		return false;
-	h->port = ntohs(sa.sin_port);
-	return pthread_create(&h->thread, NULL, serve, h) == 0;
-}
-
-/* When nobody asks any more. */
-static void hook_end(struct hook *h)
-{
-	shutdown(h->fd, SHUT_RDWR);
-	pthread_join(h->thread, NULL);
-	close(h->fd);
-	SSL_CTX_free(h->ctx);
-	free(h->ca);
-	buf_clear(&h->asked);
 }
 
 /* A configuration with one webhook for config maps. */
@@ -224,7 +96,7 @@ TEST(webhooks_change_and_refuse)
 	struct world w;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(hook_start(&h), true);
+	ASSERT_EQ(hook_start(&h, answer), true);
 	make_tenant(&w, "acme");
 	EXPECT_STATUS(&w, 201,
 		      add_hook(&w, &h, MUTATING, "label", "/label", "", ""));
@@ -303,7 +175,7 @@ TEST(conditions_are_expressions_about_the_request)
 	struct world w;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(hook_start(&h), true);
+	ASSERT_EQ(hook_start(&h, answer), true);
 	make_tenant(&w, "acme");
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
 		EXPECT_STATUS(&w, 201,
@@ -339,7 +211,7 @@ TEST(webhooks_are_asked_about_what_they_want)
 	struct world w;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(hook_start(&h), true);
+	ASSERT_EQ(hook_start(&h, answer), true);
 	make_tenant(&w, "acme");
 	make_tenant(&w, "other");
 	EXPECT_STATUS(&w, 201,
@@ -388,7 +260,7 @@ TEST(a_webhook_that_fails_has_a_policy)
 	struct world w;
 
 	ASSERT_EQ(world_start(&w), true);
-	ASSERT_EQ(hook_start(&h), true);
+	ASSERT_EQ(hook_start(&h, answer), true);
 	make_tenant(&w, "acme");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		EXPECT_STATUS(&w, 201,
