@@ -53,6 +53,7 @@ static void on_accept(void *arg, uint32_t events)
 			peer_new(g, fd, o);
 		else
 			close(fd);
+		slice_give(GIVE_NS);
 	}
 }
 

@@ -88,7 +88,7 @@ struct watchers_times {
 };
 
 /* Until something has come to all. They only take bytes, one recvmsg(2) each,
- * so that it is not the clients that are measured. */
+ * at SCHED_IDLE, so that it is not the clients that are measured. */
 void watchers_wait(struct watchers *w, struct watchers_times *ret);
 /* Open what has come, and on until @mark has come to all. */
 void watchers_until(struct watchers *w, const char *mark);

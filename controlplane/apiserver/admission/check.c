@@ -3,6 +3,7 @@
  * the URL, its metadata, its schema, its type's rules. */
 #include <stdio.h>
 
+#include "controlplane/apiserver/away.h"
 #include "controlplane/apiserver/managed.h"
 #include "controlplane/apiserver/admission/webhook.h"
 #include "controlplane/apiserver/write.h"
@@ -410,10 +411,13 @@ int write_check(struct write *w, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 	const struct type *t = w->req->route.type;
 	yyjson_mut_val *managers = NULL;
 	struct admission a;
-	int r = shape(w, doc, obj, old);
+	int r;
 
+	away_give();
+	r = shape(w, doc, obj, old);
 	if (r < 0)
 		return r;
+	away_give();
 	if (!w->apply && managed_update(w, doc, obj, old, &managers)) {
 		reply_error(w->req, 500, "InternalError", "out of memory");
 		return -ENOMEM;
