@@ -239,6 +239,7 @@ static void compile_merging(struct loader *l, struct schema *s, yyjson_val *v)
 struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 {
 	struct schema *s = loader_keep(l->set, 1, sizeof(*s));
+	const char *ref = l->custom ? NULL : get_str(v, "$ref");
 	yyjson_val *items, *additional;
 
 	/* The error already told is the nearer one. */
@@ -253,7 +254,6 @@ struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 			SCHEMA_NODES_MAX);
 		return NULL;
 	}
-	s->ref = l->custom ? NULL : get_str(v, "$ref");
 	s->format = get_str(v, "format");
 	s->description = get_str(v, "description");
 	s->type = type_of(get_str(v, "type"), l->custom ? NULL : s->format, v);
@@ -272,15 +272,14 @@ struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 				: NULL;
 	if (compile_pattern(l, s))
 		return NULL;
-	if (s->ref) {
-		struct schema **refs =
-			realloc(l->refs,
-				(l->nr_refs + 1) * sizeof(struct schema *));
+	if (ref) {
+		struct schema_ref *refs =
+			realloc(l->refs, (l->nr_refs + 1) * sizeof(*refs));
 
 		if (!refs)
 			return NULL;
 		l->refs = refs;
-		l->refs[l->nr_refs++] = s;
+		l->refs[l->nr_refs++] = (struct schema_ref){ s, ref };
 		return s;
 	}
 	items = yyjson_obj_get(v, "items");
@@ -298,17 +297,18 @@ struct schema *loader_compile(struct loader *l, yyjson_val *v, int depth)
 static int link_refs(struct loader *l)
 {
 	for (size_t i = 0; i < l->nr_refs; i++) {
-		struct schema *s = l->refs[i], own = *s;
-		struct schema *to = map_get(&l->local, s->ref);
+		const char *name = l->refs[i].to;
+		struct schema *s = l->refs[i].at, own = *s;
+		struct schema *to = map_get(&l->local, name);
 
 		if (!to)
-			to = map_get(&l->set->short_names, s->ref);
+			to = map_get(&l->set->short_names, name);
 		if (!to)
 			return err_set(l->e, -EINVAL,
 				       "%s: $ref to '%s', which is not declared",
-				       l->where, s->ref);
+				       l->where, name);
 		*s = *to;
-		s->ref = own.ref;
+		s->of = to;
 		s->protobuf = own.protobuf;
 		if (own.description)
 			s->description = own.description;

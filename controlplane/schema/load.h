@@ -8,7 +8,10 @@
 struct loader {
 	struct type_set *set;
 	struct map local; /* definitions of this document, by short name */
-	struct schema **refs;
+	struct schema_ref {
+		struct schema *at;
+		const char *to; /* short name of a definition */
+	} * refs;
 	size_t nr_refs;
 	struct err *e;
 	const char *where;

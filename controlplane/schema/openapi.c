@@ -152,8 +152,9 @@ static void put_schema(struct json_out *o, const char *key,
 		       const struct schema *s, bool v3)
 {
 	json_put_object(o, key);
-	if (s->ref && s->name) {
-		if (s->description)
+	if (s->of && s->name) {
+		/* The definition says its own: kubectl explain shows both. */
+		if (!str_eq(s->description, s->of->description))
 			json_put_str(o, "description", s->description);
 		put_ref(o, s, v3);
 		if (s->def && v3)
@@ -191,7 +192,8 @@ static void collect(const struct schema *s, struct map *seen, int depth)
 	if (s->name) {
 		if (map_get(seen, s->name))
 			return;
-		map_set(seen, s->name, (void *)s, NULL);
+		/* As it is by itself, not as somebody who refers to it says. */
+		map_set(seen, s->name, (void *)(s->of ? s->of : s), NULL);
 	}
 	for (size_t i = 0; i < s->nr_fields; i++)
 		collect(s->fields[i].schema, seen, depth + 1);

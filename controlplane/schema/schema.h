@@ -55,8 +55,9 @@ struct schema_field {
 /* All strings and values are borrowed from the document it was compiled of. */
 struct schema {
 	enum schema_type type;
-	const char *ref;  /* short name of the definition it refers to */
-	const char *name; /* full name, when it is a definition itself */
+	const char *ref;         /* short name of the definition it refers to */
+	const char *name;        /* full name, when it is a definition itself */
+	const struct schema *of; /* the definition; NULL: no reference */
 	const char *format, *description, *pattern;
 	struct re *re;        /* the pattern, compiled; NULL: none */
 	const char *protobuf; /* its field number; see protobuf.c */

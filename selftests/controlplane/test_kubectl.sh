@@ -124,6 +124,10 @@ admin_path()
 		says "whoami" 'system-admin' run "k auth whoami"
 	says "explain" 'virtual machine' \
 		run "k explain pod.spec.virtualMachine"
+	says "explain, once" '^1$' run \
+		"k explain pod.spec.virtualMachine | grep -c 'Its virtual machine'"
+	says "explain a type by its own words" 'A QEMU guest: what it boots' run \
+		"k explain pod.spec.virtualMachine"
 	says "explain a field" 'powerSpec' \
 		run "k explain pod.spec.virtualMachine"
 	says "dry run stores nothing" 'NotFound' run \

@@ -242,6 +242,9 @@ for t in acme zeta; do
 	web_manifest same | bound | kt $t create -f - >/dev/null
 	cat >>"$E2E/$t.why" <<<"$(kt $t get pod same -o wide 2>&1)"
 done
+tenants() { "$CTL" tenant list | tr -s ' ' | tr '\n' '|'; }
+ok "they are listed under a head" prints \
+	'^NAME STATUS AGE\|acme Active [0-9]+[sm]' tenants
 t_ready() { kt "$1" get pod same -o json | jq -e "$READY == \"True\""; }
 t_ip() { kt "$1" get pod same -o json | jq -r .status.podIP; }
 for t in acme zeta; do

@@ -9,10 +9,13 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "controlplane/apiserver/authn/pki.h"
 #include "controlplane/client/rest.h"
+#include "lib/buf.h"
+#include "lib/cli.h"
 #include "lib/err.h"
 #include "lib/fs.h"
 #include "lib/json.h"
@@ -234,9 +237,30 @@ static int tenant_delete(struct rest *c, const struct args *a, struct err *e)
 		       a->name, DELETE_WAIT_S);
 }
 
+static void add_tenant(struct cli_table *t, yyjson_val *v)
+{
+	yyjson_val *meta = yyjson_obj_get(v, "metadata");
+	const char *phase = yyjson_get_str(
+		yyjson_obj_get(yyjson_obj_get(v, "status"), "phase"));
+	const char *born =
+		yyjson_get_str(yyjson_obj_get(meta, "creationTimestamp"));
+	struct tm tm = { 0 };
+	char age[32] = "<unknown>";
+	time_t now = time(NULL), then;
+
+	if (born && strptime(born, "%Y-%m-%dT%H:%M:%S", &tm)) {
+		then = timegm(&tm);
+		cli_format_age(now > then ? (uint64_t)(now - then) : 0, age,
+			       sizeof(age));
+	}
+	cli_row(t, yyjson_get_str(yyjson_obj_get(meta, "name")),
+		phase ? phase : "", age, NULL);
+}
+
 static int tenant_list(struct rest *c, const struct args *a, struct err *e)
 {
-	auto_buf struct buf answer = BUF_INIT;
+	auto_buf struct buf answer = BUF_INIT, out = BUF_INIT;
+	struct cli_table t = CLI_TABLE_INIT;
 	yyjson_doc *doc = NULL;
 	yyjson_arr_iter it;
 	yyjson_val *v;
@@ -250,16 +274,15 @@ static int tenant_list(struct rest *c, const struct args *a, struct err *e)
 		return r;
 	it = yyjson_arr_iter_with(
 		yyjson_obj_get(yyjson_doc_get_root(doc), "items"));
+	cli_row(&t, "NAME", "STATUS", "AGE", NULL);
 	while ((v = yyjson_arr_iter_next(&it)))
-		printf("%-32s %s\n",
-		       yyjson_get_str(
-			       yyjson_obj_get(yyjson_obj_get(v, "metadata"),
-					      "name")),
-		       yyjson_get_str(
-			       yyjson_obj_get(yyjson_obj_get(v, "status"),
-					      "phase")));
+		add_tenant(&t, v);
+	r = cli_table_print(&t, &out);
+	if (r == 0)
+		fputs(buf_str(&out), stdout);
+	cli_table_clear(&t);
 	yyjson_doc_free(doc);
-	return 0;
+	return r < 0 ? err_set(e, r, "out of memory") : 0;
 }
 
 static bool parse_args(int argc, char **argv, struct args *a)
