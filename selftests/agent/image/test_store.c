@@ -433,11 +433,18 @@ TEST(an_import_can_be_cancelled)
 /* --- killed
  * --------------------------------------------------------------------- */
 
+/* What it starts is killed with it: at times while a sanitizer looks for leaks
+ * at its end, which would be told as that one's failure. */
 static void import_and_exit(void)
 {
+	const char *had = getenv("ASAN_OPTIONS");
+	auto_free char *options =
+		str_printf("%s:detect_leaks=0", had ? had : "");
 	struct image_store *s = open_store(NULL);
 	struct err e = { 0 };
 
+	if (options)
+		setenv("ASAN_OPTIONS", options, 1);
 	if (!s || import_as(s, "oci:b", "b", &e) < 0 ||
 	    image_remove(s, "b", NULL, &e) < 0 ||
 	    import_as(s, "oci:b", "b", &e) < 0)
