@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The embedded store, and next to it a real etcd on the same disk, in the same
- * run, through our gRPC client on one HTTP/2 connection; 64 requests at a time,
- * leases 512.
+ * run, through our gRPC client on one HTTP/2 connection; and the store on that
+ * etcd. 64 requests at a time, leases 512.
  * OBJECTS=N for the restart (1000000).
  */
 #include <fcntl.h>
@@ -256,6 +256,42 @@ static int bench_embedded(const char *dir, double *ret)
 	return 0;
 }
 
+/* The same on etcd, which has every object in it, and memory, too. */
+static double on_etcd;
+
+static int bench_on_etcd(const char *dir, const char *url)
+{
+	auto_free char *keys = str_printf("%s/keys", dir);
+	struct store_etcd etcd = { .endpoints = url };
+	struct store_opts opts = { .etcd = &etcd,
+				   .key_file = keys,
+				   .create_key_file = true };
+	static struct bench b;
+	struct store_stats st;
+	struct err e = { 0 };
+
+	b.nr_conns = CONNECTIONS;
+	b.len = POD_BYTES;
+	b.data = malloc(POD_BYTES + 1);
+	memset(b.data, 'p', POD_BYTES);
+	if (store_open(&opts, &b.s, &e) < 0) {
+		printf("# %s\n", e.msg);
+		return 1;
+	}
+	on_etcd = run_writes(&b);
+	line("store_etcd_create_64", on_etcd, "1/s");
+	store_stats(b.s, &st);
+	line("store_etcd_rounds_per_create",
+	     (double)st.commits / (double)st.changes, "1");
+	line("store_etcd_file_per_live_byte",
+	     (double)st.file_bytes / (double)st.live_bytes, "1");
+	line("store_etcd_get", run_gets(b.s, b.nr), "1/s");
+	line("store_etcd_list", run_list(b.s), "GB/s");
+	store_close(b.s);
+	free(b.data);
+	return 0;
+}
+
 /* --- a large store comes up --- */
 
 static int fill(struct store *s, uint64_t nr, char *data)
@@ -364,7 +400,7 @@ static int bench_memory(const char *dir)
 int main(void)
 {
 	char dir[] = "bench-store.XXXXXX";
-	struct peer_figures p = { 0 };
+	struct peer_figures p = { .also = bench_on_etcd };
 	double ours[5] = { 0 };
 	static const char *const names[] = { "create", "get", "list", "watch",
 					     "lease" };
@@ -383,6 +419,9 @@ int main(void)
 		snprintf(name, sizeof(name), "ratio_%s_to_etcd", names[i]);
 		line(name, theirs[i] > 0 ? ours[i] / theirs[i] : 0, "1");
 	}
+	if (!r)
+		line("ratio_create_on_etcd_to_etcd",
+		     p.put > 0 ? on_etcd / p.put : 0, "1");
 	if (!r)
 		r = bench_restart(dir);
 	if (!r)

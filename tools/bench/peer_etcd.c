@@ -215,6 +215,8 @@ int peer_etcd(const char *dir, struct peer_figures *ret)
 		up = peer_call(&p, "/etcdserverpb.KV/Range", &q, &reply);
 	buf_clear(&q);
 	buf_clear(&reply);
+	if (up && ret->also)
+		up = ret->also(dir, url) == 0;
 	memset(p.value, 'p', sizeof(p.value));
 	p.len = PEER_BYTES;
 	ret->put = peer_run(&p, PEER_CONNS, SECONDS);

@@ -13,6 +13,8 @@ struct peer_figures {
 	double range;    /* GB/s */
 	double lease;    /* updates a second, PEER_NODES at a time */
 	double watch;    /* their events, to one watcher */
+	/* What else is to be measured on it, before the rest; may be NULL. */
+	int (*also)(const char *dir, const char *url);
 };
 
 /* Prints what it measures, too. Returns 0 or 1. */
