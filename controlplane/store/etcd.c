@@ -58,6 +58,11 @@ int etcd_call(struct etcd *c, const char *method, const struct buf *request,
 	if (c->g && (r == -EHOSTUNREACH || r == -ETIMEDOUT))
 		grpc_rotate(c->g);
 	pthread_rwlock_unlock(&c->g_lock);
+	if (r == -ENOSPC && e && strstr(e->msg, "space"))
+		return err_wrap(e, r,
+				"etcd is full, and deleting needs room as "
+				"well: compact and defragment it, or raise its "
+				"quota, then 'etcdctl alarm disarm'");
 	return r < 0 ? err_wrap(e, r, "etcd") : 0;
 }
 

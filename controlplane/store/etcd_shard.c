@@ -188,12 +188,6 @@ static void say_state(struct shard *sh, int r, const struct err *e)
 		shard_state_set(sh, SHARD_SLOW, 0, "%s", "");
 	else if (r == 0)
 		shard_state_set(sh, SHARD_READY, 0, "%s", "");
-	else if (r == -ENOSPC && strstr(e->msg, "space"))
-		shard_state_set(sh, SHARD_AWAY, r,
-				"it is full, and deleting needs room as well: "
-				"compact and defragment it, or raise its "
-				"quota, then 'etcdctl alarm disarm' (%s)",
-				e->msg);
 	else if (r == -ENOSPC || r == -EFBIG)
 		shard_state_set(sh, SHARD_AWAY, r, "%s", e->msg);
 	else

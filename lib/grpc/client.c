@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Opening, the thread, and calls from other threads. */
-#include <openssl/err.h>
 #include <stdio.h>
 
 #include "lib/grpc/internal.h"
@@ -379,45 +378,6 @@ static int parse_endpoints(struct grpc *g, const char *text, struct err *e)
 	return g->nr_endpoints ? 0 : err_set(e, -EINVAL, "no endpoint");
 }
 
-static int tls_failed(struct err *e, const char *what, const char *file)
-{
-	const char *why = ERR_reason_error_string(ERR_peek_last_error());
-
-	ERR_clear_error();
-	return err_set(e, -EINVAL, "%s '%s': %s", what, file,
-		       why ? why : "cannot be read");
-}
-
-static int open_tls(struct grpc *g, const struct grpc_opts *o, struct err *e)
-{
-	static const unsigned char h2[] = "\x02h2";
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-
-	g->ctx = ctx;
-	if (!ctx)
-		return err_set(e, -ENOMEM, "out of memory");
-	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx,
-			    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
-				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-				      SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	SSL_CTX_set_alpn_protos(ctx, h2, sizeof(h2) - 1);
-	if (!o->ca_file)
-		(void)SSL_CTX_set_default_verify_paths(ctx);
-	else if (SSL_CTX_load_verify_locations(ctx, o->ca_file, NULL) != 1)
-		return tls_failed(e, "CA", o->ca_file);
-	if (!o->cert_file)
-		return 0;
-	if (SSL_CTX_use_certificate_chain_file(ctx, o->cert_file) != 1)
-		return tls_failed(e, "certificate", o->cert_file);
-	if (!o->key_file || SSL_CTX_use_PrivateKey_file(ctx, o->key_file,
-							SSL_FILETYPE_PEM) != 1)
-		return tls_failed(e, "key", o->key_file ? o->key_file : "");
-	return 0;
-}
-
 int grpc_open(const struct grpc_opts *opts, struct grpc **ret, struct err *e)
 {
 	struct grpc *g = calloc(1, sizeof(*g));
@@ -433,7 +393,7 @@ int grpc_open(const struct grpc_opts *opts, struct grpc **ret, struct err *e)
 	snprintf(g->why, sizeof(g->why), "not tried yet");
 	r = parse_endpoints(g, opts->endpoints, e);
 	if (r == 0)
-		r = open_tls(g, opts, e);
+		r = gtls_open(g, opts, e);
 	if (r == 0)
 		r = ev_new(&g->loop, e);
 	if (r == 0 && pthread_create(&g->thread, NULL, run, g))
@@ -484,7 +444,7 @@ void grpc_close(struct grpc *g)
 	if (g->loop)
 		ev_free(g->loop);
 	buf_clear(&g->out);
-	SSL_CTX_free(g->ctx);
+	gtls_close(g);
 	for (size_t i = 0; i < GRPC_ENDPOINTS_MAX; i++) {
 		free(g->endpoints[i].host);
 		free(g->endpoints[i].port);

@@ -192,6 +192,7 @@ static void connected(struct grpc *g)
 		is_ready(g);
 		return;
 	}
+	gtls_look(g);
 	g->ssl = SSL_new(g->ctx);
 	if (!g->ssl || SSL_set_fd(g->ssl, g->fd) != 1 ||
 	    !set_peer(g->ssl, ep->host)) {

@@ -49,6 +49,8 @@ struct endpoint {
 	bool tls;
 };
 
+#define GTLS_FILES 3
+
 enum conn_state { CONN_NONE, CONN_CONNECTING, CONN_TLS, CONN_READY };
 
 struct grpc {
@@ -56,6 +58,8 @@ struct grpc {
 	pthread_t thread;
 	bool started;
 	SSL_CTX *ctx;
+	char *files[GTLS_FILES]; /* CA, certificate, key; NULL: none */
+	struct timespec read_at[GTLS_FILES];
 	struct endpoint endpoints[GRPC_ENDPOINTS_MAX];
 	size_t nr_endpoints, endpoint;
 	size_t max_message;
@@ -76,6 +80,12 @@ struct grpc {
 	struct call *calls;
 	char why[160]; /* the last connection failed */
 };
+
+/* --- tls.c --- */
+int gtls_open(struct grpc *g, const struct grpc_opts *o, struct err *e);
+/* What has been renewed is used from the next connection on. */
+void gtls_look(struct grpc *g);
+void gtls_close(struct grpc *g);
 
 /* --- conn.c --- */
 void gconn_want(struct grpc *g); /* there is something to send */

@@ -15,6 +15,43 @@
 			SKIP("no /usr/bin/etcd: package etcd-server"); \
 	} while (0)
 
+#define NEED_ETCDCTL()                                                    \
+	do {                                                              \
+		if (access("/usr/bin/etcdctl", X_OK))                     \
+			SKIP("no /usr/bin/etcdctl: package etcd-client"); \
+	} while (0)
+
+static inline int etcd_ctl(const char *endpoints, const char *what)
+{
+	char cmd[1024];
+
+	snprintf(cmd, sizeof(cmd),
+		 "export ETCDCTL_API=3 ETCD_AT=%s; timeout 10 etcdctl --endpoints %s %s "
+		 ">>ctl.log 2>&1",
+		 endpoints, endpoints, what);
+	return system(cmd);
+}
+
+/* Until its quota is used up: by others' keys. */
+static inline void etcd_ctl_fill(const char *endpoints)
+{
+	(void)!system("head -c 400000 /dev/zero | tr '\\0' x >big");
+	for (int i = 0; i < 20; i++)
+		if (etcd_ctl(endpoints, "put /junk/a <big"))
+			break;
+}
+
+/* What an operator does with one that is full. */
+static inline int etcd_ctl_room(const char *endpoints)
+{
+	return etcd_ctl(endpoints, "del /junk/a") ||
+	       etcd_ctl(endpoints,
+			"compact $(etcdctl get / -w json --endpoints $ETCD_AT "
+			"| grep -o 'revision\":[0-9]*' | grep -o '[0-9]*$')") ||
+	       etcd_ctl(endpoints, "defrag") ||
+	       etcd_ctl(endpoints, "alarm disarm");
+}
+
 static inline struct store *open_at(const char *endpoints, struct err *e)
 {
 	struct store_etcd etcd = { .endpoints = endpoints, .timeout_ms = 3000 };

@@ -389,6 +389,36 @@ TEST(many_large_objects_that_go_at_once_fit_into_etcds_requests)
 	free(data);
 }
 
+TEST(a_full_etcd_refuses_clearly_and_goes_on_without_a_restart)
+{
+	struct etcd_servers sv = { .extra = "--quota-backend-bytes=2000000" };
+	struct err e = { 0 };
+	struct store *s;
+
+	NEED_ETCD();
+	NEED_ETCDCTL();
+	ASSERT_EQ(etcd_start(&sv, "etcd", 1, NULL), 1);
+	s = open_at(sv.endpoints, &e);
+	ASSERT_EQ(s != NULL, 1);
+	EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
+	etcd_ctl_fill(sv.endpoints);
+	EXPECT_EQ(change(s, "p/t/n/a", false, NULL, &e), -ENOSPC);
+	printf("# %s\n", e.msg);
+	EXPECT_EQ(strstr(e.msg,
+			 "etcd is full, and deleting needs room as well: "
+			 "compact and defragment it, or raise its "
+			 "quota, then 'etcdctl alarm disarm'") != NULL,
+		  1);
+	EXPECT_EQ(change(s, "p/t/n/a", true, NULL, &e), -ENOSPC);
+	EXPECT_EQ(store_sync(s, &e), 0);
+	EXPECT_EQ(store_count(s, "p/"), 1);
+	EXPECT_EQ(etcd_ctl_room(sv.endpoints), 0);
+	EXPECT_EQ(change(s, "p/t/n/b", false, NULL, &e), 0);
+	EXPECT_EQ(change(s, "p/t/n/a", true, NULL, &e), 0);
+	store_close(s);
+	etcd_stop(&sv);
+}
+
 TEST(tls_is_verified_in_both_directions_and_dead_endpoints_are_passed_over)
 {
 	struct etcd_servers sv = { 0 };
@@ -409,6 +439,12 @@ TEST(tls_is_verified_in_both_directions_and_dead_endpoints_are_passed_over)
 		 sv.endpoints);
 	etcd.endpoints = endpoints;
 	ASSERT_EQ(store_open(&opts, &s, &e), 0);
+	EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
+	/* Whoever renews them all does not have to restart us. */
+	etcd_kill_member(&sv, 0);
+	ASSERT_EQ(etcd_make_certs("tls"), 0);
+	etcd_start_member(&sv, 0);
+	ASSERT_EQ(etcd_wait_member(&sv, 0), 1);
 	EXPECT_EQ(insist(s, "p/t/n/a", false), 0);
 	store_close(s);
 	/* Not signed by whom we trust. */
