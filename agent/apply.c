@@ -195,6 +195,7 @@ static int step_volumes(struct pod *pod, struct err *e)
 	int r;
 
 	volume_close(take_ptr(pod->volumes));
+	pod->volumes_maybe = true; /* also if this fails, or has to wait */
 	r = volume_setup(&dirs, pod->spec, &pod->volumes, e);
 	if (r < 0)
 		return r;

@@ -59,6 +59,7 @@ int pod_attach_network(struct pod *pod, struct err *e)
 		r = revive_tap(pod, e);
 	if (r < 0)
 		return r;
+	pod->network_maybe = true; /* also if this fails half-way */
 	r = network_attach(pod->agent->network, pod->spec->tenant,
 			   pod->spec->network, pod->uid,
 			   pod->spec->vm ? NETWORK_VM : NETWORK_CONTAINER,

@@ -86,6 +86,7 @@ int payload_cgroups_up(struct pod *pod, struct err *e)
 
 	if (r < 0)
 		return err_set(e, r, "uid '%s' is too long", pod->uid);
+	pod->cgroup_maybe = true; /* also if this fails half-way */
 	if (!pod->cg) {
 		r = cgroup_make(pod, pod->agent->qos[pod->qos], name, CG_HOLD,
 				&pod->cg, e);

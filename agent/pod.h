@@ -199,8 +199,8 @@ struct pod {
 	bool admitted;        /* resources are claimed */
 	bool cgroup_up, network_up, volumes_up;
 	bool network_lost; /* its link may have vanished */
-	/* Set up by an agent before us, as far as we know: to be undone even if
-	 * we never came to set it up ourselves. */
+	/* Begun by us, or by an agent before us: to be undone even if it was
+	 * never done. */
 	bool cgroup_maybe, network_maybe, volumes_maybe;
 	bool deleting;
 	bool gone; /* removed; only waits for its last reader */

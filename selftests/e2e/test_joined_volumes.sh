@@ -196,6 +196,21 @@ ok "the pod waits" k_is lacks .status.phase Pending
 k create configmap later --from-literal=color=green >/dev/null
 ok "and runs when it is there" wait_for 30 k_ready lacks
 
+sed 's/name: all, labels/name: never, labels/; s/name: conf}}$/name: nowhere}}/' "$E2E/pod.yaml" |
+	k create -f - >/dev/null
+ok "one that waits for what never comes" wait_for 20 prints \
+	'FailedMount.*configmap "nowhere" not found' k describe pod never
+ok "can be deleted" k delete pod never --timeout=20s
+# At whatever step of its making: each is gone, and all it had.
+for i in $(seq 24); do
+	sed "s/name: all, labels/name: short$i, labels/" "$E2E/pod.yaml"
+	echo ---
+done | k create -f - >/dev/null
+ok "so can those that are being made" k delete pod --timeout=60s \
+	$(seq -f 'short%g' 24)
+left() { [ "$(node ps -A -o json | jq '[.items[].metadata.name | select(startswith("short"))] | length')" = 0 ]; }
+ok "nothing of them is left" wait_for 20 left
+
 # --- a tenant's pod ------------------------------------------------------------------
 tenant_create acme
 kt acme create -f "$E2E/pod.yaml" >/dev/null
