@@ -131,7 +131,8 @@ static int clone_mount(const struct volume *v, int fd, bool read_only,
 	struct mount_attr attr = { .propagation = MS_PRIVATE };
 	auto_close int tree = -EBADF;
 
-	if (read_only)
+	/* What comes from the API is nobody's to write, as in Kubernetes. */
+	if (read_only || v->spec->kind == VOLUME_PAYLOAD)
 		attr.attr_set |= MOUNT_ATTR_RDONLY;
 	/* Devices come from the runtime, which asks the device cgroup. */
 	if (v->ops->ours)

@@ -182,14 +182,7 @@ static int act(struct ctl *c, struct ds *d, struct err *e)
 				    &made_rev, e);
 	ctl_expect(c, d->obj->key, KIND_POD,
 		   made_rev > gone_rev ? made_rev : gone_rev);
-	if (made)
-		recorder_event(c->recorder, KIND_DS, d->obj, false,
-			       "SuccessfulCreate", "Created %zu pod%s", made,
-			       made > 1 ? "s" : "");
-	if (done)
-		recorder_event(c->recorder, KIND_DS, d->obj, false,
-			       "SuccessfulDelete", "Deleted %zu pod%s", done,
-			       done > 1 ? "s" : "");
+	pods_tell(c, KIND_DS, d->obj, made, done, r, e);
 	return r;
 }
 

@@ -504,6 +504,22 @@ int ctl_may_adopt(struct ctl *c, enum kind k,
 	return r;
 }
 
+const char *ctl_said(const struct err *e)
+{
+	static const char *const methods[] = { "POST /", "PATCH /", "PUT /",
+					       "DELETE /", "GET /" };
+
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+		const char *said = str_starts(e->msg, methods[i])
+					   ? strstr(e->msg, ": ")
+					   : NULL;
+
+		if (said)
+			return said + 2;
+	}
+	return e->msg;
+}
+
 int ctl_patch(struct ctl *c, enum kind k, const struct informer_object *o,
 	      const char *sub, const char *body, struct err *e)
 {

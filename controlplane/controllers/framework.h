@@ -131,6 +131,10 @@ int ctl_write(struct ctl *c, const struct ctl_write *w, uint64_t *ret_revision,
 
 /* The usual ones, of an object in the cache. Deleting what is gone, or is
  * another object by now, is success. */
+/* What the server said, of an error of the functions here: for people, who did
+ * not send our request. */
+const char *ctl_said(const struct err *e);
+
 int ctl_patch(struct ctl *c, enum kind k, const struct informer_object *o,
 	      const char *sub, const char *body, struct err *e);
 int ctl_delete(struct ctl *c, enum kind k, const struct informer_object *o,

@@ -265,13 +265,7 @@ static int create_pods(struct ctl *c, struct job *j, int64_t nr, struct err *e)
 	r = ctl_create_many(c, &w, (size_t)nr, index_body, j, &made, &revision,
 			    e);
 	ctl_expect(c, j->obj->key, KIND_POD, revision);
-	if (made)
-		recorder_event(c->recorder, KIND_JOB, j->obj, false,
-			       "SuccessfulCreate", "Created %zu pod%s", made,
-			       made > 1 ? "s" : "");
-	if (r < 0 && e)
-		recorder_event(c->recorder, KIND_JOB, j->obj, true,
-			       "FailedCreate", "Error creating: %s", e->msg);
+	pods_tell(c, KIND_JOB, j->obj, made, 0, r, e);
 	return r;
 }
 
@@ -283,10 +277,7 @@ static int remove_pods(struct ctl *c, struct job *j, struct informer_object **v,
 	int r = ctl_delete_many(c, KIND_POD, v, nr, &done, &revision, e);
 
 	ctl_expect(c, j->obj->key, KIND_POD, revision);
-	if (done)
-		recorder_event(c->recorder, KIND_JOB, j->obj, false,
-			       "SuccessfulDelete", "Deleted %zu pod%s", done,
-			       done > 1 ? "s" : "");
+	pods_tell(c, KIND_JOB, j->obj, 0, done, 0, NULL);
 	return r;
 }
 

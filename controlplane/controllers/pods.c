@@ -203,3 +203,18 @@ int pods_disrupted(struct ctl *c, const struct informer_object *pod,
 	r = ctl_write(c, &w, NULL, e);
 	return r == -ENOENT || r == -ESTALE ? 0 : r;
 }
+
+void pods_tell(struct ctl *c, enum kind k, const struct informer_object *owner,
+	       size_t made, size_t removed, int r, const struct err *e)
+{
+	if (made)
+		recorder_event(c->recorder, k, owner, false, "SuccessfulCreate",
+			       "Created %zu pod%s", made, made > 1 ? "s" : "");
+	if (removed)
+		recorder_event(c->recorder, k, owner, false, "SuccessfulDelete",
+			       "Deleted %zu pod%s", removed,
+			       removed > 1 ? "s" : "");
+	if (r < 0 && e)
+		recorder_event(c->recorder, k, owner, true, "FailedCreate",
+			       "Error creating: %s", ctl_said(e));
+}

@@ -27,6 +27,11 @@ int pods_claim(struct ctl *c, enum kind k, const struct informer_object *owner,
 void pods_add_matching(struct ctl *c, enum kind k,
 		       const struct informer_object *pod);
 
+/* Events of @owner: so many pods were @made, so many @removed; and that making
+ * more failed when @r is negative (@e says how). */
+void pods_tell(struct ctl *c, enum kind k, const struct informer_object *owner,
+	       size_t made, size_t removed, int r, const struct err *e);
+
 /* Tell in a pod's condition DisruptionTarget who ends it, before it is ended (a
  * Job's podFailurePolicy looks at it). @failed: it is said to have Failed, too,
  * as its node no longer can. 0 also when it is no more, or another by now. */

@@ -96,14 +96,9 @@ static int create_pods(struct ctl *c, struct rs *rs, int64_t nr, struct err *e)
 	r = ctl_create_many(c, &w, (size_t)(nr < BURST ? nr : BURST), NULL,
 			    NULL, &made, &revision, e);
 	ctl_expect(c, rs->obj->key, KIND_POD, revision);
-	if (made)
-		recorder_event(c->recorder, rs->kind, rs->obj, false,
-			       "SuccessfulCreate", "Created %zu pod%s", made,
-			       made > 1 ? "s" : "");
+	pods_tell(c, rs->kind, rs->obj, made, 0, r, e);
 	if (r < 0 && e) {
-		recorder_event(c->recorder, rs->kind, rs->obj, true,
-			       "FailedCreate", "Error creating: %s", e->msg);
-		snprintf(rs->failure, sizeof(rs->failure), "%s", e->msg);
+		snprintf(rs->failure, sizeof(rs->failure), "%s", ctl_said(e));
 		rs->failure_reason = "FailedCreate";
 	}
 	return r;
@@ -118,12 +113,9 @@ static int remove_pods(struct ctl *c, struct rs *rs, struct informer_object **v,
 				&revision, e);
 
 	ctl_expect(c, rs->obj->key, KIND_POD, revision);
-	if (done)
-		recorder_event(c->recorder, rs->kind, rs->obj, false,
-			       "SuccessfulDelete", "Deleted %zu pod%s", done,
-			       done > 1 ? "s" : "");
+	pods_tell(c, rs->kind, rs->obj, 0, done, 0, NULL);
 	if (r < 0 && e) {
-		snprintf(rs->failure, sizeof(rs->failure), "%s", e->msg);
+		snprintf(rs->failure, sizeof(rs->failure), "%s", ctl_said(e));
 		rs->failure_reason = "FailedDelete";
 	}
 	return r;
@@ -164,8 +156,9 @@ static int put_status(struct ctl *c, struct rs *rs, const struct rs_plan *p,
 	    obj_int(st, "availableReplicas", 0) == p->available &&
 	    obj_int(st, "fullyLabeledReplicas", 0) == p->active &&
 	    obj_int(st, "observedGeneration", 0) == gen &&
-	    str_eq(obj_str(failed, "message"), rs->failure))
-		return 0;
+	    !*rs->failure == !failed &&
+	    (!failed || str_eq(obj_str(failed, "reason"), rs->failure_reason)))
+		return 0; /* each try fails with other words: those stay */
 	json_put_object(&o, NULL);
 	json_put_object(&o, "status");
 	json_put_i64(&o, "replicas", p->active);

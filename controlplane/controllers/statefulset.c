@@ -189,6 +189,13 @@ static int make_pod(struct ctl *c, struct ss *s, int64_t n, struct err *e)
 			       "create Pod %s-%lld in StatefulSet %s "
 			       "successful",
 			       s->obj->name, (long long)n, s->obj->name);
+	else if (r != -EEXIST && e)
+		recorder_event(c->recorder, KIND_SS, s->obj, true,
+			       "FailedCreate",
+			       "create Pod %s-%lld in StatefulSet %s failed "
+			       "error: %s",
+			       s->obj->name, (long long)n, s->obj->name,
+			       ctl_said(e));
 	/* One of that name is there, and not ours, or not seen yet. */
 	return r == -EEXIST ? err_set(e, -EAGAIN, "pod %s-%lld exists",
 				      s->obj->name, (long long)n)

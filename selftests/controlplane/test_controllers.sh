@@ -309,6 +309,42 @@ killed()
 		bash -c "$(declare -f k count); count pods,rs,deployments"
 }
 
+# What a quota refuses is tried again ever more rarely, and said.
+over_quota()
+{
+	k create namespace tight >/dev/null
+	k -n tight create quota q --hard=pods=1 >/dev/null
+	k -n tight create deployment d --image=x --replicas=3 >/dev/null
+	k -n tight create -f - >/dev/null <<-EOF2
+	apiVersion: apps/v1
+	kind: StatefulSet
+	metadata: {name: ss}
+	spec:
+	  serviceName: ss
+	  replicas: 1
+	  selector: {matchLabels: {app: ss}}
+	  template:
+	    metadata: {labels: {app: ss}}
+	    spec: {containers: [{name: c, image: x}]}
+	EOF2
+}
+tries() { k -n tight get events --field-selector=reason=FailedCreate -o json | jq "[.items[] | select(.involvedObject.kind == \"$1\") | .count // 1] | add // 0"; }
+over_quota_ends()
+{
+	local nr
+	says "a quota's refusal is told" 'Error creating: pods "d-[a-z0-9-]*" is forbidden: exceeded quota' \
+		bash -c "$(declare -f k); k -n tight describe rs"
+	says "a stateful set's, too" 'create Pod ss-0 in StatefulSet ss failed error: pods "ss-0" is forbidden' \
+		bash -c "$(declare -f k); k -n tight describe sts ss"
+	nr=$(tries ReplicaSet)
+	ok "a replica set has asked some times, not all the time ($nr)" \
+		"$([ "$nr" -ge 2 ] && [ "$nr" -le 100 ] && echo 0 || echo 1)" "$nr tries"
+	k -n tight delete quota q >/dev/null
+	says "without the quota the rest comes" 'successfully rolled out' \
+		k -n tight rollout status deployment d --timeout=60s
+	k delete namespace tight >/dev/null
+}
+
 start || { echo "not ok 1 the control plane starts"; cat "$dir/log"; exit 1; }
 export KUBECONFIG=$dir/data/admin.kubeconfig dir v kubectl
 "$O/bin/arktos-hollow" --kubeconfig "$KUBECONFIG" --nodes 3 \
@@ -325,6 +361,7 @@ for v in 1.20 1.32; do
 		echo "ok $n kubectl $v # SKIP $kubectl is missing (make deps)"
 		continue
 	fi
+	[ $v = 1.20 ] && over_quota
 	deployments
 	collection
 	jobs_
@@ -332,6 +369,7 @@ for v in 1.20 1.32; do
 	sets
 	services
 	tenants
+	[ $v = 1.20 ] && over_quota_ends
 done
 killed
 [ $rc = 0 ] || sed 's,^,# server: ,' "$dir/log" | tail -20

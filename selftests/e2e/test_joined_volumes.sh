@@ -58,6 +58,8 @@ ok "secret, with a path and a mode" is xyzzy /key/sub/word
 mode() { node exec all -- stat -L -c %a "$1"; }
 ok "its mode" prints '^444$' mode /key/sub/word
 ok "labels" is 'app="a1"' /down/labels
+writes() { node exec all -- /bin/sh -c 'for d in conf key down all var/run/secrets/kubernetes.io/serviceaccount; do touch /$d/x; rm -rf /$d/..data; done; echo went on' 2>&1; }
+ok "nobody writes to any of them" [ "$(writes | grep -c 'Read-only file system')" = 10 ]
 ok "limits, divided" is 500 /down/cpu
 ok "projected: all sources" prints '^redxyzzyall$' cat_ "/all/c /all/word /all/name"
 # An API server that makes no tokens does without these.
