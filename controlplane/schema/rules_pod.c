@@ -114,6 +114,9 @@ void rule_default_pod_spec(yyjson_mut_doc *doc, yyjson_mut_val *spec)
 			default_container(doc, c);
 	if (vm)
 		default_container(doc, vm);
+	/* Typed clients want the list, and take an empty one. */
+	if (yyjson_mut_is_obj(vm) && !mut_get(spec, "containers"))
+		mut_set(doc, spec, "containers", yyjson_mut_arr(doc));
 	if (account)
 		mut_set_str(doc, spec, "serviceAccount", account);
 	else if (mut_str(spec, "serviceAccount"))
