@@ -113,14 +113,20 @@ static int read_ident(struct shard *sh, struct ident *id,
 static int claim(struct shard *sh, const char *want, struct ident *id,
 		 struct etcd_answer *ret, struct err *e)
 {
+	auto_free char *behind = etcd_log_key(&sh->c, sh->created + 1);
 	auto_buf struct buf q = BUF_INIT;
 	char since[24];
 	int r;
 
+	if (!behind)
+		return err_set(e, -ENOMEM, "out of memory");
 	snprintf(since, sizeof(since), "%llu", (unsigned long long)sh->created);
 	etcd_if_mod(&q, sh->ident, id->mod);
-	if (want)
+	if (want) {
 		etcd_do_put(&q, ETCD_THEN, sh->ident, want, strlen(want), 0);
+		/* What one before has left. */
+		etcd_do_delete(&q, ETCD_THEN, sh->c.log, behind);
+	}
 	etcd_do_put(&q, ETCD_THEN, sh->since, since, strlen(since), 0);
 	r = ask(sh, &q, id, ret, e);
 	return r < 0 ? r : read_ident(sh, id, ret, e);

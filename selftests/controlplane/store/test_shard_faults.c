@@ -314,6 +314,21 @@ TEST(a_cluster_that_is_made_again_keeps_what_it_got)
 	EXPECT_EQ(store_whole(a, "core/pods/acme/", &e), 0);
 	printf("# %s\n", e.msg);
 	EXPECT_EQ(store_count(a, "core/pods/acme/"), 3);
+	/* Deleted while it is away: what it left goes when it is taken over. */
+	EXPECT_EQ(insist(a, "core/pods/acme/n/kept", true), 0);
+	EXPECT_EQ(insist(a, "core/pods/acme/n/also", true), 0);
+	EXPECT_EQ(insist(a, "core/pods/acme/n/more", true), 0);
+	etcd_kill_member(&sv[1], 0);
+	EXPECT_EQ(becomes(a, 1, false), true);
+	EXPECT_EQ(change(a, "core/tenants///acme", true, NULL, &e), 0);
+	EXPECT_EQ(change(a, "core/storageclusters///c1", true, NULL, &e), 0);
+	etcd_start_member(&sv[1], 0);
+	ASSERT_EQ(etcd_wait_member(&sv[1], 0), 1);
+	EXPECT_GE(count_below(sv[1].endpoints, "/arktos/cluster-1/log/"), 2);
+	ASSERT_EQ(make_cluster(a, sv[1].client_port[0]), 0);
+	ASSERT_EQ(make_tenant(a), 0);
+	EXPECT_EQ(insist(a, "core/pods/acme/n/new", false), 0);
+	EXPECT_EQ(count_below(sv[1].endpoints, "/arktos/cluster-1/log/"), 1);
 	store_close(a);
 	proxy_stop(&p);
 	etcd_stop(&sv[0]);
