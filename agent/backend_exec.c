@@ -18,6 +18,7 @@
 #include "agent/internal.h"
 #include "agent/logs/logs.h"
 #include "agent/vm/vm.h"
+#include "agent/vm_stdin.h"
 #include "lib/auto.h"
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -25,7 +26,6 @@
 #include "qmp/qga.h"
 
 #define VM_EXEC_MAX_MS (10 * 60 * 1000)
-#define VM_INPUT_MAX   (1024 * 1024)
 #define ATTACH_PIPE    (1024 * 1024)
 #define LOG_CHUNK      (64 * 1024)
 #define KNOWN_WAIT_S   10
@@ -200,24 +200,11 @@ static void *vm_exec_thread(void *arg)
 {
 	struct session *s = arg;
 	struct qga_exec_result res = { 0 };
-	auto_buf struct buf input = BUF_INIT;
-	int r = 0;
+	int r;
 
 	pthread_setname_np(pthread_self(), "arktos-exec");
-	if (s->in_fd >= 0)
-		r = buf_read_fd(&input, s->in_fd, VM_INPUT_MAX);
-	if (r < 0) {
-		err_set(&s->why, r, "standard input for a VM is at most 1 MiB");
-	} else {
-		pthread_rwlock_rdlock(&s->pod->handles);
-		r = s->pod->vm
-			    ? vm_exec(s->pod->vm, (const char *const *)s->argv,
-				      NULL, input.data, input.len,
-				      VM_EXEC_MAX_MS, &s->cancel, &res, &s->why)
-			    : err_set(&s->why, -ESTALE,
-				      "the VM is not running");
-		pthread_rwlock_unlock(&s->pod->handles);
-	}
+	r = vm_run(s->pod, s->in_fd, (const char *const *)s->argv,
+		   VM_EXEC_MAX_MS, &s->cancel, &res, &s->why);
 	/* The guest agent's own words name a call of GLib's. */
 	if (r == -EREMOTEIO && strstr(s->why.msg, "No such file"))
 		err_set(&s->why, -ENOENT,

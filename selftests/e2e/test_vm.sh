@@ -61,6 +61,13 @@ ARKTOS_NODE_SOCKET=$RUN/node.sock timeout 2 "$NODE" exec vm -- \
 	sh -c 'sleep 4321; true'
 no_sleep() { ! node exec vm -- sh -c 'ps | grep "[s]leep 4321"'; }
 ok "a command ends with its client" wait_for 10 no_sleep
+# More than its agent takes at a time: through a file, of which nothing stays.
+head -c 5000000 /dev/urandom >"$E2E/much"
+much() { node exec -i vm -- md5sum <"$E2E/much"; }
+ok "a command has all of its input" prints "^$(md5sum <"$E2E/much" | cut -c -32) " much
+ok "and its own exit code" eval '! node exec -i vm -- sh -c "exit 3" <"$E2E/much"'
+ok "nothing of it stays in the guest" prints '^0$' node exec vm -- sh -c \
+	'ls -d /tmp/arktos-stdin* 2>/dev/null | wc -l'
 mib=$(vm_mib vm)
 before=$(boot_id)
 ok "CPU and memory grow in place, confirmed by the guest" prints 'guest' \
