@@ -305,8 +305,27 @@ static void tell_why(struct api_resize_result *ret, const char *message,
 		snprintf(ret->why + n, size - n, "%s%s", n ? "; " : "", note);
 }
 
-static void resize_result(const struct resize_public *p, uint64_t seq,
-			  const char *note, struct api_resize_result *ret)
+/* When what was given to a workload that does not run comes true; NULL: it
+ * runs. */
+static const char *takes_effect(struct pod *pod, const char *container)
+{
+	const char *when = NULL;
+	const struct ctr *c;
+
+	pthread_mutex_lock(&pod->lock);
+	c = pod_ctr(pod, container);
+	if (c && c->phase != CTR_RUNNING)
+		when = c->spec ? "takes effect when the container starts"
+		       : pod->spec->vm->power == POWER_SHUTDOWN
+			       ? "takes effect when the VM is powered on"
+			       : "takes effect when the VM starts";
+	pthread_mutex_unlock(&pod->lock);
+	return when;
+}
+
+static void resize_result(struct pod *pod, const struct resize_public *p,
+			  uint64_t seq, const char *note,
+			  struct api_resize_result *ret)
 {
 	static const enum api_resize_state states[] = {
 		[RESIZE_NONE] = API_RESIZE_DONE,
@@ -317,9 +336,11 @@ static void resize_result(const struct resize_public *p, uint64_t seq,
 	};
 
 	if (p->done_seq >= seq) {
-		ret->state = API_RESIZE_DONE;
-		ret->took_ms = p->took_ms;
-		tell_why(ret, "", note);
+		const char *when = takes_effect(pod, ret->container);
+
+		ret->state = when ? API_RESIZE_ACCEPTED : API_RESIZE_DONE;
+		ret->took_ms = when ? 0 : p->took_ms;
+		tell_why(ret, when ? when : "", note);
 		return;
 	}
 	ret->state = p->seq < seq || p->condition == RESIZE_NONE
@@ -385,7 +406,7 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 		r = wait_saved(pod, e);
 	if (r == 0) {
 		p = wait_settled(pod, seq, &named, &lost);
-		resize_result(&p, seq, note, ret);
+		resize_result(pod, &p, seq, note, ret);
 	}
 	if (lost)
 		superseded_result(pod, &named, ret);

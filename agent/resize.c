@@ -62,6 +62,7 @@ void pod_resize_begin(struct pod *pod)
 		for (size_t i = 0; i < pod->nr_ctrs; i++)
 			pod->ctrs[i].res.allocated = *desired(pod, i);
 		pod->resize.done_generation = pod->resize.generation;
+		pod->resize.took_ms = 0; /* that was another's */
 		return;
 	}
 	set_condition(pod, RESIZE_IN_PROGRESS, "");

@@ -84,6 +84,7 @@ enum api_resize_state {
 	API_RESIZE_INFEASIBLE, /* never on this node: @why */
 	API_RESIZE_FAILED,
 	API_RESIZE_SUPERSEDED, /* another wish came: @why says which */
+	API_RESIZE_ACCEPTED,   /* nothing of it runs now: @why says when */
 };
 
 struct api_resize_result {

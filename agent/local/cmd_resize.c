@@ -87,6 +87,8 @@ static int print_result(const struct buf *answer, const struct args *a,
 			   view_str(&root, "confirmedBy"),
 			   view_u64(&root, "milliseconds"), *why ? "; " : "",
 			   why);
+	} else if (str_eq(state, "Accepted")) {
+		buf_printf(&b, "accepted, %s\n", why);
 	} else if (str_eq(state, "InProgress")) {
 		buf_printf(&b,
 			   "in progress, not done within %" PRIu64 " s%s%s\n",

@@ -407,6 +407,7 @@ static void put_result(struct buf *b, const struct api_resize_result *res)
 		[API_RESIZE_INFEASIBLE] = "Infeasible",
 		[API_RESIZE_FAILED] = "Failed",
 		[API_RESIZE_SUPERSEDED] = "Superseded",
+		[API_RESIZE_ACCEPTED] = "Accepted",
 	};
 	struct json_out o = JSON_OUT(b);
 
@@ -416,8 +417,11 @@ static void put_result(struct buf *b, const struct api_resize_result *res)
 	json_put_str(&o, "container", res->container);
 	put_set(&o, "before", &res->before);
 	put_set(&o, "after", &res->after);
-	json_put_str(&o, "confirmedBy", res->by_guest ? "guest" : "kernel");
-	json_put_u64(&o, "milliseconds", res->took_ms);
+	if (res->state != API_RESIZE_ACCEPTED) { /* nobody has it yet */
+		json_put_str(&o, "confirmedBy",
+			     res->by_guest ? "guest" : "kernel");
+		json_put_u64(&o, "milliseconds", res->took_ms);
+	}
 	json_put_str(&o, "message", res->why);
 	json_put_end(&o);
 }

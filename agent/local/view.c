@@ -125,43 +125,106 @@ static void container_state(const struct json_ref *st, const char *prefix,
 			 view_u64(&ended, "exitCode"));
 }
 
-/* True while the init containers have the word. */
-static bool init_state(const struct json_ref *pod, char *state)
+static bool is_true(const struct json_ref *from, const char *path)
+{
+	struct json_ref f = view_get(from, path);
+
+	return yyjson_is_true(f.val);
+}
+
+static bool has_condition(const struct json_ref *pod, const char *type)
+{
+	struct json_ref list = view_get(pod, "status.conditions");
+
+	json_for_each (it, &list)
+		if (str_eq(view_str(&it.item, "type"), type))
+			return str_eq(view_str(&it.item, "status"), "True");
+	return false;
+}
+
+/* An init container that stays: @name's restartPolicy is Always. */
+static bool is_sidecar(const struct json_ref *specs, const char *name)
+{
+	json_for_each (it, specs)
+		if (str_eq(view_str(&it.item, "name"), name))
+			return str_eq(view_str(&it.item, "restartPolicy"),
+				      "Always");
+	return false;
+}
+
+/* True while the init containers have the word. Sidecars that are up count as
+ * containers do. */
+static bool init_state(const struct json_ref *pod, char *state, size_t *ready)
 {
 	struct json_ref list = view_get(pod, "status.initContainerStatuses");
+	struct json_ref specs = view_get(pod, "spec.initContainers");
 
 	json_for_each (it, &list) {
 		struct json_ref ended = view_get(&it.item, "state.terminated");
 
 		if (json_has(&ended) && view_u64(&ended, "exitCode") == 0)
 			continue;
+		if (is_true(&it.item, "started") &&
+		    is_sidecar(&specs, view_str(&it.item, "name"))) {
+			*ready += is_true(&it.item, "ready");
+			continue;
+		}
 		snprintf(state, VIEW_TEXT, "Init:%zu/%zu", it.item.index,
 			 json_len(&list));
-		container_state(&it.item, "Init:", state);
+		if (!str_eq(view_str(&it.item, "state.waiting.reason"),
+			    "PodInitializing"))
+			container_state(&it.item, "Init:", state);
 		return true;
 	}
 	return false;
 }
 
+/* The first with something to say is heard; one that is through is not, while
+ * others run. */
+static void containers_state(const struct json_ref *pod, char *state)
+{
+	struct json_ref list = view_get(pod, "status.containerStatuses");
+	bool running = false;
+
+	for (size_t i = json_len(&list); i-- > 0;) {
+		struct json_ref c = json_at(&list, i);
+
+		container_state(&c, "", state);
+		running |= is_true(&c, "ready");
+	}
+	if (running && str_eq(state, "Completed"))
+		snprintf(state, VIEW_TEXT, "%s",
+			 has_condition(pod, "Ready") ? "Running" : "NotReady");
+}
+
 static void read_containers(const struct json_ref *pod, struct pod_view *v)
 {
 	struct json_ref specs = view_get(pod, "spec.containers");
+	struct json_ref inits = view_get(pod, "spec.initContainers");
 	struct json_ref list = view_get(pod, "status.containerStatuses");
-	bool init = init_state(pod, v->state);
-	size_t ready = 0;
+	struct json_ref before = view_get(pod, "status.initContainerStatuses");
+	size_t ready = 0, all = json_len(&specs);
 
 	json_for_each (spec, &specs)
 		add_desired(v, &spec.item);
-	json_for_each (it, &list) {
-		struct json_ref r = view_get(&it.item, "ready");
-
-		ready += yyjson_is_true(r.val);
-		add_status(v, &it.item);
-		if (!init)
-			container_state(&it.item, "", v->state);
+	json_for_each (spec, &inits)
+		all += str_eq(view_str(&spec.item, "restartPolicy"), "Always");
+	if (!init_state(pod, v->state, &ready) ||
+	    has_condition(pod, "Initialized")) {
+		containers_state(pod, v->state);
+		json_for_each (it, &before)
+			if (is_sidecar(&inits, view_str(&it.item, "name")))
+				v->restarts +=
+					view_u64(&it.item, "restartCount");
+	} else {
+		json_for_each (it, &before)
+			v->restarts += view_u64(&it.item, "restartCount");
 	}
-	snprintf(v->ready, sizeof(v->ready), "%zu/%zu", ready,
-		 json_len(&specs));
+	json_for_each (it, &list) {
+		ready += is_true(&it.item, "ready");
+		add_status(v, &it.item);
+	}
+	snprintf(v->ready, sizeof(v->ready), "%zu/%zu", ready, all);
 }
 
 static void read_vm(const struct json_ref *pod, struct pod_view *v)

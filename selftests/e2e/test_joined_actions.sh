@@ -179,6 +179,9 @@ ok "powerSpec Shutdown" power Shutdown
 ok "shuts it down" wait_for 60 k_is vm '.status
 	| "\(.phase) \(.virtualMachineStatus.state) \(.virtualMachineStatus.powerState) \(.podIP)"' \
 	"NoSchedule stopped shutdown null"
+ok "a resize of who is off is taken, and nobody has confirmed it" \
+	eval 'got=$(node resize vm --cpu 900m) && echo "$got" &&
+		[ "$got" = "cpu 1 → 900m, accepted, takes effect when the VM is powered on" ]'
 scheduled() { k_is filler .spec.nodeName $NAME; }
 ok "which frees the node for the other" wait_for 30 scheduled
 ok "nothing is done to a VM that is off" prints 'set powerSpec to Running first' \

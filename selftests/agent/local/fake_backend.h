@@ -103,6 +103,11 @@ static int fake_resize(void *arg, const struct api_resize *rs,
 					     .cpu_milli = 500,
 					     .mem_bytes = 64 << 20 };
 	ret->after = rs->want.limits;
+	if (rs->timeout_ms == 1000) { /* it is powered off */
+		ret->state = API_RESIZE_ACCEPTED;
+		snprintf(ret->why, sizeof(ret->why),
+			 "takes effect when the VM is powered on");
+	}
 	return 0;
 }
 

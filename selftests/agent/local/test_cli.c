@@ -129,6 +129,68 @@ TEST(ps_is_a_table_of_what_runs)
 	stop();
 }
 
+/* A pod of the list with these containers: its READY and STATE. */
+static const char *columns_of(const char *init, const char *status)
+{
+	static char more[4096], row[128];
+	const char *at;
+
+	snprintf(more, sizeof(more),
+		 ",{\"metadata\":{\"name\":\"of\",\"namespace\":\"default\","
+		 "\"tenant\":\"system\"},\"spec\":{\"containers\":[{\"name\":"
+		 "\"main\"}],\"initContainers\":[%s]},\"status\":{\"phase\":"
+		 "\"Running\",%s}}",
+		 init, status);
+	fake_more = more;
+	at = RUN("ps", "-A") == 0 ? OUT : "";
+	fake_more = "";
+	at = strstr(at, " of ");
+	at = at ? strstr(at, "container ") : NULL;
+	row[0] = '\0';
+	if (at) {
+		char ready[16] = "", state[64] = "";
+
+		(void)sscanf(at, "container %15s %63s", ready, state);
+		snprintf(row, sizeof(row), "%s %s", ready, state);
+	}
+	return row;
+}
+
+TEST(ps_counts_sidecars_as_kubectl_does)
+{
+	static const char inits[] =
+		"{\"name\":\"first\"},{\"name\":\"side\",\"restartPolicy\":"
+		"\"Always\"}";
+	static const char main_runs[] =
+		"\"containerStatuses\":[{\"name\":\"main\",\"ready\":true,"
+		"\"state\":{\"running\":{}}}],";
+	char status[1024];
+
+	ASSERT_EQ(start(), true);
+	snprintf(status, sizeof(status),
+		 "%s\"initContainerStatuses\":[{\"name\":\"first\",\"state\":"
+		 "{\"terminated\":{\"exitCode\":0}}},{\"name\":\"side\","
+		 "\"started\":true,\"ready\":true,\"state\":{\"running\":{}}}]",
+		 main_runs);
+	EXPECT_STREQ(columns_of(inits, status), "2/2 Running");
+	EXPECT_STREQ(
+		columns_of(
+			inits,
+			"\"initContainerStatuses\":[{\"name\":\"first\","
+			"\"state\":{\"waiting\":{\"reason\":"
+			"\"PodInitializing\"}}},{\"name\":\"side\",\"state\":"
+			"{\"waiting\":{\"reason\":\"PodInitializing\"}}}],"
+			"\"containerStatuses\":[{\"name\":\"main\",\"state\":"
+			"{\"waiting\":{\"reason\":\"PodInitializing\"}}}]"),
+		"0/2 Init:0/2");
+	EXPECT_STREQ(columns_of(inits,
+				"\"initContainerStatuses\":[{\"name\":\"first\","
+				"\"state\":{\"waiting\":{\"reason\":"
+				"\"ImagePullBackOff\"}}}]"),
+		     "0/2 Init:ImagePullBackOff");
+	stop();
+}
+
 TEST(apply_takes_yaml_and_goes_on_after_a_failure)
 {
 	ASSERT_EQ(start(), true);
@@ -220,6 +282,9 @@ TEST(resize_says_what_changed)
 	EXPECT_STREQ(OUT, "cpu 500m \xe2\x86\x92 2, memory 64Mi \xe2\x86\x92"
 			  " 512Mi, guest confirmed, 214 ms\n");
 	EXPECT_EQ(fake.last_resize.timeout_ms, 5000);
+	EXPECT_EQ(RUN("resize", "web", "--cpu", "1", "--timeout", "1s"), 0);
+	EXPECT_STREQ(OUT, "cpu 500m \xe2\x86\x92 1, accepted, takes effect"
+			  " when the VM is powered on\n");
 	EXPECT_EQ(RUN("resize", "web"), 2);
 	EXPECT_EQ(RUN("resize", "web", "--cpu", "lots"), 2);
 	EXPECT_EQ(RUN("resize", "nope", "--cpu", "1"), 1);
