@@ -552,7 +552,7 @@ static int still_waiting(struct pod *pod, const char *container, struct err *e)
 		    container, pod->spec->name,
 		    !pod->admitted      ? "Pending, see 'describe'"
 		    : c && c->reason[0] ? c->reason
-					: "ContainerCreating");
+					: ctr_waiting_reason(pod));
 	pthread_mutex_unlock(&pod->lock);
 	return r;
 }

@@ -97,6 +97,11 @@ int64_t time_us(void);
 void rfc3339(int64_t us, char buf[40]);
 
 void pod_bind_spec(struct pod *pod);
+/* Why its containers wait when there is nothing else to say. */
+static inline const char *ctr_waiting_reason(const struct pod *pod)
+{
+	return pod->nr_init ? "PodInitializing" : "ContainerCreating";
+}
 int pod_new(struct agent *a, struct pod_spec *spec, struct pod **ret,
 	    struct err *e);
 struct pod *pod_ref(struct pod *pod);

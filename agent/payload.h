@@ -47,6 +47,11 @@ char *payload_log_path(const struct pod *pod, const struct ctr *c);
 struct log_limits payload_log_limits(const struct pod *pod);
 int ctr_cgroup_open(struct pod *pod, struct ctr *c, struct err *e);
 
+/* payload_container.c: 1: a ConfigMap or Secret that its environment needs is
+ * not there, @why says which; 0; -errno. */
+int payload_env_lacks(const struct pod *pod, const struct ctr *c, char *why,
+		      size_t size, struct err *e);
+
 /* payload_vm.c */
 #define QEMU_TAP_FD 3 /* the first descriptor a host process is given */
 struct vm_size;

@@ -256,16 +256,14 @@ static int take_env(struct start *s, yyjson_val *root)
 	return r;
 }
 
-static int fill_env(struct start *s, const struct pod *pod, const struct ctr *c,
-		    struct err *e)
+/* What the API server has of its environment. *@ret is the caller's. */
+static int read_env(const struct pod *pod, const struct ctr *c,
+		    yyjson_doc **ret, struct err *e)
 {
 	auto_free char *path = NULL;
 	auto_buf struct buf b = BUF_INIT;
-	yyjson_doc *doc;
 	int r;
 
-	if (!c->spec->env_from_api)
-		return 0;
 	path = str_printf("%s/volumes/" SPEC_ENV_VOLUME "/..data/%s",
 			  pod->run_dir, c->name);
 	if (!path)
@@ -273,11 +271,44 @@ static int fill_env(struct start *s, const struct pod *pod, const struct ctr *c,
 	r = fs_read(AT_FDCWD, path, ENV_FILE_MAX, &b, e);
 	if (r < 0)
 		return r;
-	doc = yyjson_read(buf_str(&b), b.len, 0);
-	r = doc ? take_env(s, yyjson_doc_get_root(doc)) : -EBADMSG;
+	*ret = yyjson_read(buf_str(&b), b.len, 0);
+	return *ret ? 0 : err_set(e, -EBADMSG, "%s: cannot be read", path);
+}
+
+int payload_env_lacks(const struct pod *pod, const struct ctr *c, char *why,
+		      size_t size, struct err *e)
+{
+	yyjson_doc *doc;
+	const char *lacks;
+	int r;
+
+	if (!c->spec || !c->spec->env_from_api)
+		return 0;
+	r = read_env(pod, c, &doc, e);
+	if (r < 0)
+		return r;
+	lacks = yyjson_get_str(
+		yyjson_obj_get(yyjson_doc_get_root(doc), "lacks"));
+	snprintf(why, size, "%s", lacks ? lacks : "");
+	yyjson_doc_free(doc);
+	return lacks ? 1 : 0;
+}
+
+static int fill_env(struct start *s, const struct pod *pod, const struct ctr *c,
+		    struct err *e)
+{
+	yyjson_doc *doc;
+	int r;
+
+	if (!c->spec->env_from_api)
+		return 0;
+	r = read_env(pod, c, &doc, e);
+	if (r < 0)
+		return r;
+	r = take_env(s, yyjson_doc_get_root(doc));
 	yyjson_doc_free(doc);
 	if (r < 0)
-		return err_set(e, r, "%s: cannot be read", path);
+		return err_set(e, r, "out of memory");
 	s->in.env_from = &s->env_from;
 	s->in.env_values = &s->env_values;
 	return 0;

@@ -129,11 +129,12 @@ static void put_terminated(struct json_out *o, const struct ctr_exit *x)
 	json_put_end(o);
 }
 
-static void put_waiting(struct json_out *o, const struct ctr *c)
+static void put_waiting(struct json_out *o, const struct pod *pod,
+			const struct ctr *c)
 {
 	json_put_object(o, "waiting");
 	json_put_str(o, "reason",
-		     c->reason[0] ? c->reason : "ContainerCreating");
+		     c->reason[0] ? c->reason : ctr_waiting_reason(pod));
 	if (c->message[0])
 		json_put_str(o, "message", c->message);
 	json_put_end(o);
@@ -153,7 +154,7 @@ static void put_state(struct json_out *o, const struct pod *pod,
 	} else if (c->phase == CTR_EXITED && !(again && c->reason[0])) {
 		put_terminated(o, &c->exit);
 	} else {
-		put_waiting(o, c);
+		put_waiting(o, pod, c);
 	}
 	json_put_end(o);
 	json_put_object(o, "lastState");

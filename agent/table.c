@@ -65,8 +65,7 @@ static int pod_new_ctrs(struct pod *pod)
 
 		c->init = i < pod->nr_init;
 		snprintf(c->reason, sizeof(c->reason), "%s",
-			 pod->nr_init && !c->init ? "PodInitializing"
-						  : "ContainerCreating");
+			 ctr_waiting_reason(pod));
 	}
 	return 0;
 }

@@ -489,8 +489,11 @@ static int put_key(struct build *b, const char *name, bool secret,
 	if (r == 1)
 		json_put_str(o, name, buf_str(&value));
 	else if (!yyjson_get_bool(yyjson_obj_get(ref, "optional")))
-		return err_set(e, -ENOENT, "couldn't find key %s in %s %s", key,
-			       secret ? "Secret" : "ConfigMap",
+		return err_set(e, -ENOENT, "couldn't find key %s in %s %s/%s",
+			       key, secret ? "Secret" : "ConfigMap",
+			       text(yyjson_obj_get(b->pod, "metadata"),
+				    "namespace")
+				       ?: "default",
 			       text(ref, "name"));
 	return 0;
 }
@@ -531,9 +534,12 @@ static bool has_env(yyjson_val *ctr)
 	return yyjson_arr_size(yyjson_obj_get(ctr, "envFrom")) > 0;
 }
 
+/* What is not there keeps this container waiting, and no other: its file says
+ * what it lacks. */
 static int add_env(struct build *b, yyjson_val *ctr, struct err *e)
 {
 	auto_buf struct buf body = BUF_INIT;
+	struct err why = { 0 };
 	const char *name = text(ctr, "name");
 	struct json_out o = JSON_OUT(&body);
 	int r;
@@ -547,11 +553,21 @@ static int add_env(struct build *b, yyjson_val *ctr, struct err *e)
 	if (!b->volume)
 		return err_set(e, -ENOMEM, "out of memory");
 	json_put_object(&o, NULL);
-	r = put_env_from(b, ctr, &o, e);
+	r = put_env_from(b, ctr, &o, &why);
 	if (r == 0)
-		r = put_env(b, ctr, &o, e);
+		r = put_env(b, ctr, &o, &why);
 	json_put_end(&o);
-	return r < 0 ? r : add(b, name, body.data, body.len, 0600, e);
+	if (r == -ENOENT) {
+		buf_reset(&body);
+		o = (struct json_out)JSON_OUT(&body);
+		json_put_object(&o, NULL);
+		json_put_str(&o, "lacks", why.msg);
+		json_put_end(&o);
+		b->facts->lacks = true;
+	} else if (r < 0) {
+		return err_set(e, r, "%s", why.msg);
+	}
+	return add(b, name, body.data, body.len, 0600, e);
 }
 
 /* --- all of it --- */

@@ -162,6 +162,7 @@ struct content_facts {
 	struct buf
 		note; /* what the pod does without, and its user should know */
 	bool polled;  /* something of it is not watched */
+	bool lacks;   /* a container's environment: look again soon */
 };
 /* *@ret is NULL when the pod wants nothing of the kind. */
 int content_build(struct remote *r, const char *key, yyjson_val *pod,

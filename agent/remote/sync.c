@@ -430,8 +430,9 @@ static void give_content(struct job *j)
 			tell(j, "FailedToRetrieveImagePullSecret", note);
 		remember(j, offsetof(struct entry, content_why), note);
 		(void)wq_add_after(j->r->queue, j->key,
-				   facts.polled ? CONTENT_POLL_MS
-						: CONTENT_LOOK_MS);
+				   facts.lacks    ? CONTENT_RETRY_MS
+				   : facts.polled ? CONTENT_POLL_MS
+						  : CONTENT_LOOK_MS);
 		hash = content_hash(set);
 		if (hash == j->content) {
 			payload_set_free(set);

@@ -213,6 +213,29 @@ ok "so can those that are being made" k delete pod --timeout=60s \
 left() { [ "$(node ps -A -o json | jq '[.items[].metadata.name | select(startswith("short"))] | length')" = 0 ]; }
 ok "nothing of them is left" wait_for 20 left
 
+# --- an environment that is not there keeps its container waiting, as a kubelet's does --
+k create -f - >/dev/null <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: noenv}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  initContainers:
+	  - {name: first, image: web, imagePullPolicy: Never, command: [/bin/sh, -c, "exit 0"], envFrom: [{configMapRef: {name: nope}}]}
+	  containers:
+	  - {name: web, image: web, imagePullPolicy: Never}
+END
+waits_for() { k_is noenv "[.status.$1[0].state.waiting.reason, .status.$1[0].state.waiting.message] | join(\": \")" "$2"; }
+ok "it says which" wait_for 20 waits_for initContainerStatuses \
+	'CreateContainerConfigError: configmap "nope" not found'
+ok "the containers after it say what they wait for" waits_for containerStatuses 'PodInitializing: '
+ok "its STATUS is the reason" prints '0/1 +Init:CreateContainerConfigError' k get pod noenv
+ok "and an event is there" wait_for 20 prints \
+	'Warning +Failed .*Error: configmap "nope" not found' k describe pod noenv
+ok "nothing was restarted" k_is noenv '.status.initContainerStatuses[0].restartCount' 0
+k create configmap nope --from-literal=a=b >/dev/null
+ok "it goes on when the ConfigMap is there" wait_for 30 k_ready noenv
+
 # --- a tenant's pod ------------------------------------------------------------------
 tenant_create acme
 kt acme create -f "$E2E/pod.yaml" >/dev/null
@@ -230,6 +253,19 @@ ok "it runs when they are there" wait_for 30 t_ready
 t_cat() { node exec acme/default/all -- /bin/sh -c "cat $1"; }
 ok "with its own" prints '^acmeacme$' t_cat "/conf/color /all/word"
 ok "and so does the other" is blue /conf/color
+
+# --- a node that is no longer joined ---------------------------------------------------
+agent_kill
+node_down >/dev/null 2>&1
+agent_start --node-name "$NAME"
+ok "alone, what the API's pods wait for is said" wait_for 30 prints \
+	'noenv .* 0/1 +ControlPlaneNotJoined' node ps
+ok "in words" prints 'waits for the control plane \(token.*this node is not joined' \
+	node describe noenv
+agent_kill
+node_join
+ok "joined again it goes on" wait_for 60 k_ready noenv
+k delete pod noenv --wait=false >/dev/null
 
 # --- on an older kernel ----------------------------------------------------------------
 agent_kill
