@@ -200,7 +200,8 @@ static void tell_content_waits(struct pod *pod)
 		struct ctr *c = &pod->ctrs[i];
 
 		/* What is wrong with an image is told first. */
-		if (c->phase == CTR_RUNNING || !c->image ||
+		if (c->phase == CTR_RUNNING ||
+		    (!c->image && !c->started_once) ||
 		    (!alone && !str_eq(c->reason, REASON_ALONE)))
 			continue;
 		snprintf(c->reason, sizeof(c->reason), "%s",

@@ -170,8 +170,8 @@ void image_store_close(struct image_store *s);
  *       or at least 12 hex digits that begin exactly one id.
  * @ret: Set to the image; image_unref() it.
  *
- * A name is first looked for as it is (local imports), then as docker completes
- * it: docker.io/library/NAME:latest.
+ * "web", "web:latest" and "docker.io/library/web:latest" are one name, however
+ * it was given.
  *
  * Return: 0, -ENOENT, -EINVAL (no such name can exist), or -ENOTUNIQ.
  */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "agent/image/internal.h"
+#include "agent/image/names.h"
 #include "agent/image/strlist.h"
 #include "lib/auto.h"
 #include "lib/err.h"
@@ -54,19 +55,25 @@ int index_name(struct image_store *s, struct stored *img, const char *name,
 	       struct err *e)
 {
 	struct stored *before = table_by_name(s, name);
+	auto_free char *was = NULL; /* as it was spelled there */
 	int r;
 
 	if (before == img)
 		return 0;
+	if (before) {
+		was = strdup(image_name_meant(&before->names, name));
+		if (!was)
+			return err_set(e, -ENOMEM, "out of memory");
+	}
 	if (strlist_add(&img->names, name) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (before)
-		strlist_del(&before->names, name);
+		strlist_del(&before->names, was);
 	r = index_save(s, e);
 	if (r < 0) {
 		strlist_del(&img->names, name);
 		if (before)
-			(void)strlist_add(&before->names, name);
+			(void)strlist_add(&before->names, was);
 		return r;
 	}
 	if (before)

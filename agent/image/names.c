@@ -219,6 +219,27 @@ void image_name_format(const struct image_name *name, char text[IMAGE_REF_SIZE])
 		       name->digest[0] ? name->digest : name->tag);
 }
 
+const char *image_name_meant(const struct strv *names, const char *ref)
+{
+	char want[IMAGE_REF_SIZE], full[IMAGE_REF_SIZE];
+	struct image_name name;
+
+	for (size_t i = 0; i < names->nr; i++)
+		if (str_eq(names->v[i], ref))
+			return names->v[i];
+	if (image_name_parse(ref, &name, NULL) < 0)
+		return NULL;
+	image_name_format(&name, want);
+	for (size_t i = 0; i < names->nr; i++) {
+		if (image_name_parse(names->v[i], &name, NULL) < 0)
+			continue;
+		image_name_format(&name, full);
+		if (str_eq(full, want))
+			return names->v[i];
+	}
+	return NULL;
+}
+
 bool image_name_is_fine(const char *name)
 {
 	size_t len = strlen(name);

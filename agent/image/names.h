@@ -31,6 +31,17 @@ void image_name_format(const struct image_name *name,
 /* Is its registry on this host: localhost, 127.0.0.0/8, [::1]? */
 bool image_name_is_loopback(const struct image_name *name);
 
+/**
+ * image_name_meant() - Which of an image's names @ref means.
+ * @names: As they were given: "web", "docker.io/library/web:latest".
+ *
+ * The one spelled as @ref, else the one that means the same: "web",
+ * "web:latest" and "docker.io/library/web:latest" are one name.
+ *
+ * Return: borrowed from @names, or NULL.
+ */
+const char *image_name_meant(const struct strv *names, const char *ref);
+
 /* May an import be called so? Letters, digits and ._-/:@ after a letter or
  * digit. */
 bool image_name_is_fine(const char *name);

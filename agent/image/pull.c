@@ -75,11 +75,13 @@ static int look(struct pull *p, const char *ref, bool waited,
 		struct image **ret, struct err *e)
 {
 	struct stored *img = NULL;
+	const char *name;
 	bool here, local;
 
 	here = table_find(p->t.s, ref, &img, NULL) == 0;
 	/* A name that is an import's own is not asked for elsewhere. */
-	local = here && !str_eq(ref, p->full) && strlist_has(&img->names, ref);
+	name = here ? image_name_meant(&img->names, ref) : NULL;
+	local = name && !str_eq(name, p->full);
 	if (here && (local || waited || p->opts->policy != PULL_ALWAYS)) {
 		if (ret)
 			*ret = stored_use(p->t.s, img);

@@ -56,23 +56,6 @@ static uint64_t clean_up(struct image_store *s, struct stored *img,
 	return freed;
 }
 
-/* The one of @img's names that @ref means, or NULL when it means the image. */
-static const char *name_meant(const struct stored *img, const char *ref)
-{
-	struct image_name name;
-	char full[IMAGE_REF_SIZE];
-
-	if (strlist_has(&img->names, ref))
-		return ref;
-	if (image_name_parse(ref, &name, NULL) < 0 || name.digest[0])
-		return NULL;
-	image_name_format(&name, full);
-	for (size_t i = 0; i < img->names.nr; i++)
-		if (str_eq(img->names.v[i], full))
-			return img->names.v[i];
-	return NULL;
-}
-
 int image_remove(struct image_store *s, const char *ref,
 		 const struct strv *used, struct err *e)
 {
@@ -83,7 +66,7 @@ int image_remove(struct image_store *s, const char *ref,
 
 	pthread_mutex_lock(&s->lock);
 	r = table_find(s, ref, &img, e);
-	name = r == 0 ? name_meant(img, ref) : NULL;
+	name = r == 0 ? image_name_meant(&img->names, ref) : NULL;
 	if (r == 0 && name && img->names.nr > 1) {
 		r = index_unname(s, img, name, e);
 	} else if (r == 0 && is_used(img, used)) {

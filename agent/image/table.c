@@ -74,6 +74,9 @@ struct stored *table_by_name(struct image_store *s, const char *name)
 	for (struct stored *i = s->images; i; i = i->next)
 		if (strlist_has(&i->names, name))
 			return i;
+	for (struct stored *i = s->images; i; i = i->next)
+		if (image_name_meant(&i->names, name))
+			return i;
 	return NULL;
 }
 
@@ -116,18 +119,13 @@ int table_find(struct image_store *s, const char *ref, struct stored **ret,
 	const char *hex =
 		str_starts(ref, DIGEST_PREFIX) ? digest_hex(ref) : ref;
 	struct stored *found = table_by_name(s, ref);
-	char full[IMAGE_REF_SIZE];
 	struct image_name name;
 	bool is_name;
 	int r = -ENOENT;
 
 	is_name = image_name_parse(ref, &name, e) == 0;
-	if (!found && is_name) {
-		image_name_format(&name, full);
-		found = table_by_name(s, full);
-		if (!found && name.digest[0])
-			found = table_by_digest(s, name.digest);
-	}
+	if (!found && is_name && name.digest[0])
+		found = table_by_digest(s, name.digest);
 	if (found) {
 		*ret = found;
 		return 0;

@@ -63,6 +63,13 @@ TEST(an_image_is_found_by_all_its_names)
 	EXPECT_EQ(img->bytes, 4);
 	EXPECT_STREQ(img->config.cmd.v[0], "/base");
 	EXPECT_EQ(img->created_s, 1714979289);
+	ASSERT_EQ(image_find(s, "web:latest", &again, &e), 0);
+	EXPECT_EQ(again == img, 1);
+	image_unref(again);
+	ASSERT_EQ(image_find(s, "docker.io/library/web", &again, &e), 0);
+	EXPECT_EQ(again == img, 1);
+	image_unref(again);
+	EXPECT_EQ(image_find(s, "web:1", &again, &e), -ENOENT);
 	ASSERT_EQ(image_find(s, a.config_digest, &again, &e), 0);
 	EXPECT_EQ(again == img, 1);
 	image_unref(again);
@@ -83,6 +90,40 @@ TEST(an_image_is_found_by_all_its_names)
 	EXPECT_STREQ(e.msg, "image 'nobody' is not here: 'arktos-node image "
 			    "ls' lists those that are");
 	EXPECT_EQ(image_find(s, "NO SUCH", &img, &e), -EINVAL);
+	image_store_close(s);
+}
+
+TEST(a_name_is_one_however_it_is_spelled)
+{
+	struct image_pull_opts always = { .policy = PULL_ALWAYS };
+	struct oci_maker a, b;
+	struct image *img = NULL;
+	struct image_item *items;
+	struct image_store *s;
+	struct err e = { 0 };
+	size_t nr;
+
+	ROOT_NEEDED();
+	make_pair(&a, &b);
+	s = open_store(NULL);
+	ASSERT_EQ(import_as(s, "oci:a", "web", &e), 0);
+	/* An import is not asked for in a registry. */
+	ASSERT_EQ(image_pull(s, "web:latest", &always, &img, &e), 0);
+	EXPECT_STREQ(img->id, a.config_digest);
+	image_unref(img);
+	/* It moves, and is shown as it was given last. */
+	ASSERT_EQ(import_as(s, "oci:b", "web:latest", &e), 0);
+	ASSERT_EQ(image_find(s, "web", &img, &e), 0);
+	EXPECT_STREQ(img->id, b.config_digest);
+	image_unref(img);
+	ASSERT_EQ(image_list(s, &items, &nr), 0);
+	EXPECT_EQ(nr, 2);
+	EXPECT_STREQ(items[0].names.v[0], "web:latest");
+	EXPECT_EQ(items[0].names.nr, 1);
+	EXPECT_EQ(items[1].names.nr, 0);
+	image_list_free(items, nr);
+	ASSERT_EQ(image_remove(s, "docker.io/library/web", NULL, &e), 0);
+	EXPECT_EQ(image_find(s, "web", &img, &e), -ENOENT);
 	image_store_close(s);
 }
 
