@@ -32,8 +32,6 @@
 #define ROUNDS_MAX    64
 #define RETRY_MAX_MS  30000
 #define RETRY_ROOM_MS 800
-#define REASON_CONFIG "CreateContainerConfigError"
-#define REASON_ALONE  "ControlPlaneNotJoined"
 
 /* A step's result: 1 something has changed, 0 it waits for an event. */
 
@@ -191,29 +189,6 @@ static struct volume_dirs volume_dirs(const struct pod *pod)
 	};
 }
 
-/* Nobody will bring it to a node that is alone. */
-static void tell_content_waits(struct pod *pod)
-{
-	bool alone = !agent_remote(pod->agent);
-
-	for (size_t i = 0; i < pod->nr_ctrs; i++) {
-		struct ctr *c = &pod->ctrs[i];
-
-		/* What is wrong with an image is told first. */
-		if (c->phase == CTR_RUNNING ||
-		    (!c->image && !c->started_once) ||
-		    (!alone && !str_eq(c->reason, REASON_ALONE)))
-			continue;
-		snprintf(c->reason, sizeof(c->reason), "%s",
-			 alone ? REASON_ALONE : ctr_waiting_reason(pod));
-		snprintf(c->message, sizeof(c->message), "%s",
-			 alone ? "waits for the control plane (token, "
-				 "ConfigMaps, Secrets of its volumes and "
-				 "environment): this node is not joined"
-			       : "");
-	}
-}
-
 static int step_volumes(struct pod *pod, struct err *e)
 {
 	struct volume_dirs dirs = volume_dirs(pod);
@@ -230,12 +205,10 @@ static int step_volumes(struct pod *pod, struct err *e)
 		return r;
 	if (!volume_is_filled(pod->volumes)) {
 		volume_close(take_ptr(pod->volumes));
-		tell_content_waits(pod);
+		content_awaited(pod);
 		return 0; /* its content comes from the API server */
 	}
-	for (size_t i = 0; i < pod->nr_ctrs; i++)
-		if (str_eq(pod->ctrs[i].reason, REASON_ALONE))
-			pod->ctrs[i].reason[0] = pod->ctrs[i].message[0] = '\0';
+	content_arrived(pod);
 	pod->volumes_up = true;
 	return 1;
 }
@@ -247,9 +220,7 @@ static void take_content(struct pod *pod, struct payload_set *content)
 
 	payload_set_free(pod->content);
 	pod->content = content;
-	for (size_t i = 0; i < pod->nr_ctrs; i++)
-		if (str_eq(pod->ctrs[i].reason, REASON_CONFIG))
-			pod->ctrs[i].not_before_ms = 0; /* look again */
+	content_arrived(pod);
 	if (pod->volumes_up && pod->volumes &&
 	    volume_fill(pod->volumes, content, &e) < 0)
 		event_add(pod, true, VOLUME_REASON_MOUNT, "%s", e.msg);
@@ -268,26 +239,13 @@ static int step_volumes_down(struct pod *pod, struct err *e)
 	return 1;
 }
 
-/* 1: it waits for what its environment names; no other container does. */
-static int env_waits(struct pod *pod, struct ctr *c, struct err *e)
-{
-	int r = payload_env_lacks(pod, c, c->message, sizeof(c->message), e);
-
-	if (r != 1)
-		return r;
-	snprintf(c->reason, sizeof(c->reason), REASON_CONFIG);
-	event_add(pod, true, "Failed", "Error: %s", c->message);
-	c->not_before_ms = ev_clock_ms() + RETRY_MAX_MS;
-	return 1;
-}
-
 static int step_start(struct pod *pod, size_t i, struct err *e)
 {
 	struct ctr *c = &pod->ctrs[i];
 	uint64_t now = ev_clock_ms();
 	int r;
 
-	r = env_waits(pod, c, e);
+	r = content_env_waits(pod, c, e);
 	if (r != 0)
 		return r;
 	if (c->phase == CTR_EXITED) {

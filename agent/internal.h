@@ -172,6 +172,15 @@ void node_freed(struct agent *a);
 
 void pod_reconcile(struct agent *a, const char *key);
 
+/* --- content.c: what comes from the API server, and is not there yet --- */
+
+/* Its volumes wait: on a node that is alone nobody will bring it, say so. */
+void content_awaited(struct pod *pod);
+/* Who waited for it looks again. */
+void content_arrived(struct pod *pod);
+/* 1: the container waits for what its environment names, and is told so. */
+int content_env_waits(struct pod *pod, struct ctr *c, struct err *e);
+
 /* --- watch.c: descriptors of pods in the loop
  * --------------------------------- */
 
