@@ -269,6 +269,34 @@ static int delete_batch(struct api *api, const struct type *t,
 	return r;
 }
 
+int delete_objects(struct api *api, const struct type *t,
+		   struct object_bytes **v, size_t nr_all, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < nr_all && r == 0; i += 256) {
+		size_t nr = nr_all - i < 256 ? nr_all - i : 256;
+
+		for (int tries = 0; tries < 5; tries++) {
+			r = delete_batch(api, t, v + i, nr, e);
+			if (r != -ESTALE && r != -ENOENT)
+				break;
+			/* One of them was changed meanwhile: one by one. */
+			r = 0;
+			for (size_t j = i; j < i + nr; j++) {
+				struct object_bytes *now =
+					store_get(api->store, v[j]->key);
+
+				if (now)
+					(void)delete_batch(api, t, &now, 1, e);
+				object_unref(now);
+			}
+			break;
+		}
+	}
+	return r;
+}
+
 int delete_range(struct api *api, const struct type *t, const char *prefix,
 		 bool (*match)(const struct object_bytes *o, void *arg),
 		 void *arg, size_t *ret_left, struct err *e)
@@ -282,116 +310,9 @@ int delete_range(struct api *api, const struct type *t, const char *prefix,
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < list.nr && r == 0; i += 256) {
-		size_t nr = list.nr - i < 256 ? list.nr - i : 256;
-
-		for (int tries = 0; tries < 5; tries++) {
-			r = delete_batch(api, t, list.v + i, nr, e);
-			if (r != -ESTALE && r != -ENOENT)
-				break;
-			/* One of them was changed meanwhile: one by one. */
-			r = 0;
-			for (size_t j = i; j < i + nr; j++) {
-				struct object_bytes *now =
-					store_get(api->store, list.v[j]->key);
-
-				if (now)
-					(void)delete_batch(api, t, &now, 1, e);
-				object_unref(now);
-			}
-			break;
-		}
-	}
+	r = delete_objects(api, t, list.v, list.nr, e);
 	store_list_clear(&list);
 	if (r == 0 && ret_left)
 		*ret_left = store_count(api->store, prefix);
 	return r;
-}
-
-static bool matches(const struct object_bytes *o, void *arg)
-{
-	return selector_match(arg, o);
-}
-
-struct collection {
-	const struct type *type;
-	struct type_set *types; /* a reference: of a type of the tenant's own */
-	struct selector selector;
-	struct buf prefix;
-};
-
-static void reply_collection(struct req *r)
-{
-	struct buf b = BUF_INIT;
-	char version[256];
-
-	buf_printf(&b,
-		   "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{"
-		   "\"resourceVersion\":\"%llu\"},\"items\":[]}\n",
-		   r->route.type->list_kind,
-		   type_api_version(r->route.type, version, sizeof(version)),
-		   (unsigned long long)store_revision(r->api->store));
-	reply_json(r, 200, &b);
-}
-
-static void collection_work(struct aside *a)
-{
-	struct collection *c = a->data;
-
-	a->result = delete_range(a->api, c->type, buf_str(&c->prefix), matches,
-				 &c->selector, NULL, &a->err);
-}
-
-static void collection_done(struct aside *a)
-{
-	if (a->result < 0)
-		reply_store_error(a->req, a->result, &a->err);
-	else
-		reply_collection(a->req);
-}
-
-static void collection_free(struct aside *a)
-{
-	struct collection *c = a->data;
-
-	type_set_unref(c->types);
-	selector_clear(&c->selector);
-	buf_clear(&c->prefix);
-	free(c);
-}
-
-void write_delete_collection(struct req *r)
-{
-	struct collection *c;
-	struct aside *a;
-	char dry[8];
-
-	if (request_selector(r, &r->selector) < 0)
-		return;
-	if (query_get(r, "dryRun", dry, sizeof(dry))) {
-		reply_collection(r);
-		return;
-	}
-	c = calloc(1, sizeof(*c));
-	a = calloc(1, sizeof(*a));
-	if (!c || !a) {
-		free(c);
-		free(a);
-		reply_error(r, 500, "InternalError", "out of memory");
-		return;
-	}
-	c->type = r->route.type;
-	c->types = r->types;
-	if (c->types)
-		type_set_ref(c->types);
-	c->selector = r->selector;
-	memset(&r->selector, 0, sizeof(r->selector));
-	route_key(r, NULL, &c->prefix);
-	*a = (struct aside){ .req = r,
-			     .kind = ASIDE_DELETE,
-			     .work = collection_work,
-			     .done = collection_done,
-			     .free = collection_free,
-			     .data = c };
-	aside_run(a);
 }

@@ -215,6 +215,7 @@ int route_parse(struct req *r, struct err *e);
 const char *query_get(const struct req *r, const char *name, char *buf,
 		      size_t size);
 bool query_true(const struct req *r, const char *name);
+bool query_next(const char **at, char name[64], char *value, size_t size);
 /* The key, or the prefix when the request names no object, of the route. */
 void route_key(const struct req *r, const char *name, struct buf *b);
 void key_of(struct buf *b, const struct type *t, const char *tenant,

@@ -67,6 +67,26 @@ const char *query_get(const struct req *r, const char *name, char *buf,
 	return NULL;
 }
 
+/* The next pair of a query, decoded; what does not fit is left out. */
+bool query_next(const char **at, char name[64], char *value, size_t size)
+{
+	for (const char *p = *at; p && *p; p = *at) {
+		size_t n = strcspn(p, "&"), len = strcspn(p, "=&");
+		size_t m = len < n ? n - len - 1 : 0;
+
+		*at = p + n + (p[n] == '&');
+		if (!len || len >= 64 || m >= size)
+			continue;
+		memcpy(name, p, len);
+		name[len] = '\0';
+		memcpy(value, p + n - m, m);
+		value[m] = '\0';
+		if (decode(name, true) == 0 && decode(value, true) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool query_true(const struct req *r, const char *name)
 {
 	char v[16];

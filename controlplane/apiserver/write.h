@@ -90,6 +90,9 @@ void evict_tell(yyjson_mut_doc *doc, yyjson_mut_val *pod);
  * seconds of grace, negative: as the object says. */
 bool delete_mark(const struct type *t, yyjson_mut_doc *doc, yyjson_mut_val *obj,
 		 int64_t asked);
+/* Delete these, each by its own rules. */
+int delete_objects(struct api *api, const struct type *t,
+		   struct object_bytes **v, size_t nr_all, struct err *e);
 /* Delete all of a prefix that match; *ret_left is how many are still there. */
 int delete_range(struct api *api, const struct type *t, const char *prefix,
 		 bool (*match)(const struct object_bytes *o, void *arg),

@@ -11,7 +11,8 @@
  * changed the object: it must not have effects of its own, but for what it
  * undoes in .settle.
  *
- * Plug-ins run on a loop's thread: they must not wait for anything.
+ * Plug-ins run on a loop's thread: they must not wait for anything. Some run
+ * on another one, without a req: for what is deleted as a collection.
  */
 #ifndef CONTROLPLANE_APISERVER_ADMISSION_ADMISSION_H
 #define CONTROLPLANE_APISERVER_ADMISSION_ADMISSION_H
@@ -23,6 +24,7 @@
 struct api;
 struct req;
 struct type;
+struct type_set;
 struct user;
 struct write;
 
@@ -41,6 +43,8 @@ struct admission {
 	const struct user *user;
 	enum admission_op op;
 	const struct type *type;
+	const struct type_set *types; /* of a custom @type; NULL: built in */
+	const char *kind; /* of @obj, when it is none of @type's; or NULL */
 	const char *subresource;               /* "" for the object itself */
 	const char *tenant, *namespace, *name; /* "" where there is none */
 	bool dry_run;

@@ -321,6 +321,7 @@ void write_admission(struct write *w, struct admission *a, yyjson_mut_doc *doc,
 		      : !old ? ADMIT_CREATE
 			     : ADMIT_UPDATE,
 		.type = r->route.type,
+		.types = r->types,
 		.subresource = r->route.subresource ? r->route.subresource : "",
 		.tenant = r->tenant ? r->tenant : "",
 		.namespace = r->route.namespace ? r->route.namespace : "",

@@ -92,9 +92,8 @@ static bool any_rule_fits(const struct admission *a, const struct type *t,
 static const struct type *fitting(const struct admission *a, yyjson_val *rules,
 				  bool exact)
 {
-	const struct type_set *set = a->req && a->type->custom && a->req->types
-					     ? a->req->types
-					     : a->api->types;
+	const struct type_set *set =
+		a->type->custom && a->types ? a->types : a->api->types;
 
 	if (any_rule_fits(a, a->type, rules))
 		return a->type;

@@ -340,6 +340,6 @@ static int validate(struct admission *a)
 
 const struct admission_plugin admission_node_restriction = {
 	.name = "NodeRestriction",
-	.ops = ADMIT_CREATE | ADMIT_UPDATE | ADMIT_DELETE | ADMIT_CONNECT,
+	.ops = ADMIT_CREATE | ADMIT_UPDATE | ADMIT_DELETE,
 	.validate = validate,
 };

@@ -138,7 +138,8 @@ static void failed(struct trial *t, size_t index, const char *reason,
 			 "Validation failed for ValidatingAdmissionPolicy '%s' "
 			 "with binding '%s': %s",
 			 t->p->name, t->b->name, msg);
-		reply_warning(t->h->a->req, warning);
+		if (t->h->a->req)
+			reply_warning(t->h->a->req, warning);
 		count(t, error, "warn", took_ns);
 	}
 }
@@ -330,7 +331,7 @@ static void publish_notes(struct hearing *h, const struct policy *p)
 				   h->own ? h->a->tenant : "",
 				   h->own ? ":" : "", p->name, it.key);
 
-		if (key)
+		if (key && h->a->req)
 			audit_annotate(h->a->req, key, buf_str(it.value));
 	}
 	map_clear(&h->notes, note_free);
@@ -464,7 +465,7 @@ static void publish_failures(struct hearing *h, struct buf *all)
 		buf_putc(all, '[');
 	buf_add(all, h->failures.data, h->failures.len);
 	buf_putc(all, ']');
-	if (buf_error(all) == 0)
+	if (buf_error(all) == 0 && h->a->req)
 		audit_annotate(h->a->req,
 			       "validation.policy.admission.k8s.io/"
 			       "validation_failure",
@@ -530,8 +531,7 @@ static int policies_validate(struct admission *a)
 	bool tenant = *a->tenant && strcmp(a->tenant, SYSTEM) != 0;
 	int r;
 
-	if (!a->req || a->type->virtual ||
-	    strcmp(a->type->group, POLICY_GROUP) == 0)
+	if (a->type->virtual || strcmp(a->type->group, POLICY_GROUP) == 0)
 		return 0;
 	r = hear_all(a, SYSTEM, false, &failures);
 	if (r == 0 && tenant && !is_upkeep(a))
@@ -541,7 +541,7 @@ static int policies_validate(struct admission *a)
 
 const struct admission_plugin admission_policy = {
 	.name = "ValidatingAdmissionPolicy",
-	.ops = ADMIT_CREATE | ADMIT_UPDATE | ADMIT_DELETE,
+	.ops = ADMIT_CREATE | ADMIT_UPDATE | ADMIT_DELETE | ADMIT_CONNECT,
 	.validate = policies_validate,
 };
 

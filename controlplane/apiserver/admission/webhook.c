@@ -274,26 +274,8 @@ static int take_object(struct admission *a, const char *text)
 	return 1;
 }
 
-static int ask(struct admission *a, bool mutating)
+static int cannot_ask(struct admission *a, int r)
 {
-	struct scene scene;
-	struct hook_question q = { .nr = 0 };
-	int r = 0;
-
-	scene_open(&scene, a, a->type);
-	/* A delete has nothing to change: all are asked at once. */
-	if (mutating || !a->obj)
-		r = add_matching(a, "mutatingwebhookconfigurations", &scene,
-				 &q);
-	if (r == 0 && !mutating)
-		r = add_matching(a, "validatingwebhookconfigurations", &scene,
-				 &q);
-	scene_close(&scene);
-	if (r == 0 && q.nr)
-		r = set_aside(a, &q, mutating);
-	if (r == -EINPROGRESS || (r == 0 && !q.nr))
-		return r;
-	hook_question_clear(&q);
 	if (r == -EACCES) /* said already */
 		return r;
 	return admission_refuse(a, r == -EBUSY ? 429 : 500,
@@ -301,6 +283,49 @@ static int ask(struct admission *a, bool mutating)
 					    : "InternalError",
 				"webhooks cannot be asked now: %s",
 				strerror(-r));
+}
+
+/* Who is to be asked: those that change, those that only look, or both. */
+static int collect(struct admission *a, bool mutating, bool validating,
+		   struct hook_question *q)
+{
+	struct scene scene;
+	int r = 0;
+
+	scene_open(&scene, a, a->type);
+	if (mutating)
+		r = add_matching(a, "mutatingwebhookconfigurations", &scene, q);
+	if (r == 0 && validating)
+		r = add_matching(a, "validatingwebhookconfigurations", &scene,
+				 q);
+	scene_close(&scene);
+	return r;
+}
+
+static int ask(struct admission *a, bool mutating)
+{
+	struct hook_question q = { .nr = 0 };
+	/* A delete has nothing to change: all are asked at once. */
+	int r = collect(a, mutating || !a->obj, !mutating, &q);
+
+	if (r == 0 && q.nr)
+		r = set_aside(a, &q, mutating);
+	if (r == -EINPROGRESS || (r == 0 && !q.nr))
+		return r;
+	hook_question_clear(&q);
+	return cannot_ask(a, r);
+}
+
+int webhooks_question(struct admission *a, struct hook_question *q)
+{
+	int r = 0;
+
+	if (!a->type->virtual && strcmp(a->type->group, GROUP) != 0 &&
+	    store_count(a->api->store, GROUP "/"))
+		r = collect(a, true, true, q);
+	if (r == 0 && q->nr)
+		r = hook_question_fill(q, a);
+	return r < 0 ? cannot_ask(a, r) : 0;
 }
 
 /* The configurations themselves, and what is only answered, are not asked

@@ -36,6 +36,11 @@ void webhooks_stop(struct api *api);
  */
 int webhooks_admit(struct admission *a, bool mutating, uint64_t revision);
 
+/* Who is to be asked, of both halves, about what is no write (a connection, one
+ * of a collection): 0, and whoever called asks them, or -EACCES. */
+struct hook_question;
+int webhooks_question(struct admission *a, struct hook_question *q);
+
 void hook_memo_free(struct hook_memo *m);
 
 #endif /* CONTROLPLANE_APISERVER_ADMISSION_WEBHOOK_H */

@@ -98,9 +98,10 @@ void hook_put_request(struct json_out *o, const struct admission *a,
 	while (op < 3 && !(a->op & 1u << op))
 		op++;
 	json_put_object(o, NULL);
-	put_kind(o, "kind", "kind", as, as->kind);
+	put_kind(o, "kind", "kind", as, a->kind ? a->kind : as->kind);
 	put_kind(o, "resource", "resource", as, as->plural);
-	put_kind(o, "requestKind", "kind", a->type, a->type->kind);
+	put_kind(o, "requestKind", "kind", a->type,
+		 a->kind ? a->kind : a->type->kind);
 	put_kind(o, "requestResource", "resource", a->type, a->type->plural);
 	if (*a->subresource) {
 		json_put_str(o, "subResource", a->subresource);

@@ -33,6 +33,21 @@ void user_free(struct user *u)
 	free(u);
 }
 
+struct user *user_dup(const struct user *u)
+{
+	auto_ptr(user) copy = user_new(u->name, u->tenant);
+
+	if (!copy || (u->uid && !(copy->uid = strdup(u->uid))))
+		return NULL;
+	for (size_t i = 0; i < u->nr_groups; i++)
+		if (user_add_group(copy, u->groups[i]))
+			return NULL;
+	for (size_t i = 0; i < u->nr_extra; i++)
+		if (user_add_extra(copy, u->extra[i].key, u->extra[i].value))
+			return NULL;
+	return take_ptr(copy);
+}
+
 bool user_in_group(const struct user *u, const char *group)
 {
 	for (size_t i = 0; i < u->nr_groups; i++)

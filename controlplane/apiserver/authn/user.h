@@ -40,6 +40,7 @@ struct user {
 /* A user without groups; NULL when out of memory. */
 struct user *user_new(const char *name, const char *tenant);
 void user_free(struct user *u);
+struct user *user_dup(const struct user *u); /* NULL: out of memory */
 DEFINE_AUTO_PTR(user, user_free)
 
 /* Copies. 0, -ENOMEM, or -E2BIG when there is no room. A group the user is in

@@ -6,6 +6,7 @@
 
 #include "controlplane/apiserver/authn/csr.h"
 #include "controlplane/apiserver/internal.h"
+#include "controlplane/apiserver/subresource/connect.h"
 #include "controlplane/apiserver/subresource/node.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/http/tls.h"
@@ -551,35 +552,47 @@ bool node_is_proxy(const char *plural, const char *sub)
 		str_eq(plural, "nodes"));
 }
 
-bool node_subresource(struct req *r)
+static const char *const of_pods[][2] = {
+	{ "exec", "exec" },
+	{ "attach", "attach" },
+	{ "portforward", "portForward" },
+	{ "log", "containerLogs" },
+};
+
+/* The word of kubelet for what is asked of a pod; NULL: something else is. */
+static const char *word_of(const struct route *rt)
 {
-	static const char *const of_pods[][2] = {
-		{ "exec", "exec" },
-		{ "attach", "attach" },
-		{ "portforward", "portForward" },
-		{ "log", "containerLogs" },
-	};
+	for (size_t i = 0; i < ARRAY_LEN(of_pods); i++)
+		if (strcmp(rt->plural, "pods") == 0 &&
+		    strcmp(rt->subresource, of_pods[i][0]) == 0)
+			return of_pods[i][1];
+	return NULL;
+}
+
+static void serve(struct req *r)
+{
 	const struct route *rt = &r->route;
 	yyjson_doc *doc;
 
-	if (*rt->group)
-		return false;
 	if (node_is_proxy(rt->plural, rt->subresource)) {
 		proxy(r);
-		return true;
+		return;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(of_pods); i++) {
-		if (strcmp(rt->plural, "pods") != 0 ||
-		    strcmp(rt->subresource, of_pods[i][0]) != 0)
-			continue;
-		doc = read_object(r, "pods", r->tenant, rt->namespace,
-				  rt->name);
-		if (doc)
-			of_pod(r, yyjson_doc_get_root(doc), of_pods[i][1]);
-		else
-			reply_not_found(r);
-		yyjson_doc_free(doc);
-		return true;
-	}
-	return false;
+	doc = read_object(r, "pods", r->tenant, rt->namespace, rt->name);
+	if (doc)
+		of_pod(r, yyjson_doc_get_root(doc), word_of(rt));
+	else
+		reply_not_found(r);
+	yyjson_doc_free(doc);
+}
+
+bool node_subresource(struct req *r)
+{
+	const struct route *rt = &r->route;
+
+	if (*rt->group ||
+	    (!node_is_proxy(rt->plural, rt->subresource) && !word_of(rt)))
+		return false;
+	connect_admit(r, serve);
+	return true;
 }

@@ -204,6 +204,86 @@ TEST(constraints_say_which_requests_are_meant)
 	     "'spec':{'maxReplicas':9,'scaleTargetRef':{'kind':'Deployment'," \
 	     "'name':'d','apiVersion':'apps/v1'}}}")
 
+/* Each of a collection is one that is deleted; the first that may not go ends
+ * it. */
+TEST(a_collection_is_asked_about_one_by_one)
+{
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	make_tenant(&w, "acme");
+	EXPECT_STATUS(&w, 201, MAP("a"));
+	EXPECT_STATUS(&w, 201, MAP("keep"));
+	EXPECT_STATUS(&w, 201,
+		      policy(&w, w.root, "keep",
+			     MAPS_RULE
+			     ",'validations':[{'expression':"
+			     "'request.operation != \\\"DELETE\\\" || "
+			     "oldObject.metadata.name != "
+			     "\\\"keep\\\"','message':'it is kept'}]"));
+	EXPECT_STATUS(&w, 201, bind(&w, w.root, "keep", ""));
+	EXPECT_STATUS(&w, 422,
+		      ask(&w, w.root, "DELETE", MAPS "?dryRun=All", NULL));
+	EXPECT_STATUS(&w, 200, GET(&w, w.root, MAPS "/a"));
+	EXPECT_STATUS(&w, 422, ask(&w, w.root, "DELETE", MAPS, NULL));
+	EXPECT_SAYS(&w, "it is kept");
+	EXPECT_STATUS(&w, 404, GET(&w, w.root, MAPS "/a"));
+	EXPECT_STATUS(&w, 200, GET(&w, w.root, MAPS "/keep"));
+	EXPECT_STATUS(&w, 200, drop(&w, w.root, "keep"));
+	EXPECT_STATUS(&w, 200, ask(&w, w.root, "DELETE", MAPS, NULL));
+	EXPECT_STATUS(&w, 404, GET(&w, w.root, MAPS "/keep"));
+	world_end(&w);
+}
+
+#define PODS "/api/v1/tenants/acme/namespaces/default/pods"
+
+TEST(connections_are_asked_about)
+{
+	static const char *const denied[] = {
+		PODS "/p/exec?command=sh&command=-c&container=c&stdin=true",
+		PODS "/p/attach?container=c", PODS "/p/portforward?ports=80",
+		PODS "/p/proxy/x?y=z"
+	};
+	static const char *const says[] = {
+		"no CONNECT of PodExecOptions sh,-c",
+		"no CONNECT of PodAttachOptions",
+		"no CONNECT of PodPortForwardOptions",
+		"no CONNECT of PodProxyOptions"
+	};
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	make_tenant(&w, "acme");
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, w.root, PODS,
+			   "{'apiVersion':'v1','kind':'Pod','metadata':{'name'"
+			   ":'p'},'spec':{'containers':[{'name':'c','image':"
+			   "'i'}]}}"));
+	EXPECT_STATUS(&w, 400, GET(&w, w.root, denied[0]));
+	EXPECT_SAYS(&w, "does not have a host assigned");
+	EXPECT_STATUS(
+		&w, 201,
+		policy(&w, w.root, "no",
+		       "'matchConstraints':{'resourceRules':[{'apiGroups':['']"
+		       ",'apiVersions':['v1'],'operations':['CONNECT'],"
+		       "'resources':['pods/*']}]},'validations':[{'expression':"
+		       "'false','messageExpression':'\\\"no \\\" + "
+		       "request.operation + \\\" of \\\" + object.kind + "
+		       "\\\" \\\" + (has(object.command) ? "
+		       "object.command.join(\\\",\\\") : \\\"\\\")'}]"));
+	EXPECT_STATUS(&w, 201, bind(&w, w.root, "no", ""));
+	for (size_t i = 0; i < ARRAY_SIZE(denied); i++) {
+		EXPECT_STATUS(&w, 422, GET(&w, w.root, denied[i]));
+		EXPECT_SAYS(&w, says[i]);
+	}
+	/* Reading the log is none. */
+	EXPECT_STATUS(&w, 400, GET(&w, w.root, PODS "/p/log"));
+	EXPECT_SAYS(&w, "does not have a host assigned");
+	EXPECT_STATUS(&w, 200, drop(&w, w.root, "no"));
+	EXPECT_STATUS(&w, 400, GET(&w, w.root, denied[0]));
+	world_end(&w);
+}
+
 TEST(versions_of_a_resource_are_alike)
 {
 	static const char spec[] =

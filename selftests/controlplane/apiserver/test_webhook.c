@@ -248,6 +248,73 @@ TEST(webhooks_are_asked_about_what_they_want)
 	hook_end(&h);
 }
 
+TEST(collections_and_connections_are_asked_about)
+{
+#define POD "/api/v1/tenants/acme/namespaces/default/pods"
+	struct hook h;
+	struct world w;
+
+	ASSERT_EQ(world_start(&w), true);
+	ASSERT_EQ(hook_start(&h, answer), true);
+	make_tenant(&w, "acme");
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'a'"));
+	EXPECT_STATUS(&w, 201, make_map(&w, MAPS, "'name':'b'"));
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, VALIDATING, "deny", "/deny", "", ""));
+	EXPECT_STATUS(&w, 403, ask(&w, w.root, "DELETE", MAPS, NULL));
+	EXPECT_SAYS(&w, "admission webhook \\\"deny.example.com\\\" denied the "
+			"request: not on a Sunday");
+	EXPECT_STATUS(&w, 200, GET(&w, w.root, MAPS "/a"));
+	EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "deny"));
+	EXPECT_STATUS(&w, 201,
+		      add_hook(&w, &h, VALIDATING, "see", "/warn", "", ""));
+	buf_reset(&h.asked);
+	h.nr = 0;
+	EXPECT_STATUS(&w, 200, ask(&w, w.root, "DELETE", MAPS, NULL));
+	EXPECT_STATUS(&w, 404, GET(&w, w.root, MAPS "/b"));
+	/* The tenant's own (kube-root-ca.crt) is one of them. */
+	EXPECT_EQ(h.nr, 3);
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"operation\":\"DELETE\"") != NULL,
+		  true);
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"name\":\"b\"") != NULL, true);
+	EXPECT_STATUS(&w, 200, drop(&w, VALIDATING, "see"));
+
+	EXPECT_STATUS(&w, 201,
+		      POST(&w, w.root, POD,
+			   "{'apiVersion':'v1','kind':'Pod','metadata':{'name'"
+			   ":'p'},'spec':{'containers':[{'name':'c','image':"
+			   "'i'}]}}"));
+	EXPECT_STATUS(
+		&w, 201,
+		POST(&w, w.root,
+		     "/apis/admissionregistration.k8s.io/v1/"
+		     "validatingwebhookconfigurations",
+		     "{'apiVersion':'admissionregistration.k8s.io/v1','kind':"
+		     "'ValidatingWebhookConfiguration','metadata':{'name':'x'},"
+		     "'webhooks':[{'name':'x.example.com','clientConfig':{'url'"
+		     ":'https://127.0.0.1:%u/deny','caBundle':'%s'},'rules':[{"
+		     "'operations':['CONNECT'],'apiGroups':[''],'apiVersions':"
+		     "['v1'],'resources':['pods/exec']}],'sideEffects':'None',"
+		     "'admissionReviewVersions':['v1']}]}",
+		     h.port, h.ca));
+	buf_reset(&h.asked);
+	EXPECT_STATUS(&w, 403,
+		      GET(&w, w.root,
+			  POD "/p/exec?command=sh&command=a%20b&stdin=true"));
+	EXPECT_SAYS(&w, "not on a Sunday");
+	EXPECT_EQ(strstr(buf_str(&h.asked), "\"operation\":\"CONNECT\"") !=
+			  NULL,
+		  true);
+	EXPECT_EQ(strstr(buf_str(&h.asked),
+			 "\"object\":{\"kind\":\"PodExecOptions\","
+			 "\"apiVersion\":\"v1\",\"command\":[\"sh\",\"a b\"],"
+			 "\"stdin\":true}") != NULL,
+		  true);
+	EXPECT_STATUS(&w, 400, GET(&w, w.root, POD "/p/attach"));
+	world_end(&w);
+	hook_end(&h);
+}
+
 TEST(a_webhook_that_fails_has_a_policy)
 {
 	static const struct {
