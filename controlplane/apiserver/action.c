@@ -113,7 +113,7 @@ void action_create(struct req *r)
 
 void action_reply(struct req *r, const struct object_bytes *action)
 {
-	yyjson_doc *doc = yyjson_read(action->data, action->len, 0);
+	yyjson_doc *doc = object_doc(action);
 	yyjson_val *obj = yyjson_doc_get_root(doc);
 	const char *name = obj_str(obj, "metadata.name");
 	const char *snapshot = obj_str(obj, "spec.snapshotAction.snapshotName");

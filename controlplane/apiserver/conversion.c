@@ -14,7 +14,7 @@ bool conversion_wanted(const struct req *r, const struct object_bytes *o)
 	if (!t->webhook || !t->convert ||
 	    (str_eq(r->tenant, "all") && !r->types->forced))
 		return false;
-	return !conversion_is_of(t, o->data, o->len);
+	return !conversion_is_of_object(t, o);
 }
 
 /* --- beside the loop --- */
@@ -178,8 +178,7 @@ bool conversion_first(struct write *w, struct object_bytes **slot)
 
 	if (!t->webhook)
 		return false;
-	w->migrates =
-		!conversion_is_of(type_stored(t), (*slot)->data, (*slot)->len);
+	w->migrates = !conversion_is_of_object(type_stored(t), *slot);
 	if (!conversion_wanted(r, *slot))
 		return false;
 	if (w->converted && w->converted->revision == (*slot)->revision) {

@@ -32,6 +32,14 @@ bool conversion_is_of(const struct type *t, const char *data, size_t len)
 	return is;
 }
 
+bool conversion_is_of_object(const struct type *t, const struct object_bytes *o)
+{
+	auto_buf struct buf room = BUF_INIT;
+	const char *text = object_text(o, &room);
+
+	return text && conversion_is_of(t, text, o->len);
+}
+
 /* --- the answer --- */
 
 static const char *text_of(yyjson_val *obj, const char *pointer)
@@ -105,7 +113,7 @@ static int put_one(struct object_bytes **slot, yyjson_val *was, yyjson_val *now)
 static int take_one(struct object_bytes **slot, yyjson_val *now,
 		    const struct type *to, struct buf *why)
 {
-	yyjson_doc *doc = yyjson_read((*slot)->data, (*slot)->len, 0);
+	yyjson_doc *doc = object_doc(*slot);
 	yyjson_val *was = yyjson_doc_get_root(doc);
 	yyjson_val *meta = yyjson_obj_get(now, "metadata");
 	char want[256];
@@ -266,7 +274,7 @@ static void begin_review(const struct conversion *c, const char *uid,
 /* Whose conversion failed: "conversion webhook for ex.io/v1, Kind=Foo". */
 static void put_whose(const struct object_bytes *o, struct buf *b)
 {
-	yyjson_doc *doc = yyjson_read(o->data, o->len, 0);
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 
 	buf_printf(b, "conversion webhook for %s, Kind=%s",
@@ -334,8 +342,7 @@ void conversion_call(struct api *api, struct conversion *c)
 			nr = size = 0;
 		}
 		if (last || r < 0 ||
-		    conversion_is_of(c->to, c->list.v[i]->data,
-				     c->list.v[i]->len))
+		    conversion_is_of_object(c->to, c->list.v[i]))
 			continue;
 		size += c->list.v[i]->len;
 		slots[nr++] = &c->list.v[i];

@@ -7,6 +7,8 @@
 
 /* Whether an object's text is of version @t. */
 bool conversion_is_of(const struct type *t, const char *data, size_t len);
+bool conversion_is_of_object(const struct type *t,
+			     const struct object_bytes *o);
 /* Convert all of c->list that are not of c->to; on a thread that may wait. */
 void conversion_call(struct api *api, struct conversion *c);
 

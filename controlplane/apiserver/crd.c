@@ -290,6 +290,16 @@ static bool is_established(yyjson_val *obj)
 	return false;
 }
 
+int set_of_crd(const struct object_bytes *o, bool system, struct type_set **ret,
+	       struct err *e)
+{
+	auto_buf struct buf room = BUF_INIT;
+	const char *text = object_text(o, &room);
+
+	return text ? type_set_of_crd(text, o->len, system, ret, e)
+		    : err_set(e, -ENOMEM, "out of memory");
+}
+
 /* The compiled form of @o; NULL: it is not served. */
 static struct type_set *compile(const struct crd_view *old,
 				const struct object_bytes *o, bool system)
@@ -304,11 +314,10 @@ static struct type_set *compile(const struct crd_view *old,
 		if (old->v[i]->revision == o->revision &&
 		    strcmp(old->v[i]->name, name) == 0)
 			return type_set_ref(old->v[i]);
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	root = yyjson_doc_get_root(doc);
 	meta = yyjson_obj_get(root, "metadata");
-	if (root && is_established(root) &&
-	    type_set_of_crd(o->data, o->len, system, &set, &e) < 0)
+	if (root && is_established(root) && set_of_crd(o, system, &set, &e) < 0)
 		log_warn("custom resource definition %s: %s", name, e.msg);
 	if (set) {
 		set->revision = o->revision;

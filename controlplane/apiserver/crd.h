@@ -22,8 +22,12 @@ struct crds;
 #define CRD_PLURAL "customresourcedefinitions"
 #define CRD_MAX    1000 /* definitions of one tenant */
 
+struct object_bytes;
 struct store_list;
 
+/* The types that the definition @o declares; see type_set_of_crd(). */
+int set_of_crd(const struct object_bytes *o, bool system, struct type_set **ret,
+	       struct err *e);
 /* Is @t CustomResourceDefinition itself? */
 bool crd_is(const struct type *t);
 /* A tenant's list shows what is forced on it, too. -ENOMEM. */

@@ -169,8 +169,7 @@ static size_t end_type(struct api *api, const char *tenant,
 	size_t left = 0;
 	int r;
 
-	r = type_set_of_crd(o->data, o->len, strcmp(tenant, SYSTEM) == 0, &set,
-			    &e);
+	r = set_of_crd(o, strcmp(tenant, SYSTEM) == 0, &set, &e);
 	if (r == 0)
 		r = empty_type(api, set, tenant, &left, &e);
 	else if (r == -EINVAL)

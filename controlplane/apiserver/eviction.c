@@ -28,8 +28,7 @@ static int find_budget(struct req *r, yyjson_val *pod,
 	if (res < 0)
 		return res;
 	for (size_t i = 0; i < list.nr; i++) {
-		yyjson_doc *doc =
-			yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		yyjson_doc *doc = object_doc(list.v[i]);
 
 		if (selector_matches_labels(obj_at(yyjson_doc_get_root(doc),
 						   "spec.selector"),
@@ -99,7 +98,7 @@ static int check_budget(struct write *w, yyjson_val *pod,
 			const struct object_bytes *bytes)
 {
 	struct req *r = w->req;
-	yyjson_doc *doc = yyjson_read(bytes->data, bytes->len, 0);
+	yyjson_doc *doc = object_doc(bytes);
 	yyjson_val *pdb = yyjson_doc_get_root(doc);
 	bool ready = str_eq(obj_condition(pod, "Ready"), "True");
 	bool always = str_eq(obj_str(pdb, "spec.unhealthyPodEvictionPolicy"),
@@ -135,7 +134,7 @@ out:
 
 int evict_allowed(struct write *w, const struct object_bytes *cur)
 {
-	yyjson_doc *doc = yyjson_read(cur->data, cur->len, 0);
+	yyjson_doc *doc = object_doc(cur);
 	yyjson_val *pod = yyjson_doc_get_root(doc);
 	const char *phase = obj_str(pod, "status.phase");
 	struct err e = { 0 };

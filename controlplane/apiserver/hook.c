@@ -168,7 +168,7 @@ static int by_cluster_ip(struct api *api, yyjson_val *config,
 					 service_text(config, "namespace"),
 					 service_text(config, "name"));
 	auto_ptr(object_bytes) o = key ? store_get(api->store, key) : NULL;
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	const char *ip = yyjson_get_str(
 		yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			       "/spec/clusterIP"));

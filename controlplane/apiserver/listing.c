@@ -141,13 +141,14 @@ static bool has_object(struct req *r, struct listing *l)
 	return l->at < l->nr;
 }
 
+/* *@ret is NULL: the object's text as it is. */
 static size_t row_of(struct req *r, struct listing *l, const char **ret)
 {
 	struct object_bytes **slot = &l->v[l->at];
 
 	if (r->view == VIEW_OBJECT && !l->events && !r->route.type->convert &&
 	    !r->as_vm) {
-		*ret = (*slot)->data;
+		*ret = NULL;
 		return (*slot)->len;
 	}
 	if (!l->made) {
@@ -185,7 +186,10 @@ size_t listing_put(struct req *r, struct listing *l, char *p, size_t size)
 		size_t left = len - r->out_off;
 		size_t m = left < size - n ? left : size - n;
 
-		memcpy(p + n, data + r->out_off, m);
+		if (data)
+			memcpy(p + n, data + r->out_off, m);
+		else
+			object_copy(l->v[l->at], r->out_off, p + n, m);
 		n += m;
 		r->out_off += m;
 		if (r->out_off < len || (follows && n == size))

@@ -8,9 +8,17 @@
 #include "lib/random.h"
 #include "lib/str.h"
 
+yyjson_doc *object_doc(const struct object_bytes *o)
+{
+	auto_buf struct buf room = BUF_INIT;
+	const char *text = o ? object_text(o, &room) : NULL;
+
+	return text ? yyjson_read(text, o->len, 0) : NULL;
+}
+
 yyjson_mut_doc *object_tree(const struct object_bytes *o)
 {
-	yyjson_doc *doc = yyjson_read((char *)o->data, o->len, 0);
+	yyjson_doc *doc = object_doc(o);
 	yyjson_mut_doc *out = doc ? yyjson_doc_mut_copy(doc, NULL) : NULL;
 
 	yyjson_doc_free(doc);

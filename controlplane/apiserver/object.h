@@ -11,6 +11,8 @@
 struct api;
 struct type;
 
+/* The object of @o; NULL of NULL. */
+yyjson_doc *object_doc(const struct object_bytes *o);
 /* The object of @o, as a mutable tree in a document of its own. */
 yyjson_mut_doc *object_tree(const struct object_bytes *o);
 /* The same, in the version @t of an object that may be stored in another one,

@@ -25,18 +25,28 @@ static void put_metadata(yyjson_val *obj, struct buf *b)
 	buf_putc(b, '}');
 }
 
+static void put_text(const struct object_bytes *o, struct buf *b)
+{
+	char *p = buf_reserve(b, o->len);
+
+	if (!p)
+		return;
+	object_copy(o, 0, p, o->len);
+	buf_commit(b, o->len);
+}
+
 /* One row of a table. */
 static void put_row(struct req *r, struct object_bytes *o, const char *include,
 		    struct buf *b)
 {
-	yyjson_doc *doc = yyjson_read(o->data, o->len, 0);
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 
 	buf_puts(b, "{\"cells\":");
 	table_cells(r->route.type, root, time(NULL), b);
 	if (str_eq(include, "Object")) {
 		buf_puts(b, ",\"object\":");
-		buf_add(b, o->data, o->len);
+		put_text(o, b);
 	} else if (!str_eq(include, "None")) {
 		buf_puts(b, ",\"object\":");
 		put_metadata(root, b);
@@ -52,11 +62,11 @@ void put_view(struct req *r, struct object_bytes *o, bool columns,
 	yyjson_doc *doc;
 
 	if (r->view == VIEW_OBJECT) {
-		buf_add(b, o->data, o->len);
+		put_text(o, b);
 		return;
 	}
 	if (r->view == VIEW_METADATA) {
-		doc = yyjson_read(o->data, o->len, 0);
+		doc = object_doc(o);
 		put_metadata(yyjson_doc_get_root(doc), b);
 		yyjson_doc_free(doc);
 		return;

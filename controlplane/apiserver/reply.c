@@ -68,18 +68,34 @@ void reply_static(struct req *r, const char *s, size_t len)
 	r->out_bytes += len;
 }
 
+/* Text that is somebody else's. */
+static void drop_last(struct req *r, size_t nr)
+{
+	while (nr--)
+		r->out_bytes -= r->out[--r->out_nr].len;
+}
+
 void reply_taken(struct req *r, struct object_bytes *o)
 {
-	struct piece *p = piece_new(r);
+	struct object_piece v[OBJECT_PIECES_MAX];
+	size_t nr = object_pieces(o, v);
+	struct piece *p = NULL;
 
-	if (!p) {
-		object_unref(o);
-		return;
+	for (size_t i = 0; i < nr; i++) {
+		p = piece_new(r);
+		if (!p) {
+			drop_last(r, i);
+			break;
+		}
+		p->data = v[i].data;
+		p->len = v[i].len;
+		r->out_bytes += p->len;
 	}
-	p->object = o;
-	p->data = o->data;
-	p->len = o->len;
-	r->out_bytes += p->len;
+	/* The last one holds all. */
+	if (p)
+		p->object = o;
+	else
+		object_unref(o);
 }
 
 void reply_object(struct req *r, struct object_bytes *o)

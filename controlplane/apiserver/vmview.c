@@ -97,7 +97,7 @@ int vm_view(struct object_bytes **slot)
 	yyjson_mut_doc *doc;
 	int r = 0;
 
-	if (!memmem(o->data, o->len, "\"virtualMachine\"", 16))
+	if (!object_has(o, "\"virtualMachine\""))
 		return 0;
 	doc = object_tree(o);
 	spec = doc ? mut_get(yyjson_mut_doc_get_root(doc), "spec") : NULL;

@@ -7,6 +7,7 @@
 #include "controlplane/store/internal.h"
 
 struct arrived {
+	struct share_table *shares;
 	struct object_bytes **v; /* the newest of each key, by key */
 	size_t nr, size;
 };
@@ -27,7 +28,7 @@ static int take(void *arg, struct object_bytes *o)
 		a->v = v;
 		a->size = size;
 	}
-	a->v[a->nr++] = o;
+	a->v[a->nr++] = share_object(a->shares, o);
 	return 0;
 }
 
@@ -169,7 +170,7 @@ void store_attach(struct store *s)
 	if (!be->ops->attach)
 		return;
 	do {
-		struct arrived a = { 0 };
+		struct arrived a = { .shares = s->shares };
 
 		r = be->ops->attach(be, take, &a, &id, NULL);
 		if (r == 1) {

@@ -8,6 +8,7 @@
 #include "controlplane/store/admin.h"
 #include "controlplane/store/backend.h"
 #include "controlplane/store/keys.h"
+#include "controlplane/store/share.h"
 #include "controlplane/store/store.h"
 #include "lib/heap.h"
 
@@ -16,8 +17,23 @@
 /* A version of @key: @data with @revision spliced in at @rv_off. */
 struct object_bytes *object_at(const struct object_bytes *o, uint64_t revision);
 
-/* Room for the parts, zeroed, one reference, NULs in place. */
+/* The same as @o, which shares nothing, with those shares (they are copied). */
+struct object_bytes *object_with(const struct object_bytes *o,
+				 struct share_refs *refs);
+
+/* Room for the parts, zeroed, one reference, NULs in place; .len is @len. */
 struct object_bytes *object_alloc(size_t len, size_t tags_len, size_t key_len);
+
+static inline struct object_share *object_shares(const struct object_bytes *o)
+{
+	return (struct object_share *)o->room;
+}
+
+/* What of the text is the object's own: all, unless it shares some. */
+static inline char *object_own(const struct object_bytes *o)
+{
+	return (char *)o->room + o->nr_shares * sizeof(struct object_share);
+}
 
 /* --- index.c: map of version chains, in order and by hash
  * ------------------------------- */
@@ -108,6 +124,7 @@ struct store_watch {
 struct store {
 	struct store_backend *backend;
 	struct store_keys *keys;
+	struct share_table *shares;
 
 	pthread_rwlock_t lock; /* index, history, the figures below */
 	struct index index;
@@ -214,6 +231,11 @@ struct timespec mono_in_ms(uint64_t ms);
 
 /* No compaction goes beyond it. UINT64_MAX: nothing is pinned. */
 uint64_t pin_oldest(struct store *s);
+
+/* --- store.c --- */
+
+/* Tell who submitted it. */
+void txn_done(struct store_txn *txn);
 
 /* --- writer.c --- */
 

@@ -49,8 +49,10 @@ static int load_record(void *arg, struct object_bytes *o)
 {
 	struct store *s = arg;
 	struct store_event ev;
-	int r = enter(s, o, &ev);
+	int r;
 
+	o = share_object(s->shares, o);
+	r = enter(s, o, &ev);
 	if (r < 0)
 		return r;
 	count_live(s, &ev);
@@ -111,6 +113,7 @@ int store_load(struct store *s, struct err *e)
 /* --- following others --- */
 
 struct news {
+	struct share_table *shares;
 	struct object_bytes **v;
 	size_t nr, size;
 };
@@ -131,7 +134,7 @@ static int take_news(void *arg, struct object_bytes *o)
 		n->v = v;
 		n->size = size;
 	}
-	n->v[n->nr++] = o;
+	n->v[n->nr++] = share_object(n->shares, o);
 	return 0;
 }
 
@@ -236,7 +239,7 @@ int store_follow(struct store *s, bool force, struct err *e)
 {
 	struct store_backend *be = s->backend;
 	uint64_t revision = atomic_load(&s->revision);
-	struct news n = { 0 };
+	struct news n = { .shares = s->shares };
 	int r;
 
 	if (!be->ops->tail)

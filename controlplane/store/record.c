@@ -78,7 +78,7 @@ int record_encode(const struct object_bytes *o, struct store_keys *keys,
 	seal = p;
 	if (keys)
 		p += STORE_SEAL_BYTES;
-	memcpy(p, o->data, o->len);
+	object_copy(o, 0, p, o->len);
 	memcpy(p + o->len, o->tags, o->tags_len);
 	memcpy(p + o->len + o->tags_len, o->key, o->key_len);
 	if (keys) {
@@ -151,7 +151,7 @@ static int unseal(const struct parts *p, struct object_bytes *o,
 			       "%s: the record of revision %llu does not "
 			       "open: it was changed; restore a backup",
 			       where, (unsigned long long)o->revision);
-	memcpy(o->data, plain, o->len);
+	memcpy(object_own(o), plain, o->len);
 	memcpy((char *)o->tags, plain + o->len, o->tags_len);
 	return 0;
 }
@@ -183,7 +183,7 @@ int record_decode(const void *data, size_t size, uint64_t revision,
 	if (p.seal) {
 		r = unseal(&p, o, keys, where, e);
 	} else {
-		memcpy(o->data, p.body, o->len);
+		memcpy(object_own(o), p.body, o->len);
 		memcpy((char *)o->tags, p.body + o->len, o->tags_len);
 	}
 	if (r < 0) {

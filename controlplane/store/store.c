@@ -20,6 +20,7 @@ static void store_destroy(struct store *s)
 	index_clear(&s->index);
 	heap_clear(&s->ttl);
 	late_clear(s);
+	share_table_unref(s->shares);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->hub);
 	pthread_mutex_destroy(&s->pin_lock);
@@ -107,7 +108,9 @@ int store_open(const struct store_opts *opts, struct store **ret, struct err *e)
 		opts->history_bytes ? opts->history_bytes : HISTORY_BYTES;
 	s->history_s = opts->history_s ? opts->history_s : HISTORY_S;
 
-	r = open_backend(s, opts, e);
+	s->shares = share_table_new();
+	r = s->shares ? open_backend(s, opts, e)
+		      : err_set(e, -ENOMEM, "store: out of memory");
 	if (r == 0)
 		r = store_load(s, e);
 	if (r == 0)
@@ -314,14 +317,46 @@ size_t store_count(struct store *s, const char *prefix)
 	return nr;
 }
 
+/* Before the writer has it: what is done here, many can do at once. */
+static void find_shares(struct store *s, struct store_op *op)
+{
+	struct share_refs refs = { .nr = 0 };
+
+	op->shares = NULL;
+	if (op->remove || op->check || !op->data || op->len > STORE_VALUE_MAX)
+		return;
+	share_refs_find(s->shares, op->data, op->len, op->rv_off, 0, &refs);
+	if (refs.nr)
+		op->shares = malloc(sizeof(refs));
+	if (op->shares)
+		*op->shares = refs;
+	else
+		share_refs_clear(&refs);
+}
+
+void txn_done(struct store_txn *txn)
+{
+	for (size_t i = 0; i < txn->nr_ops; i++) {
+		struct store_op *op = &txn->ops[i];
+
+		if (op->shares)
+			share_refs_clear(op->shares);
+		free(op->shares);
+		op->shares = NULL;
+	}
+	txn->done(txn);
+}
+
 void store_submit(struct store *s, struct store_txn *txn)
 {
 	bool closing;
 
 	txn->next = NULL;
 	txn->result = 0;
-	for (size_t i = 0; i < txn->nr_ops; i++)
+	for (size_t i = 0; i < txn->nr_ops; i++) {
 		txn->ops[i].ret = NULL;
+		find_shares(s, &txn->ops[i]);
+	}
 	pthread_mutex_lock(&s->queue_lock);
 	closing = s->closing;
 	if (!closing) {
@@ -333,7 +368,7 @@ void store_submit(struct store *s, struct store_txn *txn)
 	if (closing) {
 		txn->result = err_set(&txn->err, -ESHUTDOWN,
 				      "the store is shutting down");
-		txn->done(txn);
+		txn_done(txn);
 	}
 }
 

@@ -20,11 +20,11 @@
 #ifndef CONTROLPLANE_STORE_STORE_H
 #define CONTROLPLANE_STORE_STORE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "controlplane/store/object.h"
 #include "lib/auto.h"
 #include "lib/err.h"
 
@@ -34,43 +34,6 @@
 #define STORE_OPS_MAX    1024              /* changes in one transaction */
 #define STORE_NO_RV      UINT32_MAX        /* the bytes hold no revision */
 #define STORE_WATCH_REFS 256               /* events queued for one watcher */
-
-struct store_op;
-
-/*
- * One version of one object: immutable, shared, freed with the last reference.
- * @data is the serialized object with its own revision spliced in at @rv_off.
- * @tags are what selectors look at, so that no reader parses the object:
- * NUL-terminated strings in pairs, name and value.
- */
-struct object_bytes {
-	atomic_uint refs;
-	uint32_t len;
-	uint32_t tags_len;
-	uint32_t rv_off; /* where the revision's digits begin, or STORE_NO_RV */
-	uint16_t key_len;
-	uint8_t rv_len;
-	bool deleted;        /* the last state of an object that is gone */
-	uint64_t revision;   /* of this version */
-	uint64_t created;    /* revision at which the object was created */
-	uint64_t stored_ms;  /* wall clock when it was committed */
-	uint64_t expires_ms; /* wall clock when it goes by itself; 0: never */
-	struct object_bytes *older; /* the store's own; not for readers */
-	const char *key;            /* NUL-terminated */
-	const char *tags;
-	char data[]; /* @len bytes, NUL-terminated; tags and key follow */
-};
-
-struct object_bytes *object_ref(struct object_bytes *o);
-void object_unref(struct object_bytes *o);
-DEFINE_AUTO_PTR(object_bytes, object_unref)
-
-/* A version made outside the store, from @op's data, key and tags; it is the
- * caller's. NULL when out of memory. */
-struct object_bytes *object_new(const struct store_op *op, uint64_t revision);
-
-/* The value of tag @name in @o, or NULL. Borrowed. */
-const char *object_tag(const struct object_bytes *o, const char *name);
 
 struct store;
 struct store_etcd; /* see admin.h */
@@ -172,6 +135,7 @@ struct store_op {
 	const char *tags;
 	uint32_t tags_len;
 	uint64_t ttl_ms; /* of this version, then it is deleted; 0: never */
+	struct share_refs *shares; /* the store's own, until done */
 	/* Set on success: the new version (the last state for a remove). On a
 	 * failed condition of this op: the version found, or NULL. Owned by
 	 * the caller. */

@@ -604,7 +604,7 @@ static void run_batch(struct store *s, struct batch *b, uint64_t asked)
 	}
 	for (t = b->txns; t; t = next) {
 		next = t->next;
-		t->done(t);
+		txn_done(t);
 	}
 	for (size_t i = 0; i < b->nr_expired; i++)
 		object_unref(b->expired[i]);

@@ -159,7 +159,7 @@ static int create(struct admission *a)
 		return invalid(a, "spec.podName: Required value");
 	buf_printf(&key, "core/pods/%s/%s/%s", a->tenant, a->namespace, name);
 	o = store_get(a->api->store, buf_str(&key));
-	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	doc = object_doc(o);
 	if (!doc)
 		return admission_refuse(a, 404, "NotFound",
 					"pods \"%s\" not found", name);

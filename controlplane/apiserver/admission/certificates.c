@@ -146,7 +146,7 @@ static bool node_is_ready(struct api *api, const char *name)
 
 	key_of(&key, t, "", "", name);
 	o = store_get(api->store, buf_str(&key));
-	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	doc = object_doc(o);
 	list = yyjson_ptr_get(yyjson_doc_get_root(doc), "/status/conditions");
 	yyjson_arr_foreach(list, i, max, c)
 	{

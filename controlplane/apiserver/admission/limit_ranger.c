@@ -27,8 +27,7 @@ static int for_items(struct admission *a,
 	if (store_list(a->api->store, &range, &list, &e) < 0)
 		return admission_refuse(a, 500, "InternalError", "%s", e.msg);
 	for (size_t i = 0; i < list.nr && r == 0; i++) {
-		yyjson_doc *doc =
-			yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		yyjson_doc *doc = object_doc(list.v[i]);
 		yyjson_val *items = yyjson_ptr_get(yyjson_doc_get_root(doc),
 						   "/spec/limits"),
 			   *item;

@@ -134,7 +134,7 @@ static bool namespace_fits(const struct admission *a, yyjson_val *selector)
 		return true;
 	buf_printf(&key, "core/namespaces/%s//%s", a->tenant, a->namespace);
 	o = store_get(a->api->store, buf_str(&key));
-	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	doc = object_doc(o);
 	fits = rbac_selects(selector,
 			    yyjson_ptr_get(doc ? yyjson_doc_get_root(doc)
 					       : NULL,

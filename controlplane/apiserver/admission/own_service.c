@@ -142,7 +142,7 @@ static bool is_same(const struct object_bytes *o, const struct store_op *op)
 		"/subsets/0/addresses/0/ip", "/subsets/0/ports/0/port",
 		"/endpoints/0/addresses/0",  "/ports/0/port",
 	};
-	yyjson_doc *have = yyjson_read(o->data, o->len, 0);
+	yyjson_doc *have = object_doc(o);
 	yyjson_doc *want = yyjson_read(op->data, op->len, 0);
 	bool same = have && want;
 

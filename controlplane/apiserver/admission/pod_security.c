@@ -125,7 +125,7 @@ static struct demand demand_of_tenant(struct admission *a)
 		return d;
 	snprintf(key, sizeof(key), "core/tenants///%s", a->tenant);
 	o = store_get(a->api->store, key);
-	if (o && memmem(o->data, o->len, LABEL, strlen(LABEL)))
+	if (o && object_has(o, LABEL))
 		doc = object_tree(o);
 	if (doc)
 		labels = mut_get(yyjson_mut_doc_get_root(doc),
@@ -311,7 +311,7 @@ static int validate(struct admission *a)
 	if (!space)
 		return 0;
 	/* Most namespaces ask for nothing, and need not be parsed. */
-	if (!memmem(space->data, space->len, LABEL, strlen(LABEL)))
+	if (!object_has(space, LABEL))
 		return check_pod(a, pod, NULL);
 	doc = object_tree(space);
 	if (!doc)

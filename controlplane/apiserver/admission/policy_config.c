@@ -72,7 +72,7 @@ static int check_binding(struct admission *a)
 	buf_printf(&key, POLICY_GROUP "/" POLICIES "/%s//%s", a->tenant,
 		   policy ? policy : "");
 	o = store_get(a->api->store, buf_str(&key));
-	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	doc = object_doc(o);
 	kind = yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			      "/spec/paramKind");
 	may = may_read(a, yyjson_get_str(yyjson_obj_get(kind, "apiVersion")),

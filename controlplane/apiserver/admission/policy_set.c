@@ -249,7 +249,7 @@ static int add_policy(struct policy_set *s, const struct object_bytes *o,
 	p->name = strrchr(o->key, '/') + 1;
 	r = add_bindings(p, bindings, nr);
 	if (r == 0 && p->nr_bindings) {
-		p->doc = yyjson_read(o->data, o->len, 0);
+		p->doc = object_doc(o);
 		r = p->doc ? 0 : -ENOMEM;
 	}
 	if (r < 0 || !p->nr_bindings) {
@@ -272,8 +272,7 @@ static int add_policies(struct policy_set *s, const struct store_list *policies,
 	if (!docs || !s->v)
 		return -ENOMEM;
 	for (size_t i = 0; i < bindings->nr; i++)
-		docs[i] = yyjson_read(bindings->v[i]->data, bindings->v[i]->len,
-				      0);
+		docs[i] = object_doc(bindings->v[i]);
 	for (size_t i = 0; r == 0 && i < policies->nr; i++)
 		r = add_policy(s, policies->v[i], docs, bindings->nr);
 	for (size_t i = 0; i < bindings->nr; i++)

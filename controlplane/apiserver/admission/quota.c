@@ -122,7 +122,7 @@ void quota_free(void *arg)
 static void count(struct quota *q, const struct type *t,
 		  const struct object_bytes *o, int sign)
 {
-	yyjson_doc *doc = o ? yyjson_read((char *)o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *obj = doc ? yyjson_doc_get_root(doc) : NULL;
 
 	if (obj && quota_in_scope(q->spec, t, obj))
@@ -198,7 +198,7 @@ static int quota_load(struct quota *q, const struct object_bytes *o,
 		      struct err *e)
 {
 	const struct type_set *set = q->ledger->api->types;
-	yyjson_doc *doc = yyjson_read(o->data, o->len, 0), *old = q->doc;
+	yyjson_doc *doc = object_doc(o), *old = q->doc;
 	const char *old_names[NAMES_MAX];
 	size_t old_nr = q->nr;
 	int r = 0;
@@ -289,7 +289,7 @@ int quota_get(struct quota_ledger *l, const struct object_bytes *o,
 		q->name = strrchr(q->key, '/') + 1;
 	}
 	*ret = q;
-	doc = yyjson_read((char *)o->data, o->len, 0);
+	doc = object_doc(o);
 	same = q->doc && doc &&
 	       yyjson_equals(yyjson_obj_get(yyjson_doc_get_root(doc), "spec"),
 			     yyjson_obj_get(yyjson_doc_get_root(q->doc),
@@ -410,8 +410,7 @@ static int check_all(struct admission *a, const char *prefix, const char *ns,
 	for (size_t i = 0; i < list.nr && r == 0; i++) {
 		struct quota *q = NULL;
 
-		if (!ns &&
-		    !memmem(list.v[i]->data, list.v[i]->len, "\"quota\"", 7))
+		if (!ns && !object_has(list.v[i], "\"quota\""))
 			continue;
 		if (!*h) {
 			*h = calloc(1, sizeof(**h));

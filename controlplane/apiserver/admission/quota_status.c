@@ -155,7 +155,7 @@ static void settle_all(struct quota_ledger *l, const char *prefix)
 		return;
 	for (size_t i = 0; i < list.nr; i++)
 		if (str_starts(prefix, QUOTAS) ||
-		    memmem(list.v[i]->data, list.v[i]->len, "\"quota\"", 7))
+		    object_has(list.v[i], "\"quota\""))
 			settle(l, list.v[i]->key);
 	store_list_clear(&list);
 }
@@ -172,7 +172,7 @@ static void settle_changed(struct quota_ledger *l, struct store_watch *w,
 
 			/* Most tenants have none. */
 			if (str_starts(o->key, QUOTAS) || is_known(l, o->key) ||
-			    memmem(o->data, o->len, "\"quota\"", 7))
+			    object_has(o, "\"quota\""))
 				settle(l, o->key);
 			store_event_clear(&ev[i]);
 		}

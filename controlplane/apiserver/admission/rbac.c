@@ -84,7 +84,7 @@ static yyjson_doc *role_rules(struct admission *a, const char *kind,
 					 a->tenant, cluster ? "" : ns, name);
 	auto_ptr(object_bytes) o = key ? store_get(a->api->store, key) : NULL;
 
-	return o ? yyjson_read(o->data, o->len, 0) : NULL;
+	return object_doc(o);
 }
 
 static int check_binding(struct admission *a, const char *ns)

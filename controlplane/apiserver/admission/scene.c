@@ -102,9 +102,9 @@ void scene_close(struct scene *v)
 	v->doc = NULL;
 }
 
-static yyjson_mut_val *copy_of(struct scene *v, const char *json, size_t len)
+/* Takes @doc. */
+static yyjson_mut_val *copy_of(struct scene *v, yyjson_doc *doc)
 {
-	yyjson_doc *doc = yyjson_read(json, len, 0);
 	yyjson_mut_val *copy =
 		doc ? yyjson_val_mut_copy(v->doc, yyjson_doc_get_root(doc))
 		    : NULL;
@@ -120,7 +120,7 @@ static yyjson_mut_val *request_of(struct scene *v)
 
 	hook_put_request(&o, v->a, v->as);
 	json_put_end(&o);
-	return buf_error(&b) ? NULL : copy_of(v, b.data, b.len);
+	return buf_error(&b) ? NULL : copy_of(v, yyjson_read(b.data, b.len, 0));
 }
 
 /* Of what is in one; a namespace itself is in none. */
@@ -134,7 +134,7 @@ static yyjson_mut_val *namespace_of(struct scene *v)
 		return &v->null;
 	buf_printf(&key, "core/namespaces/%s//%s", a->tenant, a->namespace);
 	o = store_get(a->api->store, buf_str(&key));
-	return o ? copy_of(v, o->data, o->len) : &v->null;
+	return o ? copy_of(v, object_doc(o)) : &v->null;
 }
 
 /* The object as the wanted version has it. */

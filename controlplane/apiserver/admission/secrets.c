@@ -35,7 +35,7 @@ static char *account_uid(struct admission *a, const char *account)
 	auto_free char *key = str_printf("core/serviceaccounts/%s/%s/%s",
 					 a->tenant, a->namespace, account);
 	auto_ptr(object_bytes) o = key ? store_get(a->api->store, key) : NULL;
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	const char *uid = yyjson_get_str(
 		yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			       "/metadata/uid"));

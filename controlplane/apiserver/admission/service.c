@@ -127,7 +127,7 @@ static bool has_port(const struct object_bytes *o, void *arg)
 	if (str_eq(o->key, w->own_key) ||
 	    (!str_eq(type, "NodePort") && !str_eq(type, "LoadBalancer")))
 		return false;
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	p = yyjson_obj_get(yyjson_doc_get_root(doc), "spec");
 	yyjson_arr_foreach(yyjson_obj_get(p, "ports"), i, max, p) found |=
 		yyjson_get_sint(yyjson_obj_get(p, "nodePort")) == w->port;

@@ -23,7 +23,7 @@ static yyjson_doc *find_account(struct admission *a, const char *name)
 	buf_printf(&key, "core/serviceaccounts/%s/%s/%s", a->tenant,
 		   a->namespace, name);
 	o = store_get(a->api->store, buf_str(&key));
-	return o ? yyjson_read(o->data, o->len, 0) : NULL;
+	return object_doc(o);
 }
 
 static bool wants_token(struct admission *a, yyjson_val *account)

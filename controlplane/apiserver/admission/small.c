@@ -29,7 +29,7 @@ struct class
 
 static bool read_class(const struct object_bytes *o, struct class *c)
 {
-	yyjson_doc *doc = yyjson_read((char *)o->data, o->len, 0);
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	const char *policy =
 		yyjson_get_str(yyjson_obj_get(root, "preemptionPolicy"));
@@ -198,8 +198,7 @@ static int storage_class(struct admission *a)
 	if (store_list(a->api->store, &range, &list, NULL) < 0)
 		return 0;
 	for (size_t i = 0; i < list.nr; i++) {
-		yyjson_doc *doc =
-			yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		yyjson_doc *doc = object_doc(list.v[i]);
 		yyjson_val *notes = yyjson_ptr_get(yyjson_doc_get_root(doc),
 						   "/metadata/annotations");
 
@@ -268,9 +267,9 @@ static int join_from(struct admission *a, const char *key,
 	const char *text;
 	int r = 0;
 
-	if (!o || !memmem(o->data, o->len, annotation, strlen(annotation)))
+	if (!o || !object_has(o, annotation))
 		return 0;
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	text = yyjson_get_str(
 		yyjson_obj_get(yyjson_ptr_get(yyjson_doc_get_root(doc),
 					      "/metadata/annotations"),

@@ -206,8 +206,7 @@ static int add_matching(struct admission *a, const char *plural,
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < list.nr && r == 0; i++) {
-		yyjson_doc *doc =
-			yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		yyjson_doc *doc = object_doc(list.v[i]);
 		yyjson_val *config = yyjson_doc_get_root(doc), *hook;
 		size_t j, max;
 

@@ -381,7 +381,7 @@ static void follow(struct follower *f, const char *key)
 {
 	struct followed *w = map_get(&f->all, key);
 	auto_ptr(object_bytes) o = store_get(f->a->api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *spec = yyjson_ptr_get(yyjson_doc_get_root(doc), "/spec");
 
 	if (!o) {

@@ -206,7 +206,7 @@ static yyjson_doc *read_object(struct api *api, const char *plural,
 		str_printf("core/%s/%s/%s/%s", plural, tenant, ns, name);
 	auto_ptr(object_bytes) o = key ? store_get(api->store, key) : NULL;
 
-	return o ? yyjson_read(o->data, o->len, 0) : NULL;
+	return object_doc(o);
 }
 
 static const char *text_at(yyjson_val *v, const char *pointer)

@@ -35,7 +35,7 @@ char *authn_tenant_uid(struct api *api, const char *tenant, uint64_t not_of,
 	o = store_get(api->store, key);
 	if (!o || o->revision == not_of)
 		return NULL;
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	(void)str_set(&uid,
 		      yyjson_get_str(
 			      yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(

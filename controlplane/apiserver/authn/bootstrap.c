@@ -110,7 +110,7 @@ int bootstrap_user(struct api *api, const char *token, int64_t now_s,
 		return err_set(e, -ENOMEM, "out of memory");
 	if (!o)
 		return err_set(e, -EACCES, "bootstrap token: no such token");
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	r = check(yyjson_doc_get_root(doc), token, now_s, u, e);
 	yyjson_doc_free(doc);
 	if (r == 0)

@@ -104,7 +104,7 @@ static bool node_has(struct api *api, const char *node, const char *alt)
 {
 	auto_free char *key = str_printf("core/nodes///%s", node);
 	auto_ptr(object_bytes) o = key ? store_get(api->store, key) : NULL;
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *list = yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 					  "/status/addresses");
 	const char *want = strchr(alt, ':') + 1;
@@ -330,7 +330,7 @@ static void clean_tokens(struct api *api, int64_t now_s)
 
 		if (!str_starts(name, "bootstrap-token-"))
 			continue;
-		doc = yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		doc = object_doc(list.v[i]);
 		b64 = yyjson_get_str(
 			yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 				       "/data/expiration"));

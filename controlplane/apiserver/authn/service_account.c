@@ -32,7 +32,7 @@ static int check_object(struct api *api, const char *key, const char *uid,
 			int64_t now_s, struct err *e)
 {
 	auto_ptr(object_bytes) o = store_get(api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *meta = yyjson_obj_get(doc ? yyjson_doc_get_root(doc) : NULL,
 					  "metadata");
 	const char *deleted =
@@ -210,7 +210,7 @@ static int check_secret(struct api *api, const char *key, const char *token,
 			struct err *e)
 {
 	auto_ptr(object_bytes) o = store_get(api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	const char *b64 = yyjson_get_str(
 		yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			       "/data/token"));

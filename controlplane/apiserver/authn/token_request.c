@@ -34,7 +34,7 @@ static void bound_clear(struct bound *b)
 static char *uid_of(struct api *api, const char *key)
 {
 	auto_ptr(object_bytes) o = store_get(api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	const char *uid = yyjson_get_str(
 		yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			       "/metadata/uid"));
@@ -164,7 +164,7 @@ static int bind_object(struct req *r, yyjson_mut_val *ref, struct bound *b)
 			    kinds[i].field, name);
 		return -ENOENT;
 	}
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	now = yyjson_get_str(
 		yyjson_ptr_get(yyjson_doc_get_root(doc), "/metadata/uid"));
 	if (uid && *uid && !str_eq(uid, now)) {

@@ -88,7 +88,7 @@ static int one_round(struct api *api, const char *tenant, struct err *e)
 		return r;
 	all = calloc(list.nr + 1, sizeof(*all));
 	for (size_t i = 0; all && i < list.nr; i++)
-		all[i] = yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		all[i] = object_doc(list.v[i]);
 	for (size_t i = 0; all && i < list.nr && r == 0; i++) {
 		yyjson_val *role = yyjson_doc_get_root(all[i]);
 		yyjson_mut_doc *doc;

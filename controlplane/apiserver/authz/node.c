@@ -83,7 +83,7 @@ static bool any_pod(struct api *api, const char *node, const char *tenant,
 			found = true;
 			break;
 		}
-		doc = yyjson_read(list.v[i]->data, list.v[i]->len, 0);
+		doc = object_doc(list.v[i]);
 		found = fits(yyjson_doc_get_root(doc), a);
 		yyjson_doc_free(doc);
 	}
@@ -208,7 +208,7 @@ static bool volume_is_used(struct api *api, const char *node,
 
 	buf_printf(&key, "core/persistentvolumes/%s//%s", a->tenant, a->name);
 	o = store_get(api->store, buf_str(&key));
-	doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	doc = object_doc(o);
 	ref = yyjson_ptr_get(doc ? yyjson_doc_get_root(doc) : NULL,
 			     "/spec/claimRef");
 	claim.name = yyjson_get_str(yyjson_obj_get(ref, "name"));
@@ -225,7 +225,7 @@ static bool stored_says(struct api *api, const char *key, const char *pointer,
 			const char *want)
 {
 	auto_ptr(object_bytes) o = store_get(api->store, key);
-	yyjson_doc *doc = o ? yyjson_read(o->data, o->len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	bool same =
 		doc &&
 		str_eq(yyjson_get_str(yyjson_ptr_get(yyjson_doc_get_root(doc),

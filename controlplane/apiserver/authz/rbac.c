@@ -139,7 +139,7 @@ static yyjson_val *hold(struct policy *p, const struct object_bytes *o)
 
 	if (doc)
 		return yyjson_doc_get_root(doc);
-	doc = yyjson_read(o->data, o->len, 0);
+	doc = object_doc(o);
 	if (!doc)
 		return NULL;
 	v = realloc(p->held, (p->nr_held + 1) * sizeof(*v));
@@ -304,7 +304,7 @@ static char *subject_key(yyjson_val *s, const char *ns)
 static int add_binding(struct api *api, struct policy *p, const char *tenant,
 		       const struct object_bytes *o, bool cluster)
 {
-	yyjson_doc *doc = yyjson_read(o->data, o->len, 0);
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *root = yyjson_doc_get_root(doc), *s, *role = NULL;
 	yyjson_val *ref = yyjson_obj_get(root, "roleRef");
 	const char *kind = yyjson_get_str(yyjson_obj_get(ref, "kind"));

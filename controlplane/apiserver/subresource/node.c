@@ -77,7 +77,7 @@ static yyjson_doc *read_object(struct req *r, const char *plural,
 		return NULL;
 	key_of(&key, t, tenant, ns, name);
 	o = store_get(r->api->store, buf_str(&key));
-	return o ? yyjson_read(o->data, o->len, 0) : NULL;
+	return object_doc(o);
 }
 
 static const char *text_at(yyjson_val *obj, const char *pointer)

@@ -345,11 +345,11 @@ static bool is_ready(yyjson_val *node)
 	return false;
 }
 
-int collect_add(struct collect *c, const char *node, const char *json,
-		size_t len)
+int collect_add(struct collect *c, const char *node,
+		const struct object_bytes *o)
 {
 	struct target *t = calloc(1, sizeof(*t));
-	yyjson_doc *doc = json ? yyjson_read(json, len, 0) : NULL;
+	yyjson_doc *doc = object_doc(o);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 
 	if (t) {

@@ -120,7 +120,7 @@ static bool put_item(struct req *r, yyjson_val *obj,
 static struct object_bytes *item(struct req *r, struct query *q,
 				 const struct object_bytes *from)
 {
-	yyjson_doc *doc = yyjson_read(from->data, from->len, 0);
+	yyjson_doc *doc = object_doc(from);
 	yyjson_val *obj = yyjson_doc_get_root(doc);
 	const char *node = yyjson_get_str(
 		yyjson_ptr_get(obj, of_pods(r) ? "/spec/nodeName"
@@ -175,7 +175,7 @@ static int ask_node(struct req *r, struct collect *c, const char *name)
 
 	if (!key)
 		return -ENOMEM;
-	return collect_add(c, name, o ? o->data : NULL, o ? o->len : 0);
+	return collect_add(c, name, o);
 }
 
 static bool has_ended(const struct object_bytes *o)
@@ -200,9 +200,8 @@ static int ask_all(struct req *r, struct query *q)
 		if (!node || !*node || collect_has(q->collect, node) ||
 		    (of_pods(r) && has_ended(o)))
 			continue;
-		res = of_pods(r)
-			      ? ask_node(r, q->collect, node)
-			      : collect_add(q->collect, node, o->data, o->len);
+		res = of_pods(r) ? ask_node(r, q->collect, node)
+				 : collect_add(q->collect, node, o);
 	}
 	return res;
 }

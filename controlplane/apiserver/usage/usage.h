@@ -35,10 +35,10 @@ void usage_cache_put(struct usage_cache *c, const char *node,
 
 /* Nodes being asked for a request. */
 struct collect *collect_new(struct req *r);
-/* Ask @node as well, whose object is @json, unless it is known what it said. A
- * node that is not ready is not asked. 0 or -ENOMEM. */
-int collect_add(struct collect *c, const char *node, const char *json,
-		size_t len);
+/* Ask @node as well, whose object is @o (or NULL), unless it is known what it
+ * said. A node that is not ready is not asked. 0 or -ENOMEM. */
+int collect_add(struct collect *c, const char *node,
+		const struct object_bytes *o);
 bool collect_has(const struct collect *c, const char *node);
 /* Call @done once all have answered, or had their time; perhaps at once. It
  * owns @arg, and @clear is called instead when the request ends before. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "selftests/controlplane/store/model.h"
+#include "selftests/controlplane/store/text.h"
 
 struct worker {
 	const struct model_child *c;
@@ -49,9 +50,35 @@ static uint32_t key_index(const char *key)
 	return strtoul(strrchr(key, '/') + 2, NULL, 10);
 }
 
+/* Small, a page, and more than one, so that all page kinds come up; those with
+ * sets of fields share them. */
+static size_t make_text(uint64_t value, char out[MODEL_TEXT_MAX])
+{
+	static const size_t pads[] = { 0, 200, 1200, 3000, 9000 };
+	static const char name[] = "\"fieldsV1\":{", next[] = "},{\"manager\":";
+	size_t len = snprintf(out, 32, "%llu ", (unsigned long long)value);
+	size_t pad = pads[value / 4 % 5];
+	char *p = out + len;
+
+	memset(p, 'x', pad);
+	for (size_t at = 0; at + 500 < pad && at < 1500; at += 500) {
+		memcpy(p + at, name, strlen(name));
+		memset(p + at + strlen(name), 'a' + value % 3, 300);
+		memcpy(p + at + 400, next, strlen(next));
+	}
+	return len + pad;
+}
+
 static uint64_t value_of(const struct object_bytes *o)
 {
-	return o && o->len ? strtoull(o->data, NULL, 10) : 0;
+	char want[MODEL_TEXT_MAX];
+	const char *text = o && o->len ? text_of(o) : "";
+	uint64_t value = strtoull(text, NULL, 10);
+
+	if (*text && (o->len != make_text(value, want) ||
+		      memcmp(text, want, o->len) != 0))
+		return UINT64_MAX; /* nobody has written that */
+	return value;
 }
 
 static void report(const struct model_child *c, struct model_rec *r)
@@ -88,20 +115,12 @@ static void plan_change(struct worker *w, struct model_rec *r,
 }
 
 static void fill_op(struct store_op *op, const struct model_change *ch,
-		    char *key, char *data, size_t room)
+		    char *key, char data[MODEL_TEXT_MAX])
 {
-	size_t len = snprintf(data, 32, "%llu ", (unsigned long long)ch->value);
-	/* Small, a page, and more than one, so that all page kinds come up. */
-	static const size_t pads[] = { 0, 200, 1200, 3000, 9000 };
-	size_t pad = pads[ch->value / 4 % 5];
-
-	if (pad + len > room)
-		pad = room - len;
-	memset(data + len, 'x', pad);
 	key_name(key, ch->key);
 	*op = (struct store_op){ .key = key,
 				 .data = data,
-				 .len = len + pad,
+				 .len = make_text(ch->value, data),
 				 .rv_off = STORE_NO_RV,
 				 .remove = ch->remove };
 	if (ch->expect == 1)
@@ -114,7 +133,7 @@ static void fill_op(struct store_op *op, const struct model_change *ch,
 
 static void do_write(struct worker *w, struct model_rec *r)
 {
-	static __thread char data[MODEL_OPS][10000];
+	static __thread char data[MODEL_OPS][MODEL_TEXT_MAX];
 	char keys[MODEL_OPS][64];
 	struct store_op ops[MODEL_OPS];
 	struct store_txn txn = { .ops = ops };
@@ -127,8 +146,7 @@ static void do_write(struct worker *w, struct model_rec *r)
 		r->change[i].key = (r->change[0].key + i) % MODEL_KEYS;
 	txn.nr_ops = r->nr;
 	for (uint32_t i = 0; i < r->nr; i++)
-		fill_op(&ops[i], &r->change[i], keys[i], data[i],
-			sizeof(data[i]));
+		fill_op(&ops[i], &r->change[i], keys[i], data[i]);
 	r->type = M_INVOKE;
 	report(w->c, r);
 	r->result = store_commit(w->s, &txn, NULL);

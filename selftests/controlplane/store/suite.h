@@ -15,6 +15,7 @@
 #include "controlplane/store/pin.h"
 #include "controlplane/store/tenant.h"
 #include "lib/str.h"
+#include "selftests/controlplane/store/text.h"
 #include "selftests/harness.h"
 
 void suite_opts(const char *name, struct store_opts *opts);
@@ -74,7 +75,7 @@ TEST(revisions_grow_and_values_read_back)
 	EXPECT_EQ(b, a + 1);
 	o = store_get(s, "core/pods/t1/ns/a");
 	ASSERT_EQ(o != NULL, 1);
-	EXPECT_STREQ(o->data, "two");
+	EXPECT_STREQ(text_of(o), "two");
 	EXPECT_EQ(o->revision, b);
 	EXPECT_EQ(o->created, a);
 	EXPECT_EQ(store_get(s, "core/pods/t1/ns/b") == NULL, 1);
@@ -95,7 +96,7 @@ TEST(the_revision_is_spliced_into_the_bytes)
 	o = store_get(s, "k/a/b/c/d");
 	ASSERT_EQ(o != NULL, 1);
 	snprintf(want, sizeof(want), "{\"rv\":\"%lld\"}", (long long)rv);
-	EXPECT_STREQ(o->data, want);
+	EXPECT_STREQ(text_of(o), want);
 	EXPECT_EQ(o->len, strlen(want));
 }
 
@@ -203,7 +204,7 @@ TEST(pages_of_a_list_come_from_one_snapshot)
 	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
 	EXPECT_EQ(l.nr, 5);
 	for (size_t i = 0; i < l.nr; i++)
-		EXPECT_STREQ(l.v[i]->data, "old");
+		EXPECT_STREQ(text_of(l.v[i]), "old");
 	store_list_clear(&l);
 	r.revision = 0;
 	ASSERT_EQ(store_list(s, &r, &l, NULL), 0);
@@ -280,8 +281,8 @@ TEST(history_ends_where_it_says_and_survives_a_restart)
 	ASSERT_EQ(store_watch_read(w, ev, 16), 3);
 	EXPECT_EQ(ev[0].obj->revision, c);
 	EXPECT_EQ(ev[1].obj->deleted, 1);
-	EXPECT_STREQ(ev[1].obj->data, "3");
-	EXPECT_STREQ(ev[2].obj->data, "4");
+	EXPECT_STREQ(text_of(ev[1].obj), "3");
+	EXPECT_STREQ(text_of(ev[2].obj), "4");
 	for (int i = 0; i < 3; i++)
 		store_event_clear(&ev[i]);
 	store_watch_close(w);
@@ -307,12 +308,12 @@ TEST(a_pinned_snapshot_stays)
 	range.limit = 1;
 	range.peek = true;
 	ASSERT_EQ(store_list(s, &range, &l, NULL), 0);
-	EXPECT_STREQ(l.v[0]->data, "1");
+	EXPECT_STREQ(text_of(l.v[0]), "1");
 	EXPECT_EQ(l.remaining, 1);
 	store_list_clear(&l);
 	range.after = "p/t/a";
 	ASSERT_EQ(store_list(s, &range, &l, NULL), 0);
-	EXPECT_STREQ(l.v[0]->data, "2");
+	EXPECT_STREQ(text_of(l.v[0]), "2");
 	EXPECT_EQ(l.remaining, 0);
 	store_list_clear(&l);
 	store_unpin(&pin);
@@ -602,7 +603,7 @@ TEST(a_view_of_a_tenant_reaches_nothing_of_another)
 	ASSERT_EQ(tenant_view_init(&v, s, "t1", &e), 0);
 	o = tenant_get(&v, "core/pods", "n", "a");
 	ASSERT_EQ(o != NULL, 1);
-	EXPECT_STREQ(o->data, "mine");
+	EXPECT_STREQ(text_of(o), "mine");
 	ASSERT_EQ(tenant_list(&v, "core/pods", NULL, NULL, &l, &e), 0);
 	EXPECT_EQ(l.nr, 1);
 	store_list_clear(&l);

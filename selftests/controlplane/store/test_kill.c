@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "controlplane/store/store.h"
+#include "selftests/controlplane/store/text.h"
 #include "selftests/harness.h"
 
 #define ROUNDS  25
@@ -118,7 +119,7 @@ static int check_key(struct store *s, const struct ack *a)
 	snprintf(key, sizeof(key), "core/pods/t%u/ns/%u", a->writer, a->key);
 	o = store_get(s, key);
 	/* One change may have been durable and not yet acknowledged. */
-	if (o && sscanf(o->data, "%llu", &seq) == 1)
+	if (o && sscanf(text_of(o), "%llu", &seq) == 1)
 		bad = o->revision < a->revision || seq < a->seq;
 	else if (!a->deleted)
 		bad = store_revision(s) <= a->revision;

@@ -347,7 +347,7 @@ TEST(nothing_is_on_the_disk_in_plaintext)
 	ASSERT_EQ(store_reencrypt(s, &nr, &e), 0);
 	EXPECT_EQ(nr, 0);
 	o = store_get(s, op.key);
-	EXPECT_STREQ(o->data, secret);
+	EXPECT_STREQ(text_of(o), secret);
 	ASSERT_EQ(store_backup(s, "copy", &e), 0);
 	EXPECT_EQ(on_disk("copy", secret), 0);
 	store_close(s);
