@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: controlplane/store/etcd_proto.c controlplane/store/segment.c
 // FUZZ: controlplane/store/record.c controlplane/store/object.c
-// FUZZ: controlplane/store/keys.c lib/random.c lib/grpc/pb.c lib/buf.c
-// FUZZ: lib/err.c lib/fs.c
+// FUZZ: controlplane/store/share.c lib/random.c
+// FUZZ: controlplane/store/keys.c lib/grpc/pb.c lib/buf.c lib/err.c lib/fs.c
 /* Answers of etcd, the segments in them, the records in those. */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: lib/cel/*.c lib/base64.c
 // FUZZ: controlplane/schema/[!e]*.c lib/json*.c lib/buf.c lib/err.c lib/str.c
+// FUZZ: controlplane/schema/expressions.c
 // FUZZ: lib/map.c lib/podfields.c lib/re*.c lib/quantity.c lib/yaml*.c
 // FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* A kind of patch, a target, NUL, a patch: the three kinds, and server-side

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // FUZZ: lib/cel/*.c lib/base64.c
 // FUZZ: controlplane/schema/[!e]*.c lib/json*.c lib/buf.c lib/err.c lib/str.c
+// FUZZ: controlplane/schema/expressions.c
 // FUZZ: lib/map.c lib/podfields.c lib/re*.c lib/quantity.c lib/yaml*.c
 // FUZZ: controlplane/apiserver/selector.c controlplane/store/object.c
+// FUZZ: controlplane/store/share.c lib/random.c
 // FUZZ: build/deps/src/yyjson/src/yyjson.c
 /* Label and field selectors, and the fieldsV1 of managed fields. */
 #include <stdint.h>
