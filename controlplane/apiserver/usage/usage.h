@@ -12,6 +12,7 @@
 
 struct api;
 struct collect;
+struct object_bytes;
 struct req;
 struct usage_cache;
 

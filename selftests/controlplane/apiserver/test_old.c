@@ -29,14 +29,14 @@ static int strip(struct world *w, const char *key, const char *what)
 	auto_ptr(object_bytes) o = store_get(w->api->store, key);
 	struct store_op op = { .key = key, .expect = STORE_MATCH };
 	struct store_txn txn = { .ops = &op, .nr_ops = 1 };
-	auto_buf struct buf b = BUF_INIT;
+	auto_buf struct buf b = BUF_INIT, room = BUF_INIT;
 	struct err e = { 0 };
 	char *at;
 	int r;
 
 	if (!o)
 		return -ENOENT;
-	buf_add(&b, o->data, o->len);
+	buf_add(&b, object_text(o, &room), o->len);
 	at = strstr(buf_str(&b), rv) + strlen(rv);
 	op.rv_off = at - b.data;
 	memmove(at, at + o->rv_len, strlen(at + o->rv_len) + 1);

@@ -14,9 +14,9 @@
 
 #include "controlplane/store/admin.h"
 
-#define MODEL_KEYS    12
-#define MODEL_TENANTS 3
-#define MODEL_OPS     3 /* changes in one transaction */
+#define MODEL_KEYS     12
+#define MODEL_TENANTS  3
+#define MODEL_OPS      3 /* changes in one transaction */
 #define MODEL_TEXT_MAX 10000
 
 enum model_type { M_INVOKE, M_DONE, M_EVENT, M_WATCH, M_OPENING, M_OPEN };
