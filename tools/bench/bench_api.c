@@ -4,11 +4,12 @@
  * the same run. The server is arktos-control in a process of its own, so that
  * its memory and its CPU time are its own; the clients are this process.
  *
- *	bench_api [start|idle|write|read|watch|tenants|etcd ...]	all of
- *them
+ *	bench_api [start|idle|write|read|running|watch|tenants|etcd ...]
+ *								all of them
  *
  *	BENCH_PODS (150000), BENCH_GETS (300000), BENCH_WATCHERS (10000),
- *	BENCH_IDLE (10000), BENCH_TENANTS (10000), BENCH_EVENTS (20)
+ *	BENCH_IDLE (10000), BENCH_TENANTS (10000), BENCH_EVENTS (20),
+ *	BENCH_RUNNING (20000)
  *
  * The machine's cores are shared by both sides: X_cpu is what one request
  * costs the server, whatever else runs.
@@ -44,6 +45,7 @@
 struct bench {
 	char dir[64];
 	char *binary;
+	const char *history; /* least kept; NULL: the server's default */
 	pid_t server;
 	uint16_t port;
 	SSL_CTX *h1, *h2;
@@ -144,13 +146,21 @@ static SSL_CTX *context(const char *kubeconfig, bool h2)
 
 static void spawn_server(struct bench *b, const char *data, const char *roles)
 {
-	char *argv[] = {
-		b->binary,         (char *)"run",      (char *)"--data-dir",
-		(char *)data,      (char *)"--listen", (char *)"127.0.0.1:0",
-		(char *)"--roles", (char *)roles,      NULL
-	};
+	char *argv[] = { b->binary,
+			 (char *)"run",
+			 (char *)"--data-dir",
+			 (char *)data,
+			 (char *)"--listen",
+			 (char *)"127.0.0.1:0",
+			 (char *)"--roles",
+			 (char *)roles,
+			 NULL,
+			 (char *)b->history,
+			 NULL };
 	posix_spawn_file_actions_t fa;
 
+	if (b->history)
+		argv[8] = (char *)"--etcd-compaction-interval";
 	posix_spawn_file_actions_init(&fa);
 	posix_spawn_file_actions_addopen(&fa, 1, "server.log",
 					 O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -257,6 +267,58 @@ static void ask_list(long i, struct load_ask *a)
 	(void)i;
 	a->method = "GET";
 	snprintf(a->path, sizeof(a->path), "%s", PODS);
+}
+
+/* What the scheduler and a node's agent make of it. */
+static void ask_bind(long i, struct load_ask *a)
+{
+	a->method = "POST";
+	snprintf(a->path, sizeof(a->path),
+		 PODS "/web-7d9c5b8f6d-%06ld/binding?fieldManager=scheduler",
+		 i);
+	snprintf(a->body, sizeof(a->body),
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Binding\",\"metadata\":{"
+		 "\"name\":\"web-7d9c5b8f6d-%06ld\"},\"target\":{\"kind\":"
+		 "\"Node\",\"name\":\"node-%04ld\"}}",
+		 i, i % MY_NODES);
+}
+
+static void ask_status(long i, struct load_ask *a)
+{
+	static const char *const conditions[] = { "PodReadyToStartContainers",
+						  "Initialized", "Ready",
+						  "ContainersReady",
+						  "PodScheduled" };
+	size_t room = sizeof(a->body), n;
+
+	a->method = "PATCH";
+	a->type = "application/strategic-merge-patch+json";
+	snprintf(a->path, sizeof(a->path),
+		 PODS "/web-7d9c5b8f6d-%06ld/status?fieldManager=agent", i);
+	n = (size_t)snprintf(a->body, room,
+			     "{\"status\":{\"phase\":\"Running\",\"hostIP\":"
+			     "\"10.0.%ld.%ld\",\"podIP\":\"10.8.%ld.%ld\","
+			     "\"podIPs\":[{\"ip\":\"10.8.%ld.%ld\"}],"
+			     "\"startTime\":\"2026-01-01T00:00:00Z\","
+			     "\"conditions\":[",
+			     i % MY_NODES / 250, i % 250, i / 250, i % 250,
+			     i / 250, i % 250);
+	for (size_t k = 0; k < 5; k++)
+		n += (size_t)snprintf(a->body + n, room - n,
+				      "%s{\"type\":\"%s\",\"status\":\"True\","
+				      "\"lastProbeTime\":null,"
+				      "\"lastTransitionTime\":"
+				      "\"2026-01-01T00:00:%02ldZ\"}",
+				      k ? "," : "", conditions[k], i % 60);
+	snprintf(a->body + n, room - n,
+		 "],\"containerStatuses\":[{\"name\":\"web\",\"state\":{"
+		 "\"running\":{\"startedAt\":\"2026-01-01T00:00:%02ldZ\"}},"
+		 "\"lastState\":{},\"ready\":true,\"restartCount\":0,\"image\":"
+		 "\"registry.example/team/web:1.2.3\",\"imageID\":"
+		 "\"registry.example/team/web@sha256:8d0c3a5b1e7f49620d8c3a5b1e"
+		 "7f49620d8c3a5b1e7f49620d8c3a5b1e7f4962\",\"containerID\":"
+		 "\"arktos://%016lx%016lx\",\"started\":true}]}}",
+		 i % 60, i * 7919, i * 104729);
 }
 
 static void lease_body(long i, struct load_ask *a)
@@ -369,6 +431,57 @@ static void bench_write(struct bench *b)
 	renew.conns = 4;
 	renew.streams = 64;
 	(void)run(b, "lease_renew_h2", &renew, &r);
+}
+
+/* How large one is that a client is shown. */
+static double bytes_of_one(struct bench *b)
+{
+	struct load get = {
+		.conns = 1, .nr = 1, .want = 200, .request = ask_get
+	};
+	struct load_result r;
+
+	get.ctx = b->h1;
+	get.port = b->port;
+	load_run(&get, &r);
+	return (double)r.bytes;
+}
+
+/* Pods that run: with what each of those who had to do with them has written.
+ * What they were before is not kept for long here. */
+static void bench_running(struct bench *b)
+{
+	struct load work = { .conns = CONNS,
+			     .nr = setting("BENCH_RUNNING", 20000) };
+	double before = own_mib(b), least, now, until;
+	struct load_result r;
+
+	work.ctx = b->h1;
+	work.port = b->port;
+	nr_pods = work.nr;
+	work.want = 201;
+	work.request = ask_create;
+	load_run(&work, &r);
+	work.want = 200;
+	work.request = ask_bind;
+	load_run(&work, &r);
+	work.request = ask_status;
+	(void)run(b, "status_patch_64", &work, &r);
+	line("running_pod", bytes_of_one(b) / 1024, "KiB");
+	line("memory_per_running_pod_and_history",
+	     (own_mib(b) - before) * 1024 / (double)work.nr, "KiB");
+	least = own_mib(b);
+	until = now_s() + 20;
+	for (double end = now_s() + 90; now_s() < until && now_s() < end;) {
+		usleep(500 * 1000);
+		now = own_mib(b);
+		if (now < least - 0.1) {
+			least = now;
+			until = now_s() + 20;
+		}
+	}
+	line("memory_per_running_pod",
+	     (least - before) * 1024 / (double)work.nr, "KiB");
 }
 
 static void bench_lists(struct bench *b, const char *name, int at_once)
@@ -541,14 +654,27 @@ int main(int argc, char **argv)
 		die("mkdtemp");
 	if (wanted(argc, argv, "start"))
 		bench_start(&b);
-	(void)start(&b, "data", "api");
-	if (wanted(argc, argv, "watch"))
+	/* Each in a server of its own: what one has freed, the next would use.
+	 */
+	if (wanted(argc, argv, "watch")) {
+		(void)start(&b, "watch", "api");
 		bench_watch(&b);
-	if (wanted(argc, argv, "write") || wanted(argc, argv, "read"))
+		stop(&b);
+	}
+	if (wanted(argc, argv, "write") || wanted(argc, argv, "read")) {
+		(void)start(&b, "data", "api");
 		bench_write(&b);
-	if (wanted(argc, argv, "read"))
-		bench_read(&b);
-	stop(&b);
+		if (wanted(argc, argv, "read"))
+			bench_read(&b);
+		stop(&b);
+	}
+	if (wanted(argc, argv, "running")) {
+		b.history = "10s";
+		(void)start(&b, "running", "api");
+		bench_running(&b);
+		stop(&b);
+		b.history = NULL;
+	}
 	if (wanted(argc, argv, "idle")) {
 		(void)start(&b, "idle", "api");
 		bench_idle(&b);

@@ -22,6 +22,7 @@
 /* A request: where to, and what. */
 struct load_ask {
 	const char *method;
+	const char *type; /* NULL: application/json */
 	char path[256];
 	char body[4096];
 };

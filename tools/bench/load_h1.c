@@ -43,6 +43,7 @@ static void h1_ask(struct h1_conn *c)
 	if (c->nr < 0)
 		return;
 	ask.body[0] = '\0';
+	ask.type = NULL;
 	c->t->l->request(c->nr, &ask);
 	n = snprintf(text, sizeof(text),
 		     "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: "
@@ -50,8 +51,9 @@ static void h1_ask(struct h1_conn *c)
 		     ask.method, ask.path);
 	if (ask.body[0])
 		n += snprintf(text + n, sizeof(text) - (size_t)n,
-			      "Content-Type: application/json\r\n"
-			      "Content-Length: %zu\r\n\r\n%s",
+			      "Content-Type: %s\r\nContent-Length: %zu\r\n"
+			      "\r\n%s",
+			      ask.type ? ask.type : "application/json",
 			      strlen(ask.body), ask.body);
 	else
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "\r\n");

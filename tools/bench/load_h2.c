@@ -112,7 +112,7 @@ static void *h2_open(struct load_thread *t, SSL *ssl)
 
 static void h2_ask(struct h2_conn *c)
 {
-	static const struct h1_field fields[] = {
+	struct h1_field fields[] = {
 		{ "user-agent", "bench" },
 		{ "accept", "application/json" },
 		{ "content-type", "application/json" },
@@ -129,7 +129,10 @@ static void h2_ask(struct h2_conn *c)
 	if (c->no_more)
 		return;
 	k->ask.body[0] = '\0';
+	k->ask.type = NULL;
 	c->t->l->request(k->nr, &k->ask);
+	if (k->ask.type)
+		fields[2].value = k->ask.type;
 	k->body_len = strlen(k->ask.body);
 	k->body_at = 0;
 	k->asked = now_s();
