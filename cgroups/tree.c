@@ -138,11 +138,14 @@ int cg_enable(int dir, const char *path, uint32_t want, struct err *e)
 }
 
 /* On v2 a child starts with what its parent may use; v1 starts with nothing,
- * and then refuses every task. */
+ * and then refuses every task, unless an ancestor says that children are to be
+ * like their parents. So the first of ours says so: each value that is written
+ * has the kernel arrange its scheduling domains anew. */
 static int init_cpuset(int parent, int dir, struct err *e)
 {
 	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
 	char text[CG_TEXT_SIZE];
+	bool empty = false;
 	int r;
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -158,8 +161,9 @@ static int init_cpuset(int parent, int dir, struct err *e)
 		r = cg_file_write(dir, files[i], text, e);
 		if (r < 0)
 			return r;
+		empty = true;
 	}
-	return 0;
+	return empty ? cg_file_write(dir, "cgroup.clone_children", "1", e) : 0;
 }
 
 static int make_threaded(const struct cg *parent, int dir, struct err *e)

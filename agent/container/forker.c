@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,7 +27,7 @@ static struct {
 	pid_t owner; /* whose child it is: a forked copy of us has none */
 	pid_t pid;
 	int sock;
-	char *binary;
+	char *binary, *pods;
 } forker = { .lock = PTHREAD_MUTEX_INITIALIZER, .sock = -1 };
 
 /* It ends when its socket does. */
@@ -40,14 +41,16 @@ static void stop(void)
 		while (waitpid(forker.pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	free(forker.binary);
-	forker.binary = NULL;
+	free(forker.pods);
+	forker.binary = forker.pods = NULL;
 }
 
-static int execute(const char *binary, int sock, pid_t *ret)
+static int execute(const char *binary, const char *pods, int sock, pid_t *ret)
 {
 	static char *const env[] = { NULL };
-	char room[ROOM + 1], *argv[] = { (char *)"arktos-pod",
-					 (char *)"--forker=3", room, NULL };
+	char room[ROOM + 1];
+	char *argv[] = { (char *)"arktos-pod", (char *)"--forker=3",
+			 (char *)(uintptr_t)pods, room, NULL };
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t at;
 	sigset_t none, all;
@@ -78,15 +81,15 @@ static int execute(const char *binary, int sock, pid_t *ret)
 	return r;
 }
 
-static int start(const char *binary, struct err *e)
+static int start(const char *binary, const char *pods, struct err *e)
 {
 	const struct timeval patience = { .tv_sec = SEND_S };
-	auto_free char *copy = strdup(binary);
+	auto_free char *copy = strdup(binary), *dir = strdup(pods);
 	auto_close int near = -EBADF;
 	auto_close int far = -EBADF;
 	int pair[2], r;
 
-	if (!copy)
+	if (!copy || !dir)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
@@ -97,7 +100,7 @@ static int start(const char *binary, struct err *e)
 		return err_sys(e, "socketpair");
 	(void)setsockopt(near, SOL_SOCKET, SO_SNDTIMEO, &patience,
 			 sizeof(patience));
-	r = execute(binary, far, &forker.pid);
+	r = execute(binary, pods, far, &forker.pid);
 	errno = r;
 	if (r)
 		return err_sys(e, "execute '%s': is arktos-pod installed?",
@@ -105,6 +108,7 @@ static int start(const char *binary, struct err *e)
 	forker.owner = getpid();
 	forker.sock = take_fd(&near);
 	forker.binary = take_ptr(copy);
+	forker.pods = take_ptr(dir);
 	return 0;
 }
 
@@ -135,8 +139,8 @@ static int send_order(const char *words, size_t len, const int *fds,
 	return n < 0 ? -errno : 0;
 }
 
-static int order(const char *binary, const char *words, size_t len,
-		 const int *fds, size_t nr_fds, struct err *e)
+static int order(const char *binary, const char *pods, const char *words,
+		 size_t len, const int *fds, size_t nr_fds, struct err *e)
 {
 	int r = -EPIPE;
 
@@ -147,7 +151,7 @@ static int order(const char *binary, const char *words, size_t len,
 		r = send_order(words, len, fds, nr_fds);
 	if (r == -EPIPE || r == -ECONNRESET) {
 		stop();
-		r = start(binary, e);
+		r = start(binary, pods, e);
 		if (r < 0)
 			return r;
 		r = send_order(words, len, fds, nr_fds);
@@ -156,13 +160,13 @@ static int order(const char *binary, const char *words, size_t len,
 	return r < 0 ? err_sys(e, "ask for a supervisor") : 0;
 }
 
-int forker_order(const char *binary, const char *words, size_t len,
-		 const int *fds, size_t nr_fds, struct err *e)
+int forker_order(const char *binary, const char *pods, const char *words,
+		 size_t len, const int *fds, size_t nr_fds, struct err *e)
 {
 	int r;
 
 	pthread_mutex_lock(&forker.lock);
-	r = order(binary, words, len, fds, nr_fds, e);
+	r = order(binary, pods, words, len, fds, nr_fds, e);
 	pthread_mutex_unlock(&forker.lock);
 	return r;
 }

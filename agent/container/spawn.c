@@ -126,11 +126,15 @@ static int wait_ready(int fd, struct err *e)
 
 static int launch(const struct sandbox_opts *o, struct err *e)
 {
+	auto_free char *pods = strdup(o->run_dir);
 	struct launch l = { .words = BUF_INIT };
 	auto_close int near = -EBADF;
 	auto_close int far = -EBADF;
 	int pair[2], r;
 
+	if (!pods)
+		return err_set(e, -ENOMEM, "out of memory");
+	*strrchr(pods, '/') = '\0';
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
 	near = pair[0];
@@ -138,8 +142,8 @@ static int launch(const struct sandbox_opts *o, struct err *e)
 	launch_fill(&l, o, far);
 	r = l.r < 0 ? l.r : buf_error(&l.words);
 	r = r < 0 ? err_set(e, r, "too much for a command line")
-		  : forker_order(o->binary, l.words.data, l.words.len, l.fds,
-				 l.nr_fds, e);
+		  : forker_order(o->binary, pods, l.words.data, l.words.len,
+				 l.fds, l.nr_fds, e);
 	buf_clear(&l.words);
 	close(take_fd(&far));
 	/* A supervisor that nobody waits for any more ends by itself. */

@@ -2,7 +2,7 @@
 /*
  * Supervisors without an exec each. The agent starts this program once, as
  *
- *	arktos-pod --forker=3 <room for what ps is to show>
+ *	arktos-pod --forker=3 <folder of run directories> <room>
  *
  * and asks it on that socket for supervisors: a message is the command line of
  * one, with the descriptors it names, which are 3 and up for it as if they had
@@ -10,9 +10,19 @@
  * threads and is sealed, so what starting a program and copying the agent's
  * descriptors costs is paid once a node and not once a pod.
  *
+ * It has a mount namespace of its own, the host's but for what is mounted below
+ * the folder of the pods' run directories (pins of network namespaces, volumes
+ * in memory). Each supervisor starts with a copy of that one, so a pod costs
+ *the same whether it is the first or the thousandth, and what is mounted for
+ *one pod is not held by those that were started after it. Mounts that the host
+ * makes later still arrive, as far as it shares them.
+ *
+ * The room at the end of its command line is for what ps is to show.
+ *
  * It owns nothing: killed, the next supervisor costs another start of it. It
  * ends when the agent's end of the socket closes, however the agent has ended.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +123,52 @@ static int become(struct room *room, const struct order *o, struct err *e)
 	return 0;
 }
 
+/* Spaces and backslashes are octal numbers there. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] &&
+		    s[3]) {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 +
+				       (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+static int leave_mounts(const char *below, struct err *e)
+{
+	size_t len = strlen(below), size = 0;
+	auto_free char *line = NULL;
+	FILE *f;
+
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return err_sys(e, "make a mount namespace");
+	f = fopen("/proc/self/mountinfo", "re");
+	if (!f)
+		return err_sys(e, "open '/proc/self/mountinfo'");
+	/* "36 35 98:0 / /run/arktos/pods/x/netns rw ..." */
+	while (getline(&line, &size, f) > 0) {
+		char *at = line, *save = NULL;
+
+		for (int i = 0; i < 5 && at; i++)
+			at = strtok_r(i ? NULL : line, " ", &save);
+		if (!at)
+			continue;
+		unescape(at);
+		if (strncmp(at, below, len) == 0 && at[len] == '/')
+			(void)umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW);
+	}
+	fclose(f);
+	return 0;
+}
+
 static void refuse(const struct order *o, const struct err *e)
 {
 	struct child_report rep = { .type = CHILD_FAILED, .code = e->code };
@@ -122,12 +178,15 @@ static void refuse(const struct order *o, const struct err *e)
 		(void)send(o->fds[0], &rep, sizeof(rep), MSG_NOSIGNAL);
 }
 
-int forker_run(int fd, char ***argv, struct err *e)
+int forker_run(int fd, const char *pods, char ***argv, struct err *e)
 {
 	char *mine[] = { (char *)"arktos-pod", (char *)"--forker", NULL };
 	struct room room = { .at = (*argv)[0] };
-	int sock = fcntl(fd, F_DUPFD_CLOEXEC, SOCKET_AT);
+	int sock = fcntl(fd, F_DUPFD_CLOEXEC, SOCKET_AT), r;
 
+	r = leave_mounts(pods, e);
+	if (r < 0)
+		return r;
 	if (sock < 0)
 		return err_sys(e, "keep the agent's socket");
 	close(fd);

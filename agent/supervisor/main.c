@@ -23,13 +23,13 @@ int main(int argc, char **argv)
 		dprintf(STDOUT_FILENO, "arktos-pod " ARKTOS_VERSION "\n");
 		return EXIT_SUCCESS;
 	}
-	if (argc < 2 || !str_eq(argv[1], "--forker=3")) {
+	if (argc != 4 || !str_eq(argv[1], "--forker=3")) {
 		dprintf(STDERR_FILENO,
 			"arktos-pod: started by arktos-node only\n");
 		return EX_USAGE;
 	}
 	r = boot_seal(argv, &e);
-	r = r < 0 ? r : forker_run(3, &argv, &e);
+	r = r < 0 ? r : forker_run(3, argv[2], &argv, &e);
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	/* From here on a copy, that is to be a pod's. */

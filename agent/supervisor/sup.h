@@ -122,11 +122,12 @@ struct sup {
 /* Execute this program again from a mount that nobody can write through.
  * 0: that has been done. */
 int boot_seal(char **argv, struct err *e);
-/* forker.c: fork what is asked for on socket @fd, until its other end closes.
+/* forker.c: fork what is asked for on socket @fd, until its other end closes,
+ * without the mounts below @pods.
  * @argv is this program's, and overwritten. In a copy: the number of words of
  * its command line, which @argv is then. In the forker: 0 at the end, or
  * -errno. */
-int forker_run(int fd, char ***argv, struct err *e);
+int forker_run(int fd, const char *pods, char ***argv, struct err *e);
 int boot(struct sup *sup, const struct opts *o, struct err *e);
 /* userns.c */
 int userns_make(uint32_t base, uint32_t size, int *ret_fd, struct err *e);

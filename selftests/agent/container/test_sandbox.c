@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 
 #include "selftests/agent/container/fixture.h"
@@ -321,6 +322,43 @@ TEST(who_makes_supervisors_may_die)
 		  1);
 	EXPECT_EQ(forker_of(getpid()), second);
 	close(pair[0]);
+}
+
+/* How many of @pid's mounts are at or below @path. */
+static int count_mounts(pid_t pid, const char *path)
+{
+	char line[4096], name[64], at[PATH_MAX];
+	int n = 0;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/mountinfo", (int)pid);
+	f = fopen(name, "re");
+	while (f && fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 &&
+		     strncmp(at, path, strlen(path)) == 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+TEST(mounts_of_other_pods_are_not_held)
+{
+	auto_pod struct pod p = POD_INIT;
+	char other[PATH_MAX + 8], plain[PATH_MAX + 16];
+
+	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+	ASSERT_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	pod_dirs(&p);
+	snprintf(other, sizeof(other), "%s/o ther", p.dir);
+	ASSERT_EQ(mkdir(other, 0755), 0);
+	ASSERT_EQ(mount("none", other, "tmpfs", 0, NULL), 0);
+	snprintf(plain, sizeof(plain), "%s/o", p.dir);
+	EXPECT_EQ(count_mounts(getpid(), plain), 1);
+	ASSERT_EQ(pod_up(&p, NULL), 0);
+	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), plain), 0);
+	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), p.run) > 0, 1);
+	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), "/proc") > 0, 1);
+	ASSERT_EQ(umount(other), 0);
 }
 
 TEST(killing_the_supervisor_kills_the_pod)
