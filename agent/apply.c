@@ -504,6 +504,9 @@ static void take_spec(struct pod *pod, const struct pod_inbox *in)
 	pod_bind_spec(pod);
 	pthread_mutex_unlock(&pod->lock);
 	pod_spec_free(old);
+	/* Of a deletion the grace is the one it was asked for with. */
+	if (!pod->deleting)
+		pod->grace_s = spec->grace_s;
 	pod->saved = false;
 	if (!in->resized)
 		return;

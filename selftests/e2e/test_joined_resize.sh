@@ -186,6 +186,30 @@ gone_for_it()
 ok "is waited for" wait_for 40 gone_for_it
 ok "and no longer than the next one" k set image pod/web web=web
 ok "which runs" wait_for 40 runs web 2
+# One that does not go by itself: within ten minutes, and then within a second.
+k create -f - >/dev/null <<-END
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: stays}
+	spec:
+	  nodeName: $NAME
+	  terminationGracePeriodSeconds: 600
+	  containers:
+	  - {name: web, image: web, imagePullPolicy: Never,
+	     command: [sh, -c, "trap '' TERM; while :; do sleep 1; done"]}
+END
+ok "a pod with a long grace period" wait_for 30 k_ready stays
+ok "which becomes a short one" k patch pod stays --type merge -p \
+	'{"spec":{"terminationGracePeriodSeconds":1}}'
+ok "and gets another image" k set image pod/stays web=web:2
+stays_runs()
+{
+	k_is stays '.status.containerStatuses[0] | "\(.image) \(.restartCount)
+		\(.lastState.terminated.exitCode)"' "web:2 1
+		137"
+}
+ok "is restarted when that one is over" wait_for 40 stays_runs
+k delete pod stays --wait=false --grace-period=0 --force >/dev/null 2>&1
 refused_is() # 0|1
 {
 	k_is web '[.status.conditions[] | select(.type == "UpdateRefused")]
