@@ -38,6 +38,7 @@ struct entry {
 	char *content_why;  /* why there is none; told already */
 	char *remove_asked; /* deletionTimestamp that was passed on */
 	char *last;         /* its end, as it was told here; or NULL */
+	struct map tokens;  /* of its service account: objects.c */
 };
 
 /* A connection, used by one thread at a time; opened anew when the credentials

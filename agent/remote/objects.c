@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ConfigMaps, Secrets and tokens that pods of this node use: each is read once
- * for all pods that share it, and kept true by a watch of its own (objwatch.c)
- * for as long as somebody asks for it. */
+/* ConfigMaps and Secrets that pods of this node use: each is read once for all
+ * pods that share it, and kept true by a watch of its own (objwatch.c) for as
+ * long as somebody asks for it. And their tokens, which go with them. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,12 +50,10 @@ static bool is_live(const struct object *o)
 
 static bool is_fresh(const struct object *o, const char *id)
 {
-	int64_t now = object_clock_ms();
+	int64_t age_ms = object_clock_ms() - o->asked_ms;
 
-	if (o->renew_ms)
-		return now < o->renew_ms;
 	return is_live(o) ||
-	       now - o->asked_ms < (str_ends(id, CA) ? CA_FRESH_MS : FRESH_MS);
+	       age_ms < (str_ends(id, CA) ? CA_FRESH_MS : FRESH_MS);
 }
 
 struct known {
@@ -112,7 +110,7 @@ void object_set(struct object *o, char *json, bool immutable)
 /* What is not kept is asked for again. True: it is being watched from now on,
  * or need not be. */
 static bool keep(struct remote *r, const char *id, const char *json,
-		 bool immutable, uint64_t version, int64_t renew_ms)
+		 bool immutable, uint64_t version)
 {
 	char *copy = json ? strdup(json) : NULL;
 	struct object *o;
@@ -127,7 +125,6 @@ static bool keep(struct remote *r, const char *id, const char *json,
 	} else {
 		object_set(o, copy, immutable);
 		o->used_ms = o->asked_ms;
-		o->renew_ms = renew_ms;
 		live = immutable || str_ends(id, CA) ||
 		       (version && objwatch_start(r, o, id, version));
 	}
@@ -161,7 +158,7 @@ static int read_one(struct remote *r, const char *path, struct known *k,
 	free(k->json);
 	k->json = item ? yyjson_val_write(item, 0, NULL) : NULL;
 	k->live = keep(r, path, k->json, immutable,
-		       version_of(yyjson_doc_get_root(doc)), 0);
+		       version_of(yyjson_doc_get_root(doc)));
 	yyjson_doc_free(doc);
 	return item && !k->json ? -ENOMEM : 0;
 }
@@ -206,7 +203,7 @@ void objects_sweep(struct remote *r)
 		while (!old && map_next(&r->objects, &it)) {
 			const struct object *o = it.value;
 
-			if (now - o->used_ms > FORGET_MS && now > o->renew_ms)
+			if (now - o->used_ms > FORGET_MS)
 				old = it.key;
 		}
 		if (old)
@@ -216,27 +213,82 @@ void objects_sweep(struct remote *r)
 	objwatch_sweep(r);
 }
 
+/* --- tokens --- */
+
+struct token {
+	int64_t renew_ms; /* by object_clock_ms() */
+	char text[];
+};
+
+/* Those of this very pod; NULL: it has gone. Under the lock. */
+static struct map *tokens_of(struct remote *r, const char *key, const char *uid)
+{
+	struct entry *en = entry_get(r, key, false);
+
+	return en && en->json && strstr(en->json, uid) ? &en->tokens : NULL;
+}
+
+/* A copy, or NULL: there is none. */
+static char *token_known(struct remote *r, const char *key, const char *uid,
+			 const char *id, bool *ret_fresh)
+{
+	const struct token *t = NULL;
+	struct map *tokens;
+	char *copy = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	tokens = tokens_of(r, key, uid);
+	if (tokens)
+		t = map_get(tokens, id);
+	if (t) {
+		copy = strdup(t->text);
+		*ret_fresh = object_clock_ms() < t->renew_ms;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return copy;
+}
+
+static void token_keep(struct remote *r, const char *key, const char *uid,
+		       const char *id, const char *text, int64_t renew_ms)
+{
+	size_t len = strlen(text) + 1;
+	struct token *t = malloc(sizeof(*t) + len);
+	struct map *tokens;
+	void *old = NULL;
+
+	if (!t)
+		return;
+	t->renew_ms = renew_ms;
+	memcpy(t->text, text, len);
+	pthread_mutex_lock(&r->lock);
+	tokens = tokens_of(r, key, uid);
+	if (!tokens || map_set(tokens, id, t, &old) < 0)
+		free(t);
+	pthread_mutex_unlock(&r->lock);
+	free(old);
+}
+
 int object_token(struct remote *r, const char *key, const char *uid,
 		 const char *account, const char *audience, int64_t seconds,
 		 char **ret, struct err *e)
 {
 	const char *ns = strchr(key, '/') + 1, *name = strchr(ns, '/') + 1;
 	auto_free char *id =
-		str_printf("token %s %s %s %lld", uid, account,
-			   audience ? audience : "", (long long)seconds);
+		str_printf("%s %s %lld", account, audience ? audience : "",
+			   (long long)seconds);
 	auto_buf struct buf body = BUF_INIT, answer = BUF_INIT;
 	struct json_out o = JSON_OUT(&body);
 	char path[PATH_SIZE];
 	yyjson_doc *doc;
 	const char *token;
-	struct known k;
+	bool fresh = false;
 	int64_t given;
 	int status;
 
-	if (!id || lookup(r, id, &k) < 0)
+	if (!id)
 		return -ENOMEM;
-	*ret = k.json;
-	if (*ret && k.fresh)
+	*ret = token_known(r, key, uid, id, &fresh);
+	if (*ret && fresh)
 		return 0;
 	json_put_object(&o, NULL);
 	json_put_str(&o, "apiVersion", "authentication.k8s.io/v1");
@@ -282,6 +334,6 @@ int object_token(struct remote *r, const char *key, const char *uid,
 	if (!*ret)
 		return err_set(e, -EBADMSG, "the server sent no token");
 	/* Renewed when four fifths of its life are over, as kubelet does. */
-	(void)keep(r, id, *ret, false, 0, object_clock_ms() + seconds * 800);
+	token_keep(r, key, uid, id, *ret, object_clock_ms() + seconds * 800);
 	return 0;
 }

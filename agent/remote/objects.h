@@ -31,7 +31,6 @@ struct objwatch {
 struct object {
 	char *json; /* NULL: there is none */
 	int64_t asked_ms, used_ms;
-	int64_t renew_ms; /* of a token; 0: of none */
 	bool immutable;
 	struct objwatch *watch; /* NULL: it is asked for now and then */
 };

@@ -231,6 +231,7 @@ void entry_free(void *p)
 	free(en->not_taken);
 	free(en->content_why);
 	free(en->last);
+	map_clear(&en->tokens, free);
 	free(en);
 }
 
@@ -262,6 +263,7 @@ static void forget(struct entry *en)
 	free(en->remove_asked);
 	free(en->not_taken);
 	free(en->last);
+	map_clear(&en->tokens, free);
 	en->applied = en->refused = en->remove_asked = en->last = NULL;
 	en->not_taken = NULL;
 	en->content = en->silent_ms = 0;
