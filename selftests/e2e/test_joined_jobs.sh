@@ -4,7 +4,8 @@
 # SECONDS: 200
 # Jobs with real containers: back-off, indexes, time limits, suspended and resumed,
 # drained, pods deleted under them; each end of a pod counts once, with the exit
-# code it had. The old kubectl and the new one take turns.
+# code it had. One with a sidecar; a ReplicaSet whose pod is evicted; probes by gRPC.
+# The old kubectl and the new one take turns.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/joined.sh"
 
@@ -133,7 +134,107 @@ ok "one that is deleted by force without an agent is not waited for" wait_for 30
 node_join
 ok "with one it runs again" wait_for 60 runs
 ok "and each has counted" wait_for 20 j_is lost .status.failed 3
-k delete job back susp dead lost each policy enough queue within >/dev/null
+k delete job back susp dead lost each policy enough queue within --wait=false >/dev/null
+
+# --- a sidecar, a pod that writes too much, a pod asked by gRPC: beside each other --
+etcd --data-dir "$E2E/etcd" --logger zap --log-level error \
+	--listen-client-urls http://127.0.0.1:23790 \
+	--advertise-client-urls http://127.0.0.1:23790 \
+	--listen-peer-urls http://127.0.0.1:23791 >"$E2E/etcd.log" 2>&1 &
+etcd=$!
+k create -f - >/dev/null <<-END
+	apiVersion: batch/v1
+	kind: Job
+	metadata: {name: beside}
+	spec:
+	  backoffLimit: 0
+	  template:
+	    spec:
+	      restartPolicy: Never
+	      volumes: [{name: v, emptyDir: {}}]
+	      initContainers:
+	      - {name: a, image: web, imagePullPolicy: Never, command: [sh, -c, "echo a >/v/order"],
+	         volumeMounts: [{name: v, mountPath: /v}]}
+	      - name: side
+	        image: web
+	        imagePullPolicy: Never
+	        restartPolicy: Always
+	        command: [sh, -c, "trap 'exit 0' TERM; echo side >>/v/order; sleep 2;
+	          echo up >>/v/order; while :; do sleep 0.1; done"]
+	        startupProbe: {exec: {command: [grep, -q, up, /v/order]}, periodSeconds: 1, failureThreshold: 60}
+	        readinessProbe: {exec: {command: [test, -e, /v/ready]}, periodSeconds: 1}
+	        volumeMounts: [{name: v, mountPath: /v}]
+	      - {name: b, image: web, imagePullPolicy: Never, command: [sh, -c, "echo b >>/v/order"],
+	         volumeMounts: [{name: v, mountPath: /v}]}
+	      containers:
+	      - name: c
+	        image: web
+	        imagePullPolicy: Never
+	        command: [sh, -c, "echo c >>/v/order; cat /v/order; until test -e /v/done; do sleep 0.1; done"]
+	        volumeMounts: [{name: v, mountPath: /v}]
+	---
+	apiVersion: apps/v1
+	kind: ReplicaSet
+	metadata: {name: fat}
+	spec:
+	  replicas: 1
+	  selector: {matchLabels: {app: fat}}
+	  template:
+	    metadata: {labels: {app: fat}}
+	    spec:
+	      terminationGracePeriodSeconds: 1
+	      containers: [{name: c, image: web, imagePullPolicy: Never, command: [sleep, "100000"],
+	        resources: {limits: {ephemeral-storage: 2Mi}}}]
+	---
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: asked}
+	spec:
+	  hostNetwork: true
+	  terminationGracePeriodSeconds: 1
+	  containers: [{name: c, image: web, imagePullPolicy: Never, command: [sleep, "100000"],
+	    startupProbe: {grpc: {port: 23790}, periodSeconds: 1, failureThreshold: 60},
+	    readinessProbe: {grpc: {port: 23790}, periodSeconds: 1}}]
+END
+fat() # EXPRESSION: of its pods, oldest first
+{
+	k get pods -l app=fat -o json |
+		jq -r ".items | sort_by(.metadata.creationTimestamp) | $1"
+}
+fat_is() { [ "$(fat "$1")" = "$2" ] || { fat "$1"; return 1; }; }
+ok "a ReplicaSet's pod runs" wait_for 30 fat_is '[.[] | select(.status.phase == "Running")] | length' 1
+fat=$(fat '.[0].metadata.name')
+ok "it writes more than it may" k exec "$fat" -- dd if=/dev/zero of=/tmp/full bs=1M count=8
+for kubectl in "${KUBECTLS[@]}"; do
+	ok "a pod says how it starts" wait_for 40 prints '^beside-[^ ]+ +1/2 +Running' k get pods -l job-name=beside
+done
+beside=$(pods beside '.[0].metadata.name')
+ok "each waited for the one before, and for the sidecar to be up" wait_for 20 \
+	prints '^a side up b c $' eval "k logs $beside -c c | tr '\\n' ' '"
+ok "the pod is not ready before its sidecar" k_is "$beside" '.status
+	| "\(.initContainerStatuses[1] | .started, .ready) \(.conditions[] | select(.type == "Ready").status)"' \
+	'true False
+false False'
+k exec "$beside" -c side -- touch /v/ready
+ok "and with it" wait_for 20 prints '^beside-[^ ]+ +2/2 +Running' k get pods -l job-name=beside
+k exec "$beside" -c c -- touch /v/done
+ok "the job completes, whatever its sidecar does" k wait --for=condition=complete job/beside --timeout=40s
+ok "the sidecar was ended" k_is "$beside" '.status | "\(.phase) \(.initContainerStatuses[1].state.terminated.exitCode)"' \
+	'Succeeded 0'
+ok "who wrote too much is evicted" wait_for 40 k_is "$fat" '.status | "\(.phase) \(.reason) \(.message)"' \
+	'Failed Evicted Pod ephemeral local storage usage exceeds the total limit of containers 2Mi.'
+for kubectl in "${KUBECTLS[@]}"; do
+	# By what became of its container, as kubectl does.
+	ok "which kubectl shows" prints "^$fat +0/1 +Error" k get pods
+done
+ok "and describe tells" prints 'Warning +Evicted .*Pod ephemeral local' k describe pod "$fat"
+ok "another one runs in its place" wait_for 30 fat_is \
+	'[.[] | select(.status.phase == "Running")] | "\(length) \(.[0].metadata.name != "'"$fat"'")"' '1 true'
+ok "a pod asked by gRPC has started and is ready" wait_for 30 k_ready asked
+kill $etcd; wait $etcd 2>/dev/null
+ok "without its server it is not ready any more" wait_for 20 prints '^asked +0/1 +Running' k get pods
+k delete --wait=false job/beside rs/fat pod/asked >/dev/null
+k delete pod -l app=fat --wait=false >/dev/null 2>&1
 empty() { [ "$(node ps -A -o json | jq '.items | length')" = 0 ] && ! k get pods 2>/dev/null | grep .; }
 ok "all go" wait_for 60 empty
 control_stop

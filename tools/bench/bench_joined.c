@@ -7,10 +7,11 @@
  *	a pod from POST to Running, by way of the scheduler; many at once; a
  *	resize from PATCH to the size in its status; memory of both programs
  *
- * PODS=n in the environment sets how many at once (200); USAGE=file names the
- * cpuacct.usage of a cgroup that this is started in, for the time that all of
- *it takes, supervisors, pods and this client included. Run from the tree's
- * root, with the image of 'tools/mkimage/mkimage.sh web'.
+ * PODS=n in the environment sets how many at once (200), ROUNDS=n how often
+ *(1): what is held after the last is what it is after the first. USAGE=file
+ *names the cpuacct.usage of a cgroup that this is started in, for the time that
+ *all of it takes, supervisors, pods and this client included. Run from the
+ *tree's root, with the image of 'tools/mkimage/mkimage.sh web'.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -529,9 +530,11 @@ int main(void)
 	const char *bin = o ? o : "build";
 	struct err e = { 0 };
 	pthread_t thread;
-	int nr = 200, code = 0;
+	const char *often = getenv("ROUNDS");
+	int nr = 200, rounds = 1, code = 0;
 
-	if (pods && (str_to_int(pods, &nr) < 0 || nr < 1 || nr > MANY_MAX))
+	if ((pods && (str_to_int(pods, &nr) < 0 || nr < 1 || nr > MANY_MAX)) ||
+	    (often && (str_to_int(often, &rounds) < 0 || rounds < 1)))
 		return 2;
 	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -549,10 +552,12 @@ int main(void)
 		memory("idle");
 		bench_start();
 		bench_resize();
-		bench_many(nr);
-		memory("after");
-		(void)poll(NULL, 0, QUIET_MS);
-		memory("quiet");
+		for (int i = 0; i < rounds; i++) {
+			bench_many(nr);
+			memory("after");
+			(void)poll(NULL, 0, QUIET_MS);
+			memory("quiet");
+		}
 	}
 	/* The watch ends with the control plane, its thread with us. */
 	tear_down(bin);
