@@ -141,10 +141,23 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
+/* "36 35 98:0 / /run/arktos/pods/x/netns rw ...": the fifth. */
+static char *mount_point(char *line)
+{
+	char *at = NULL, *save = NULL;
+
+	for (int i = 0; i < 5; i++)
+		if (!(at = strtok_r(i ? NULL : line, " ", &save)))
+			return NULL;
+	unescape(at);
+	return at;
+}
+
+/* What is mounted below is left behind, and what will be does not arrive. */
 static int leave_mounts(const char *below, struct err *e)
 {
-	size_t len = strlen(below), size = 0;
-	auto_free char *line = NULL;
+	size_t len = strlen(below), size = 0, longest = 1;
+	auto_free char *line = NULL, *holds = NULL;
 	FILE *f;
 
 	if (unshare(CLONE_NEWNS) < 0 ||
@@ -153,19 +166,25 @@ static int leave_mounts(const char *below, struct err *e)
 	f = fopen("/proc/self/mountinfo", "re");
 	if (!f)
 		return err_sys(e, "open '/proc/self/mountinfo'");
-	/* "36 35 98:0 / /run/arktos/pods/x/netns rw ..." */
 	while (getline(&line, &size, f) > 0) {
-		char *at = line, *save = NULL;
+		char *at = mount_point(line);
+		size_t n = at ? strlen(at) : 0;
 
-		for (int i = 0; i < 5 && at; i++)
-			at = strtok_r(i ? NULL : line, " ", &save);
 		if (!at)
 			continue;
-		unescape(at);
-		if (strncmp(at, below, len) == 0 && at[len] == '/')
+		if (strncmp(at, below, len) == 0 && at[len] == '/') {
 			(void)umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW);
+		} else if (n >= longest && strncmp(at, below, n) == 0 &&
+			   (!below[n] || below[n] == '/')) {
+			free(holds);
+			holds = strdup(at);
+			longest = n;
+		}
 	}
 	fclose(f);
+	/* Of the root itself too much else would not arrive. */
+	if (holds && longest > 1)
+		(void)mount(NULL, holds, NULL, MS_PRIVATE, NULL);
 	return 0;
 }
 

@@ -349,6 +349,9 @@ TEST(mounts_of_other_pods_are_not_held)
 	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
 	ASSERT_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	pod_dirs(&p);
+	/* As /run is on a host of systemd's. */
+	ASSERT_EQ(mount(p.dir, p.dir, NULL, MS_BIND, NULL), 0);
+	ASSERT_EQ(mount(NULL, p.dir, NULL, MS_SHARED, NULL), 0);
 	snprintf(other, sizeof(other), "%s/o ther", p.dir);
 	ASSERT_EQ(mkdir(other, 0755), 0);
 	ASSERT_EQ(mount("none", other, "tmpfs", 0, NULL), 0);
@@ -358,7 +361,14 @@ TEST(mounts_of_other_pods_are_not_held)
 	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), plain), 0);
 	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), p.run) > 0, 1);
 	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), "/proc") > 0, 1);
+	/* Nor is it given what comes later. */
 	ASSERT_EQ(umount(other), 0);
+	ASSERT_EQ(mount("none", other, "tmpfs", 0, NULL), 0);
+	EXPECT_EQ(count_mounts(getpid(), plain), 1);
+	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), plain), 0);
+	ASSERT_EQ(umount(other), 0);
+	pod_down(&p);
+	ASSERT_EQ(umount2(p.dir, MNT_DETACH), 0);
 }
 
 TEST(killing_the_supervisor_kills_the_pod)
