@@ -30,7 +30,7 @@ job() # NAME COMMAND [LINE-OF-SPEC]...
 }
 {
 	job back 'exit 7' 'backoffLimit: 1'
-	job idx 'echo index $JOB_COMPLETION_INDEX' 'completions: 3' 'parallelism: 2' 'completionMode: Indexed' 'ttlSecondsAfterFinished: 4'
+	job idx 'echo index $JOB_COMPLETION_INDEX' 'completions: 3' 'parallelism: 2' 'completionMode: Indexed' 'ttlSecondsAfterFinished: 15'
 	job susp 'sleep 1000' 'suspend: true'
 	job dead 'sleep 1000' 'activeDeadlineSeconds: 2'
 	job each '[ $JOB_COMPLETION_INDEX != 1 ] || exit 3' 'completions: 3' 'parallelism: 3' 'completionMode: Indexed' 'backoffLimitPerIndex: 1'
@@ -95,7 +95,7 @@ ok "policies are looked at" prints 'spec.podFailurePolicy.rules\[0\].onExitCodes
 ok "and indexes" prints 'spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode' \
 	refused bad true 'backoffLimitPerIndex: 1'
 gone() { ! k get job idx >/dev/null 2>&1; }
-ok "a job that was to go after its end has gone" wait_for 30 gone
+ok "a job that was to go after its end has gone" wait_for 60 gone
 ok "with its pods" wait_for 20 pods_are idx length 0
 
 # --- pods deleted under it -----------------------------------------------------------
