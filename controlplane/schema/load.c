@@ -660,13 +660,14 @@ const char *type_api_version(const struct type *t, char *buf, size_t size)
 const struct schema_field *schema_field_n(const struct schema *s,
 					  const char *name, size_t len)
 {
-	const struct schema_field *f = s->fields, *end = f + s->nr_fields;
-
 	/* Most names differ in their length or in how they begin. */
-	for (; f < end; f++)
+	for (size_t i = 0; i < s->nr_fields; i++) {
+		const struct schema_field *f = &s->fields[i];
+
 		if (f->len == len && f->name[0] == name[0] &&
 		    memcmp(f->name, name, len) == 0)
 			return f;
+	}
 	return NULL;
 }
 
