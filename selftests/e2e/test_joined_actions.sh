@@ -77,7 +77,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 	ok "$v: attach is the console" wait_for 20 printed
 	exec 9>&-
 	kill $attached 2>/dev/null
-	ok "$v: nobody else sees a container" prints '^null$' \
+	ok "$v: nobody else sees a container" prints '^\[]$' \
 		eval "k get pod vm -o json | jq .spec.containers"
 	refused() { post snapshot '"snapshotParams":{"snapshotName":"Not Good"}'; }
 	ok "$v: what is refused is told, and why" prints 'is invalid: .*snapshotName: must be letters' refused
