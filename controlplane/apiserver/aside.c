@@ -181,7 +181,9 @@ static void *run(void *arg)
 	pthread_mutex_lock(&s->lock);
 	while ((a = take(w.pool, &line))) {
 		pthread_mutex_unlock(&s->lock);
+		atomic_fetch_add(&w.api->long_works, 1);
 		a->work(a);
+		atomic_fetch_sub(&w.api->long_works, 1);
 		aside_post(a);
 		pthread_mutex_lock(&s->lock);
 		taken_is_done(w.pool, line);

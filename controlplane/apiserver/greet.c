@@ -130,7 +130,13 @@ static int step(struct conn *c)
 
 void greet(struct conn *c)
 {
-	if (step(c) < 0)
+	atomic_uint *works = &c->loop->api->long_works;
+	int r;
+
+	atomic_fetch_add(works, 1);
+	r = step(c);
+	atomic_fetch_sub(works, 1);
+	if (r < 0)
 		peer_close(c);
 	else if (c->handshaken)
 		pass_on(c);

@@ -167,7 +167,7 @@ struct api {
 	struct crd_follow *crd_follow; /* crd_status.c */
 	struct loop *loops, *greeters; /* the latter do handshakes, greet.h */
 	unsigned int nr_loops, nr_greeters;
-	atomic_uint nr_conns, long_lists; /* the latter give way in turn */
+	atomic_uint nr_conns, long_lists, long_works; /* turns.c: give_way() */
 	unsigned int conns_max;
 	struct origins *origins;
 	struct api_patience patience;

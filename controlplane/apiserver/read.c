@@ -345,9 +345,7 @@ static void long_work(struct aside *a)
 	l->q.range.arg = &l->selector;
 	l->q.range.steps_max = 0;
 	l->q.range.yields = true;
-	atomic_fetch_add(&a->api->long_lists, 1);
 	a->result = store_list(a->api->store, &l->q.range, &l->list, &a->err);
-	atomic_fetch_sub(&a->api->long_lists, 1);
 }
 
 static void long_done(struct aside *a)

@@ -31,9 +31,9 @@
 #define SERVE_NS   100000 /* of one connection at once */
 #define SLICE_NS   50000  /* then the sockets are looked at again */
 #define QUIET_NS   400000 /* of those with credit, then it is another's turn */
-#define GIVE_WAY_NS                                          \
-	1000000 /* then a long list has the CPU for a moment \
-		 */
+#define GIVE_WAY_NS                                                 \
+	200000 /* then long work of others has the CPU for a moment \
+		*/
 
 /* Those with something to do, in the order they came. */
 struct line {
@@ -245,16 +245,17 @@ static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
 }
 
 /*
- * Beside a loop that is never out of work a long list would have the CPU only
- * at the kernel's tick, once in 4 ms; it takes a tenth of a millisecond, and
- * gives way in turn.
+ * Beside a loop that is never out of work a long list, a large request or a
+ * handshake would have the CPU only at the kernel's tick, once in 4 ms, and
+ * then for as long as the loop has had more than its share; so it takes a tenth
+ * of a millisecond, and gives way in turn.
  */
 static void give_way(struct loop *l, uint64_t now)
 {
-	atomic_uint *lists = &l->api->long_lists;
+	atomic_uint *works = &l->api->long_works;
 
 	if (now - l->gave_way_ns < GIVE_WAY_NS ||
-	    !atomic_load_explicit(lists, memory_order_relaxed))
+	    !atomic_load_explicit(works, memory_order_relaxed))
 		return;
 	l->gave_way_ns = now;
 	sched_yield();
