@@ -249,9 +249,10 @@ static int exec_vm(struct session *s, const struct api_exec *x,
 	int r;
 
 	if (x->tty)
-		return err_set(e, -EOPNOTSUPP,
-			       "a VM's guest agent has no terminal; use "
-			       "'console', or exec without -t");
+		return err_set(e, -EBADMSG,
+			       "a VM's guest agent has no terminal: use "
+			       "'kubectl attach -it' or 'arktos-node console', "
+			       "or exec without -t");
 	pthread_mutex_lock(&s->pod->lock);
 	paused = s->pod->spec->vm->power == POWER_PAUSED;
 	pthread_mutex_unlock(&s->pod->lock);

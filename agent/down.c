@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/container/sandbox.h"
@@ -92,16 +93,27 @@ static int remove_root_cgroup(struct agent *a, struct err *e)
 	return cg_root_remove(a->opts.cgroup_parent, a->opts.cgroup_name, e);
 }
 
+/* A disk of its own is the operator's: it is emptied, and stays. */
+static int purge_dir(const char *dir, struct err *e)
+{
+	struct err why = { 0 };
+	int r = fs_remove_tree(AT_FDCWD, dir, &why);
+	struct statx st;
+
+	if (r == -EBUSY && statx(AT_FDCWD, dir, 0, STATX_TYPE, &st) == 0 &&
+	    st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		return 0;
+	return r < 0 ? err_set(e, r, "%s", why.msg) : 0;
+}
+
 static int purge_dirs(struct agent *a, bool purge, struct err *e)
 {
 	int r = fs_remove_tree(AT_FDCWD, a->opts.run_dir, e);
 
 	if (r < 0 || !purge)
 		return r;
-	r = fs_remove_tree(AT_FDCWD, a->opts.state_dir, e);
-	if (r == 0)
-		r = fs_remove_tree(AT_FDCWD, a->opts.log_dir, e);
-	return r;
+	r = purge_dir(a->opts.state_dir, e);
+	return r < 0 ? r : purge_dir(a->opts.log_dir, e);
 }
 
 int agent_down_all(struct agent *a, bool purge, struct err *e)

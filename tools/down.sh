@@ -43,5 +43,14 @@ if grep -qF " $run_dir" /proc/self/mountinfo; then
 	die "something is still mounted below $run_dir"
 fi
 rm -rf --one-file-system "$run_dir"
-[ "${PURGE-}" != 1 ] || rm -rf --one-file-system "$state_dir" "$log_dir"
+if [ "${PURGE-}" = 1 ]; then
+	for dir in "$state_dir" "$log_dir"; do
+		# A disk of its own is the operator's: only what is on it goes.
+		if mountpoint -q "$dir"; then
+			find "$dir" -mindepth 1 -xdev -delete
+		else
+			rm -rf --one-file-system "$dir"
+		fi
+	done
+fi
 echo "all is down$([ "${PURGE-}" != 1 ] || echo ', and its state gone')"

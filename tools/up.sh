@@ -268,7 +268,7 @@ memory()
 			}
 			for (name in most) own += most[name]
 			printf "together %.1f MiB", own / 1024
-		}' "${smaps[@]}") resident"
+		}' "${smaps[@]}") resident (what both share counts once)"
 }
 
 show_pods()

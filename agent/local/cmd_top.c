@@ -101,9 +101,9 @@ static void add_row(struct cli_table *t, const struct json_ref *then,
 	quantity_format_human(rate(then, now, "io.readBytes", ms), rd);
 	quantity_format_human(rate(then, now, "io.writeBytes", ms), wr);
 	snprintf(io, sizeof(io), "%s/%s", rd, wr);
-	cli_row(t, view_str(now, "podRef.namespace"),
-		view_str(now, "podRef.name"), cpu, throttled, mem, psi, io,
-		NULL);
+	cli_row(t, view_str(now, "podRef.tenant"),
+		view_str(now, "podRef.namespace"), view_str(now, "podRef.name"),
+		cpu, throttled, mem, psi, io, NULL);
 }
 
 static int put_table(const struct reading *then, const struct reading *now,
@@ -113,7 +113,7 @@ static int put_table(const struct reading *then, const struct reading *now,
 	struct json_ref pods = pods_of(now);
 	int r;
 
-	cli_row(&t, "NAMESPACE", "NAME", "CPU", "THROTTLED", "MEMORY",
+	cli_row(&t, "TENANT", "NAMESPACE", "NAME", "CPU", "THROTTLED", "MEMORY",
 		"PRESSURE % (CPU/MEM/IO)", "IO/S (READ/WRITE)", NULL);
 	json_for_each (it, &pods) {
 		struct json_ref before = same_pod(then, &it.item);

@@ -41,7 +41,9 @@ static void check_bpf(struct doctor *d)
 	} types[] = {
 		{ "bpf tc", "the pod network's data path",
 		  BPF_PROG_TYPE_SCHED_CLS, 0, VERDICT_FAILED },
-		{ "bpf connect", "services are translated at connect time",
+		{ "bpf connect",
+		  "for services, translated at connect time"
+		  " (nothing serves service addresses yet)",
 		  BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT,
 		  VERDICT_WARNING },
 		{ "bpf device", "device access of containers",

@@ -76,6 +76,27 @@ conditions Ready True DiskPressure True VmRuntimeReady False
 ok "a node whose disk is full" is 'node lost' warning 'DiskPressure is True: said so' \
 	'make room'
 ok "and that runs no VMs" is 'node lost' warning 'VmRuntimeReady is False' 'arktos-node doctor'
+
+# --- a drain tells what waits once -----------------------------------------------------
+create() { raw POST "$1" -f - >/dev/null; } # PATH
+ns=default
+create /apis/policy/v1/namespaces/$ns/poddisruptionbudgets <<-END
+	{"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"stay"},
+	 "spec":{"minAvailable":1,"selector":{"matchLabels":{"app":"kept"}}}}
+END
+create /api/v1/namespaces/$ns/pods <<-END
+	{"apiVersion":"v1","kind":"Pod","metadata":{"name":"kept","labels":{"app":"kept"}},
+	 "spec":{"nodeName":"lost","containers":[{"name":"c","image":"x"}]}}
+END
+raw PATCH /api/v1/namespaces/$ns/pods/kept/status -f - >/dev/null <<-END
+	{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}
+END
+timeout 60 "$CTL" node drain lost --force --timeout 4s >"$E2E/drained" 2>&1
+ok "drain says once why a pod waits" eval \
+	'cat "$E2E/drained"; [ "$(grep -c "pod system/default/kept waits" "$E2E/drained")" = 1 ]'
+ok "and that it is still there" grep 'still on node lost' "$E2E/drained"
+ok "its help is one" prints '^usage: arktosctl node drain NAME' "$CTL" node drain --help
+raw DELETE /api/v1/namespaces/$ns/pods/kept?gracePeriodSeconds=0 >/dev/null
 raw DELETE /api/v1/nodes/lost >/dev/null
 
 # --- controllers -----------------------------------------------------------------

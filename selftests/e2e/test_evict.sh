@@ -31,4 +31,19 @@ ok "its container has ended" wait_for 10 prints \
 	'^ +State: +terminated, Error, exit code 137' node describe greedy
 ok "and is shown with its image" prints '^ +Image: +web$' node describe greedy
 ok "it is deleted" node delete greedy
+
+# --- a state folder that is a disk of its own is emptied, and stays ---------------------
+agent_stop
+mkdir "$E2E/disk" "$E2E/logs"
+mount -t tmpfs arktos-evict "$E2E/disk"
+touch "$E2E/disk/x" "$E2E/logs/y"
+purged()
+{
+	"$NODE" down --purge --state-dir "$E2E/disk" --run-dir "$E2E/r2" \
+		--log-dir "$E2E/logs" --cgroup-name "$CG-2" "${AGENT_ARGS[@]}" &&
+		[ -z "$(ls -A "$E2E/disk")" ] && [ ! -e "$E2E/logs" ] &&
+		mountpoint -q "$E2E/disk"
+}
+ok "down --purge empties a state folder that is a mount, and goes on" purged
+umount "$E2E/disk"
 e2e_end

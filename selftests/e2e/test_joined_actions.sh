@@ -165,6 +165,12 @@ ok "the agent answers" wait_for 60 agent_answers
 ok "and there was no other boot" [ "$(boot_id)" = "$before" ]
 ok "and it is one restart more" wait_for 10 restarts 2
 
+ok "kubectl exec -t says what to use instead" prints \
+	'BadRequest.*kubectl attach -it.*arktos-node console' \
+	timeout 30 script -qec "$kubectl --cache-dir=$E2E/cache exec -it vm -- sh" /dev/null
+ok "and so does the node's" prints 'kubectl attach -it.*arktos-node console' \
+	timeout 30 script -qec "$NODE exec -it --socket $RUN/node.sock vm -- sh" /dev/null
+
 # --- power ----------------------------------------------------------------------------
 web_manifest filler | sed "s/cpu: 50m/cpu: $((cpus - 400))m/; s/cpu: 500m/cpu: $((cpus - 400))m/" |
 	k create -f - >/dev/null

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,6 +12,7 @@
 #include "lib/cli.h"
 #include "lib/err.h"
 #include "lib/json.h"
+#include "lib/map.h"
 #include "lib/str.h"
 #include "tools/ctl/ctl.h"
 
@@ -18,11 +20,20 @@
 #define LOOK_S     1
 #define MIRROR     "kubernetes.io/config.mirror"
 
+static const char usage[] =
+	"usage: arktosctl node drain NAME [--force] [--timeout TIME]\n\n"
+	"Cordons the node and evicts the pods of all tenants, as their "
+	"PodDisruptionBudgets\nallow; those of DaemonSets and static pods "
+	"stay.\n\n"
+	"  --force         delete pods that are nobody's, too\n"
+	"  --timeout TIME  wait so long for all to be gone (10m)\n";
+
 struct drain {
 	struct rest *c;
 	const char *node;
-	bool force;
-	size_t left; /* pods that were there at the last look */
+	bool force, help;
+	size_t left;     /* pods that were there at the last look */
+	struct map told; /* why a pod waits, by its uid: said once */
 };
 
 static uint64_t now_ms(void)
@@ -80,6 +91,27 @@ static int cordon(struct drain *d, struct err *e)
 	return r;
 }
 
+/* Said again only when it is something else. */
+static int tell_waits(struct drain *d, yyjson_val *pod, const char *why,
+		      struct err *e)
+{
+	const char *uid = text(pod, "/metadata/uid");
+	char *now = map_get(&d->told, uid), *old = NULL;
+
+	if (now && str_eq(now, why))
+		return 0;
+	printf("pod %s/%s/%s waits: %s\n", text(pod, "/metadata/tenant"),
+	       text(pod, "/metadata/namespace"), text(pod, "/metadata/name"),
+	       why);
+	now = strdup(why);
+	if (!now || map_set(&d->told, uid, now, (void **)&old) < 0) {
+		free(now);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	free(old);
+	return 0;
+}
+
 static int evict(struct drain *d, yyjson_val *pod, struct err *e)
 {
 	const char *tenant = text(pod, "/metadata/tenant");
@@ -106,8 +138,7 @@ static int evict(struct drain *d, yyjson_val *pod, struct err *e)
 		return 0;
 	if (r == 429) {
 		(void)rest_check(r, &answer, &why);
-		printf("pod %s/%s/%s waits: %s\n", tenant, ns, name, why.msg);
-		return 0;
+		return tell_waits(d, pod, why.msg, e);
 	}
 	r = rest_check(r, &answer, e);
 	if (r == 0)
@@ -196,15 +227,18 @@ static bool parse(struct drain *d, uint64_t *timeout_ms, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "force", no_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
 		{ "timeout", required_argument, NULL, 'T' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
 	optind = 0;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (c == 'f')
 			d->force = true;
+		else if (c == 'h')
+			return d->help = true;
 		else if (c != 'T' || cli_parse_duration(optarg, timeout_ms) < 0)
 			return false;
 	}
@@ -218,8 +252,9 @@ int cmd_drain(const char *kubeconfig, int argc, char **argv)
 {
 	uint64_t timeout_ms = TIMEOUT_MS;
 	auto_ptr(rest) c = NULL;
-	struct drain d = { 0 };
+	struct drain d = { .told = MAP_INIT };
 	struct err e = { 0 };
+	int r = -1;
 
 	if (!parse(&d, &timeout_ms, argc, argv)) {
 		fputs("arktosctl: want node drain NAME [--force] "
@@ -227,11 +262,17 @@ int cmd_drain(const char *kubeconfig, int argc, char **argv)
 		      stderr);
 		return 2;
 	}
+	if (d.help) {
+		fputs(usage, stdout);
+		return 0;
+	}
 	if (ctl_open(kubeconfig, &c, &e) == 0) {
 		d.c = c;
-		if (drain(&d, timeout_ms, &e) == 0)
-			return 0;
+		r = drain(&d, timeout_ms, &e);
 	}
+	map_clear(&d.told, free);
+	if (r == 0)
+		return 0;
 	fprintf(stderr, "arktosctl: %s\n", e.msg);
 	return 1;
 }
