@@ -16,6 +16,7 @@
 #include "agent/payload.h"
 #include "agent/ports.h"
 #include "agent/vm/vm.h"
+#include "cgroups/cpu.h"
 #include "lib/auto.h"
 #include "lib/err.h"
 #include "lib/quantity.h"
@@ -174,11 +175,34 @@ static int claim(struct pod *pod, const struct quantity_set *want,
 	return r;
 }
 
+/* A limit may be above what the node has, as in Kubernetes; not above what its
+ * kernel can count. */
+static int check_limits(const struct pod *pod, struct err *e)
+{
+	char is[QUANTITY_TEXT_SIZE], most[QUANTITY_TEXT_SIZE];
+
+	for (size_t i = 0; i < pod->nr_ctrs; i++) {
+		uint64_t cpu = pod->ctrs[i].res.allocated.limits.cpu_milli;
+
+		if (cpu > CG_CPU_MILLI_MAX)
+			return err_set(e, -E2BIG,
+				       "cpu: a limit of %s, this node can set "
+				       "%s at most: leave the limit out if "
+				       "there is to be none",
+				       quantity_format_cpu(cpu, is),
+				       quantity_format_cpu(CG_CPU_MILLI_MAX,
+							   most));
+	}
+	return 0;
+}
+
 int node_claim(struct pod *pod, const struct quantity_set *want, struct err *e)
 {
 	struct node_resources *n = &pod->agent->node;
-	int r;
+	int r = check_limits(pod, e);
 
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&n->lock);
 	r = claim(pod, want, e);
 	pthread_mutex_unlock(&n->lock);
@@ -190,8 +214,11 @@ int node_admit(struct pod *pod, const struct quantity_set *want, struct err *e)
 	struct node_resources *n = &pod->agent->node;
 	auto_free struct network_port *ports = NULL;
 	size_t nr;
-	int r = ports_of(pod->spec, &ports, &nr);
+	int r = check_limits(pod, e);
 
+	if (r < 0)
+		return r;
+	r = ports_of(pod->spec, &ports, &nr);
 	if (r < 0)
 		return err_set(e, r, "out of memory");
 	pthread_mutex_lock(&n->lock);

@@ -22,8 +22,9 @@ struct err;
 #define CG_CPU_QUOTA_MIN_US  1000u      /* the kernel refuses less */
 #define CG_CPU_PERIOD_MIN_US 1000u
 #define CG_CPU_PERIOD_MAX_US 1000000u
-#define CG_CPU_PERIOD_US     100000u /* the kernel's default */
-#define CG_CPU_MAX_TEXT      42      /* two u64, a space, a NUL */
+#define CG_CPU_PERIOD_US     100000u         /* the kernel's default */
+#define CG_CPU_MILLI_MAX     100000000000ull /* the kernel takes 1.7 times it */
+#define CG_CPU_MAX_TEXT      42              /* two u64, a space, a NUL */
 
 struct cg_cpu_max {
 	uint64_t quota_us;  /* per period, or CG_CPU_UNLIMITED */

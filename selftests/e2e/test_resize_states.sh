@@ -151,6 +151,11 @@ ok "a pod without limits" apply <<-END
 ok "runs" running free
 ok "is resized as well" prints '"Done"' patch free \
 	'{"requests":{"cpu":"30m","memory":"24Mi"}}'
+ok "a limit that no kernel can count is infeasible" prints \
+	'infeasible: cpu: a limit of .*, this node can set .* at most' \
+	node resize free --cpu 1e9 --timeout 5s
+ok "one above the node's CPUs is taken, as in Kubernetes" \
+	prints 'kernel confirmed' node resize free --cpu 100 --timeout 5s
 ok "the class of a pod may not change" prints 'QoS is immutable' eval \
 	'curl -s --unix-socket "$RUN/node.sock" -X PATCH -d \
 	"{\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"400m\",\"memory\":\"64Mi\"},\"limits\":{\"memory\":\"64Mi\"}}}]}}" \
