@@ -323,8 +323,10 @@ static const char *takes_effect(struct pod *pod, const char *container)
 	return when;
 }
 
+/* @done_before: the last wish that had come true when this one was asked for:
+ * if that is it, nothing was to do. */
 static void resize_result(struct pod *pod, const struct resize_public *p,
-			  uint64_t seq, const char *note,
+			  uint64_t seq, uint64_t done_before, const char *note,
 			  struct api_resize_result *ret)
 {
 	static const enum api_resize_state states[] = {
@@ -339,7 +341,7 @@ static void resize_result(struct pod *pod, const struct resize_public *p,
 		const char *when = takes_effect(pod, ret->container);
 
 		ret->state = when ? API_RESIZE_ACCEPTED : API_RESIZE_DONE;
-		ret->took_ms = when ? 0 : p->took_ms;
+		ret->took_ms = when || seq <= done_before ? 0 : p->took_ms;
 		tell_why(ret, when ? when : "", note);
 		return;
 	}
@@ -384,7 +386,7 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 	char note[POD_MESSAGE_MAX] = "";
 	struct resize_public p;
 	bool lost = false;
-	uint64_t seq = 0;
+	uint64_t seq = 0, done_before;
 	int r;
 
 	if (!pod)
@@ -395,6 +397,7 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 		 : pod->spec->vm ? pod->spec->vm->name
 				 : pod->spec->containers[0].name);
 	ret->by_guest = pod->spec->vm != NULL;
+	done_before = pod->resize_public.done_seq;
 	pthread_mutex_unlock(&pod->lock);
 	get_actual(pod, ret->container, &ret->before);
 	r = pod->remote ? backend_remote_resize(pod, rs, &seq, note, e)
@@ -406,7 +409,7 @@ static int pod_resize(void *arg, const struct api_resize *rs,
 		r = wait_saved(pod, e);
 	if (r == 0) {
 		p = wait_settled(pod, seq, &named, &lost);
-		resize_result(pod, &p, seq, note, ret);
+		resize_result(pod, &p, seq, done_before, note, ret);
 	}
 	if (lost)
 		superseded_result(pod, &named, ret);

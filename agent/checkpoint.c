@@ -274,9 +274,12 @@ static void get_pod(struct pod *pod, yyjson_val *v)
 	if (pod->deleting)
 		pod->delete_due_ms =
 			ev_clock_ms() + (uint64_t)pod->grace_s * 1000;
-	/* A resize that had to wait goes on waiting. */
-	if (pod->admitted && !pod_resize_allocated(pod))
+	/* A resize that had to wait goes on waiting; how long it had is not
+	 * known any more. */
+	if (pod->admitted && !pod_resize_allocated(pod)) {
 		pod->resize.generation = pod->resize_seq = 1;
+		pod->resize.began_ms = ev_clock_ms();
+	}
 	pod->saved = true;
 }
 

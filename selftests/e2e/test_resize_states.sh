@@ -80,6 +80,8 @@ ok "the next resize answers for itself, and names what it takes back" \
 ok "nothing is wished for in vain any more" prints '^$' \
 	condition small PodResizePending
 ok "back to where it was" node resize small --memory 64Mi --timeout 5s
+ok "asked for again, it takes no time, and not the last one's" \
+	prints 'kernel confirmed, 0 ms$' node resize small --memory 64Mi --timeout 5s
 ok "infeasible once more" prints 'cpu 500m → 5.*infeasible' \
 	node resize small --cpu 5 --timeout 5s
 for p in $(our_processes); do
