@@ -41,6 +41,9 @@ void spec_pop(struct spec_ctx *c, size_t mark)
 }
 
 static int fail(struct spec_ctx *c, int code, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+static int fail(struct spec_ctx *c, int code, const char *fmt, va_list ap)
 {
 	char text[ERR_MSG_SIZE];
 
