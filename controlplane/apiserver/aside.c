@@ -171,6 +171,7 @@ static void *run(void *arg)
 {
 	struct worker w = *(struct worker *)arg;
 	struct asides *s = w.api->asides;
+	atomic_uint *works;
 	struct line *line;
 	struct aside *a;
 
@@ -181,9 +182,11 @@ static void *run(void *arg)
 	pthread_mutex_lock(&s->lock);
 	while ((a = take(w.pool, &line))) {
 		pthread_mutex_unlock(&s->lock);
-		atomic_fetch_add(&w.api->long_works, 1);
+		works = a->kind == ASIDE_HEAVY ? &w.api->long_works
+					       : &w.api->long_lists;
+		atomic_fetch_add(works, 1);
 		a->work(a);
-		atomic_fetch_sub(&w.api->long_works, 1);
+		atomic_fetch_sub(works, 1);
 		aside_post(a);
 		pthread_mutex_lock(&s->lock);
 		taken_is_done(w.pool, line);

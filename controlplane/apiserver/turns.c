@@ -27,13 +27,14 @@
 #include "controlplane/apiserver/origin.h"
 #include "lib/str.h"
 
-#define QUANTUM_NS 100000 /* a tenant's share of one round */
-#define SERVE_NS   100000 /* of one connection at once */
-#define SLICE_NS   50000  /* then the sockets are looked at again */
-#define QUIET_NS   400000 /* of those with credit, then it is another's turn */
-#define GIVE_WAY_NS                                                 \
-	200000 /* then long work of others has the CPU for a moment \
-		*/
+#define QUANTUM_NS    100000 /* a tenant's share of one round */
+#define SERVE_NS      100000 /* of one connection at once */
+#define SLICE_NS      50000  /* then the sockets are looked at again */
+#define QUIET_NS      400000 /* of those with credit, then it is another's turn */
+/* Then other threads have the CPU for a moment: lists, and handshakes and large
+ * requests, of which several want it at once. */
+#define GIVE_LISTS_NS 1000000
+#define GIVE_WORKS_NS 200000
 
 /* Those with something to do, in the order they came. */
 struct line {
@@ -252,10 +253,13 @@ static uint64_t serve(struct loop *l, struct turn *parent, uint64_t now)
  */
 static void give_way(struct loop *l, uint64_t now)
 {
-	atomic_uint *works = &l->api->long_works;
+	struct api *api = l->api;
+	uint64_t since = now - l->gave_way_ns;
 
-	if (now - l->gave_way_ns < GIVE_WAY_NS ||
-	    !atomic_load_explicit(works, memory_order_relaxed))
+	if (since < GIVE_WORKS_NS ||
+	    (!atomic_load_explicit(&api->long_works, memory_order_relaxed) &&
+	     (since < GIVE_LISTS_NS ||
+	      !atomic_load_explicit(&api->long_lists, memory_order_relaxed))))
 		return;
 	l->gave_way_ns = now;
 	sched_yield();

@@ -114,7 +114,7 @@ static void world_end(struct world *w)
 	free(w->l);
 }
 
-/* Five times in a millisecond, while there is any, and else never. */
+/* Lists once in a millisecond, other work five times, while there is any. */
 TEST(long_work_has_the_cpu_between_turns)
 {
 	struct world w;
@@ -125,7 +125,13 @@ TEST(long_work_has_the_cpu_between_turns)
 	for (int i = 0; i < 200; i++)
 		step(&w);
 	EXPECT_EQ(yields, 0);
+	atomic_fetch_add(&w.api.long_lists, 1);
+	for (int i = 0; i < 200; i++)
+		step(&w);
+	EXPECT_GE(yields, 9);
+	EXPECT_EQ(yields <= 11, true);
 	atomic_fetch_add(&w.api.long_works, 1);
+	yields = 0;
 	for (int i = 0; i < 200; i++)
 		step(&w);
 	EXPECT_GE(yields, 45);
