@@ -130,13 +130,15 @@ static int way_find(struct pod *pod, unsigned int nr, struct way *ret,
 	vm = !host && !pod->endpoint.netns_path;
 	if (!host && !pod->network_up)
 		r = err_set(e, -ESTALE, "the pod has no address yet");
-	else if (nr >= (vm ? 1U : host ? 2U : 3U))
+	else if (nr != REMOTE_BY_ADDRESS && nr >= (vm ? 1U : host ? 2U : 3U))
 		r = -ERANGE;
 	else if (!(ret->uid = strdup(pod->uid)) ||
 		 (!host && !vm &&
 		  !(ret->netns = strdup(pod->endpoint.netns_path))))
 		r = err_set(e, -ENOMEM, "out of memory");
 	ret->ip = pod->endpoint.ip;
+	if (nr == REMOTE_BY_ADDRESS)
+		nr = host ? WAY_LOOPBACK4 : WAY_ADDRESS;
 	ret->to = vm ? WAY_ADDRESS : nr;
 	pthread_mutex_unlock(&pod->lock);
 	return r;

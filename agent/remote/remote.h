@@ -66,6 +66,7 @@ struct remote_ops {
 		    void *to);
 	/* A socket that is being connected to a port of the pod, the @way-th
 	 * way there is (0 first). -ERANGE: there are no more of them. */
+#define REMOTE_BY_ADDRESS 1000 /* the way to its address, and no other */
 	int (*connect)(void *arg, const char *key, uint16_t port,
 		       unsigned int way, int *ret_fd, struct err *e);
 	/* 0: it has ended, also if it was asked before; -EINPROGRESS: the pod

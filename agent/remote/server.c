@@ -200,6 +200,8 @@ static void of_pod(struct server *s, struct http_req *req, struct serve_path *p)
 		serve_exec(s, req, p, *word == 'a');
 	} else if (str_eq(word, "portForward") && nr == 4) {
 		serve_forward(s, req, p);
+	} else if (str_eq(word, "dial") && nr == 5) {
+		serve_dial(s, req, p);
 	} else {
 		reply_text(req, 404, "404 page not found\n");
 		serve_path_clear(p);
@@ -272,6 +274,7 @@ static void *serve_run(void *arg)
 	/* Drops the clients; what works for them is told to end. */
 	http_server_free(s->http);
 	s->http = NULL;
+	serve_dials_end(s);
 	while (atomic_load(&s->jobs))
 		(void)ev_step(s->loop, 50);
 	return NULL;

@@ -29,6 +29,7 @@ struct server {
 	bool stopping; /* on the loop */
 	uint16_t port;
 	char *chunk; /* [SERVE_CHUNK], the loop's, for what is passed on */
+	struct dial *dials;
 };
 
 /* Something that may block: @run in a thread of its own, then @done on the
@@ -59,5 +60,9 @@ void serve_exec(struct server *s, struct http_req *req, struct serve_path *p,
 		bool attach);
 void serve_forward(struct server *s, struct http_req *req,
 		   struct serve_path *p);
+/* The protocol of an upgrade to bytes, as they are; p->container is a port. */
+#define SERVE_DIAL "arktos-tcp"
+void serve_dial(struct server *s, struct http_req *req, struct serve_path *p);
+void serve_dials_end(struct server *s);
 
 #endif /* AGENT_REMOTE_SERVER_H */

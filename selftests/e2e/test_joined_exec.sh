@@ -24,10 +24,23 @@ cat <<-'END' | sed "s,NODE,$NAME," | k create -f - >/dev/null
 END
 web_manifest web | bound | k create -f - >/dev/null
 ok "pods run" wait_for 30 k_ready web
+k label pod web serves=web >/dev/null
+k create -f - >/dev/null <<-END
+	apiVersion: v1
+	kind: Service
+	metadata: {name: web}
+	spec: {selector: {serves: web}, ports: [{port: 80, targetPort: 8080}]}
+END
 ok "and talk" wait_for 20 k_ready talk
 signed() { grep -q 'its server has a certificate' "$LOG/agent.log"; }
 ok "the node's server has a certificate of the CA" wait_for 30 signed
 
+# In the background: what is killed is kubectl, and its ports are free again.
+forwards() # POD PORTS...
+{
+	exec timeout 60 "$kubectl" --cache-dir="$E2E/cache" port-forward "$@" \
+		>"$E2E/forward" 2>&1
+}
 for kubectl in "${KUBECTLS[@]}"; do
 	v=$(basename "$(dirname "$kubectl")")
 	[[ $kubectl == *1.20* ]] && v=1.20 || v=1.32
@@ -58,7 +71,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 			k exec talk -- cat /tmp/file | cmp - "$E2E/file"
 	}
 	ok "$v: bytes there and back" round_trip
-	k port-forward web 18080:8080 >"$E2E/forward" 2>&1 &
+	forwards web 18080:8080 &
 	forward=$!
 	ok "$v: port-forward" wait_for 15 curl -sf -o /dev/null -m 5 \
 		http://127.0.0.1:18080/
@@ -67,8 +80,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 	ok "$v: again and again" many
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
-	k port-forward talk 18081:8081 18082:8082 18083:8083 18084:8084 \
-		>"$E2E/forward" 2>&1 &
+	forwards talk 18081:8081 18082:8082 18083:8083 18084:8084 &
 	forward=$!
 	for port in 18081 18082 18083; do
 		ok "$v: port-forward to 127.0.0.1, ::1, the pod's address ($port)" \
@@ -76,8 +88,13 @@ for kubectl in "${KUBECTLS[@]}"; do
 			http://127.0.0.1:$port/on
 	done
 	curl -s -m 5 http://127.0.0.1:18084/ >"$E2E/out"
+	raw() { k get --raw "/api/v1/namespaces/default/$1"; }
+	ok "$v: a pod's own server, by the proxy" prints 'cpu' raw pods/web:8080/proxy/cgi-bin/info
+	ok "$v: and a service's" prints 'cpu' raw services/web:80/proxy/cgi-bin/info
+	ok "$v: what is not there is the pod's 404" prints 'could not find|404|not found' raw pods/web:8080/proxy/nope 2>&1
 	ok "$v: where nobody listens it says so" wait_for 10 grep -q \
-		'port 8084: Connection refused' "$E2E/forward"
+		'port 8084: Connection refused' "$E2E/forward" ||
+		sed 's,^,# forward: ,' "$E2E/forward"
 	kill $forward 2>/dev/null
 	wait $forward 2>/dev/null
 	[ $v = 1.32 ] || note_descriptors $AGENT_PID $CONTROL_PID

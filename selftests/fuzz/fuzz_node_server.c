@@ -123,7 +123,7 @@ static int op_connect(void *arg, const char *key, uint16_t port,
 	int sv[2];
 
 	(void)arg, (void)key;
-	if (way > 2)
+	if (way > 2 && way != REMOTE_BY_ADDRESS)
 		return -ERANGE;
 	if ((port + way) % 3 == 0)
 		return err_set(e, -ECONNREFUSED, "refused");

@@ -146,12 +146,15 @@ bool node_locate(yyjson_val *node, const char *name, struct node_at *ret)
 	return true;
 }
 
-/* Pass the request on to @target of node @name. Always replies. */
-static void go(struct req *r, const char *name, const char *target)
+/* Pass the request on to @target of node @name, or of a pod there, to which
+ * @dial leads. Always replies. */
+static void go(struct req *r, const char *name, const char *target,
+	       const char *dial)
 {
 	yyjson_doc *doc = read_object(r, "nodes", "", "", name);
 	const char *sub = r->route.subresource;
 	struct relay_to to = { .target = target,
+			       .dial = dial,
 			       .text_is_status = !str_eq(sub, "proxy") };
 	struct err e = { 0 };
 	struct node_at at;
@@ -357,7 +360,7 @@ static void of_pod(struct req *r, yyjson_val *pod, const char *path)
 		put_segment(&target, container);
 	}
 	put_query(r, exec, &target);
-	go(r, node, buf_str(&target));
+	go(r, node, buf_str(&target), NULL);
 }
 
 /* --- proxies -------------------------------------------------------------- */
@@ -405,7 +408,8 @@ static uint64_t port_of(yyjson_val *pod, const char *text)
 	return *text ? 0 : 80;
 }
 
-/* A pod's own server: /podProxy/TENANT/NAMESPACE/POD/SCHEME/PORT/... */
+/* A pod's own server, over a connection that its node makes:
+ * /dial/TENANT/NAMESPACE/POD/PORT. */
 static void to_pod(struct req *r, const char *name, const char *scheme,
 		   const char *port_text)
 {
@@ -413,11 +417,15 @@ static void to_pod(struct req *r, const char *name, const char *scheme,
 		read_object(r, "pods", r->tenant, r->route.namespace, name);
 	yyjson_val *pod = yyjson_doc_get_root(doc);
 	const char *node = text_at(pod, "/spec/nodeName");
-	auto_buf struct buf target = BUF_INIT;
+	auto_buf struct buf target = BUF_INIT, dial = BUF_INIT;
 	uint64_t port = doc ? port_of(pod, port_text) : 0;
 
 	if (!doc) {
 		reply_error(r, 404, "NotFound", "pods \"%s\" not found", name);
+	} else if (str_eq(scheme, "https")) {
+		reply_error(r, 501, "NotImplemented",
+			    "the proxy speaks plain HTTP to pods: use 'kubectl "
+			    "port-forward' for https");
 	} else if (!node || !*node) {
 		reply_error(r, 503, "ServiceUnavailable",
 			    "pod %s does not have a host assigned", name);
@@ -425,16 +433,15 @@ static void to_pod(struct req *r, const char *name, const char *scheme,
 		reply_error(r, 400, "BadRequest", "pod %s has no port \"%s\"",
 			    name, port_text);
 	} else {
-		buf_puts(&target, "/podProxy");
-		put_segment(&target, r->tenant);
-		put_segment(&target, r->route.namespace);
-		put_segment(&target, name);
-		buf_printf(&target, "/%s/%llu%s", *scheme ? scheme : "http",
-			   (unsigned long long)port,
-			   *r->route.rest ? r->route.rest : "/");
+		buf_puts(&dial, "/dial");
+		put_segment(&dial, r->tenant);
+		put_segment(&dial, r->route.namespace);
+		put_segment(&dial, name);
+		buf_printf(&dial, "/%llu", (unsigned long long)port);
+		buf_puts(&target, *r->route.rest ? r->route.rest : "/");
 		if (*r->query)
 			buf_printf(&target, "?%s", r->query);
-		go(r, node, buf_str(&target));
+		go(r, node, buf_str(&target), buf_str(&dial));
 	}
 	yyjson_doc_free(doc);
 }
@@ -540,7 +547,7 @@ static void proxy(struct req *r)
 	buf_puts(&target, *r->route.rest ? r->route.rest : "/");
 	if (*r->query)
 		buf_printf(&target, "?%s", r->query);
-	go(r, name, buf_str(&target));
+	go(r, name, buf_str(&target), NULL);
 }
 
 /* --- the door ------------------------------------------------------------- */

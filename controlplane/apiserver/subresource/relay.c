@@ -13,7 +13,8 @@
 #define CONNECT_MS 10000
 #define ANSWER_MS  60000 /* from the request to the answer's head */
 #define PIECE      16384
-#define TEXT_MAX   1500 /* bytes of an error that is told in text */
+#define DIAL       "arktos-tcp" /* see agent/remote/server.h */
+#define TEXT_MAX   1500         /* bytes of an error that is told in text */
 
 /* EXPLAINING: collects the text of an error. */
 enum state { SENDING, WAITING, EXPLAINING, ANSWERING, TUNNEL, OVER };
@@ -30,6 +31,8 @@ struct relay {
 	struct h1 answer;
 	struct buf to_up, to_client;
 	bool up_eof;
+	bool dialling; /* @request follows when that has worked */
+	struct buf request;
 	bool unavailable;    /* see struct relay_to */
 	bool text_is_status; /* the same, as all below */
 	unsigned int deadline_ms;
@@ -91,6 +94,18 @@ static void put_request(struct relay *y, const struct relay_to *to)
 		buf_puts(&y->to_up, to->fields);
 	h1_put_end(&y->to_up);
 	buf_add(&y->to_up, buf_str(&r->body), r->body.len);
+}
+
+/* The way first: what was to be sent goes over it. */
+static void put_dial(struct relay *y, const struct relay_to *to)
+{
+	y->dialling = true;
+	y->request = y->to_up;
+	y->to_up = (struct buf)BUF_INIT;
+	h1_put_request(&y->to_up, "GET", to->dial, to->name);
+	h1_put_field(&y->to_up, "Connection", "Upgrade");
+	h1_put_field(&y->to_up, "Upgrade", DIAL);
+	h1_put_end(&y->to_up);
 }
 
 /* --- failures ------------------------------------------------------------- */
@@ -197,7 +212,8 @@ static bool is_told_in_text(const struct relay *y)
 {
 	const char *type = h1_field(&y->answer.head, "Content-Type");
 
-	return y->text_is_status && y->answer.head.status >= 400 && type &&
+	return (y->text_is_status || y->dialling) &&
+	       y->answer.head.status >= 400 && type &&
 	       str_starts(type, "text/plain");
 }
 
@@ -237,6 +253,21 @@ static bool is_redirect(const struct relay *y)
 	return status >= 300 && status < 400 && status != 304;
 }
 
+/* The pod has been reached. */
+static void begin_request(struct relay *y)
+{
+	y->dialling = false;
+	h1_clear(&y->answer);
+	h1_init(&y->answer, H1_RESPONSE, NULL);
+	if (y->r->head_only)
+		h1_no_body(&y->answer);
+	buf_clear(&y->to_up);
+	y->to_up = y->request;
+	y->request = (struct buf)BUF_INIT;
+	y->state = SENDING;
+	wire_want(&y->up, false, true);
+}
+
 /* Take what has come. 1: all is there; 0: more is to come. */
 static int take_answer(struct relay *y, const char *data, size_t len)
 {
@@ -249,6 +280,16 @@ static int take_answer(struct relay *y, const char *data, size_t len)
 		r = h1_next(&y->answer, data, len, &used, &piece, &e);
 		data += used;
 		len -= used;
+		if (r == H1_HEAD && y->dialling &&
+		    y->answer.head.status == 101) {
+			begin_request(y);
+			return len ? err_set(&y->up.why, -EPROTO,
+					     "an answer before its request")
+				   : 0;
+		}
+		if (r == H1_HEAD && y->dialling && y->answer.head.status < 400)
+			return err_set(&y->up.why, -EPROTO,
+				       "the node does not dial");
 		if (r == H1_HEAD && is_upgrade(y)) {
 			begin_tunnel(y, data, len);
 			return 0;
@@ -295,7 +336,9 @@ static void read_answer(struct relay *y)
 	ssize_t n = -EAGAIN;
 	int r = 0;
 
-	for (int i = 0; i < 4 && r == 0 && y->state != TUNNEL; i++) {
+	for (int i = 0;
+	     i < 4 && r == 0 && y->state != TUNNEL && y->state != SENDING;
+	     i++) {
 		if (y->r->out_bytes > AHEAD_MAX) {
 			y->r->stalled = true; /* relay_fill() comes */
 			break;
@@ -305,7 +348,7 @@ static void read_answer(struct relay *y)
 			break;
 		r = take_answer(y, data, (size_t)n);
 	}
-	if (y->state == TUNNEL)
+	if (y->state == TUNNEL || (y->state == SENDING && r == 0))
 		return;
 	if (r == 0 && n == 0)
 		r = h1_eof(&y->answer, &e) == H1_END
@@ -453,6 +496,7 @@ static void release(void *arg)
 	atomic_fetch_sub(&y->loop->api->nr_relays, 1);
 	h1_clear(&y->answer);
 	buf_clear(&y->to_up);
+	buf_clear(&y->request);
 	buf_clear(&y->to_client);
 	free(y);
 }
@@ -490,6 +534,8 @@ void relay_start(struct req *r, const struct relay_to *to)
 	if (r->head_only)
 		h1_no_body(&y->answer);
 	put_request(y, to);
+	if (to->dial)
+		put_dial(y, to);
 	buf_clear(&r->body);
 	if (wire_connect(&y->up, r->loop->ev, (const void *)&to->addr,
 			 to->addr_len, to->tls, to->name, ready, y, &e) < 0 ||

@@ -24,7 +24,10 @@ struct relay_to {
 	SSL_CTX *tls;        /* NULL: plain HTTP. Borrowed for the call */
 	const char *subject; /* CN of its certificate; NULL: any */
 	const char *target;  /* path and query, as they are to be sent */
-	const char *fields;  /* further lines of the head, each with CR LF */
+	/* Asked for first, as an upgrade to bytes: a node's way to a pod, over
+	 * which the request then goes. NULL: it is for the server itself. */
+	const char *dial;
+	const char *fields; /* further lines of the head, each with CR LF */
 	unsigned int deadline_ms; /* for the whole answer; 0: none */
 	/* Not a node but a server anybody may have set up: when it cannot be
 	 * reached that is a 503, and it may not send clients elsewhere. */

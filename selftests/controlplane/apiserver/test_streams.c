@@ -6,6 +6,7 @@
  * of lib/http/stream.h.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 
@@ -191,6 +192,44 @@ static void exec(struct http_req *req, const struct url *u)
 		free(x);
 }
 
+/* A pod's port, behind an upgrade: it says which request came over it. */
+static void dial(struct http_req *req)
+{
+	static const struct h1_field upgrade = { "Upgrade", "arktos-tcp" };
+	auto_buf struct buf early = BUF_INIT, out = BUF_INIT;
+	char in[4096];
+	struct pollfd p = { .events = POLLIN };
+	SSL *ssl = NULL;
+	size_t len = 0;
+	char path[1024];
+
+	snprintf(path, sizeof(path), "%s", req->head->target);
+	if (!req->head->upgrade ||
+	    strcmp(req->head->upgrade, upgrade.value) != 0) {
+		http_reply(req, 400, "text/plain", "no upgrade", 10);
+		return;
+	}
+	if (http_take_tls(req, &upgrade, 1, &p.fd, &ssl, &early, NULL) < 0)
+		return;
+	while (len < sizeof(in) - 1 && !memmem(in, len, "\r\n\r\n", 4)) {
+		int n = SSL_read(ssl, in + len, (int)(sizeof(in) - 1 - len));
+
+		if (n > 0)
+			len += (size_t)n;
+		else if (poll(&p, 1, 10000) != 1)
+			break;
+	}
+	in[len] = '\0';
+	buf_printf(&out,
+		   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+		   "Connection: close\r\n\r\n%.*s by %s\n",
+		   (int)strcspn(in, "\r"), in, path);
+	(void)SSL_write(ssl, out.data, (int)out.len);
+	(void)SSL_shutdown(ssl);
+	SSL_free(ssl);
+	close(p.fd);
+}
+
 static void handle_node(void *arg, struct http_req *req)
 {
 	struct node *n = arg;
@@ -211,6 +250,11 @@ static void handle_node(void *arg, struct http_req *req)
 		exec(req, &u);
 	} else if (strcmp(what, "portForward") == 0) {
 		(void)forward_accept(req, &forward_ops, NULL, &f, NULL);
+	} else if (strcmp(what, "dial") == 0 &&
+		   strcmp(u.segment[4], "8080") == 0) {
+		dial(req);
+	} else if (strcmp(what, "dial") == 0) {
+		http_reply(req, 503, "text/plain", "nobody listens", 14);
 	} else if (strcmp(what, "containerLogs") == 0) {
 		http_stream(req, 200, "text/plain");
 		http_stream_write(req, "line one\n", 9);
@@ -420,7 +464,17 @@ TEST(logs_and_proxies_go_through)
 		EXPECT_SAYS(v,
 			    "k get --raw "
 			    "/api/v1/namespaces/default/pods/p:web/proxy/x/",
-			    0, "GET /podProxy/system/default/p/http/8080/x/\n");
+			    0,
+			    "GET /x/ HTTP/1.1 by "
+			    "/dial/system/default/p/8080\n");
+		EXPECT_SAYS(v,
+			    "k get --raw "
+			    "/api/v1/namespaces/default/pods/p:81/proxy/ 2>&1",
+			    1, "nobody listens");
+		EXPECT_SAYS(v,
+			    "k get --raw /api/v1/namespaces/default/pods/"
+			    "https:p:web/proxy/ 2>&1",
+			    1, "plain HTTP to pods");
 	}
 	EXPECT_SAYS("1.32", "k logs nobody 2>&1", 1,
 		    "pods \"nobody\" not found");
