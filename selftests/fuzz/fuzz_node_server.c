@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <openssl/x509.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <syslog.h>
 
@@ -148,6 +149,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct err e = { 0 };
 
 	(void)argc, (void)argv;
+	signal(SIGPIPE, SIG_IGN); /* as agents do */
 	log_set_level(LOG_CRIT);
 	backend = fake_backend;
 	backend.pod_exec = backend.pod_attach = exec_cat;
