@@ -191,6 +191,8 @@ static void *run(void *arg)
 		pthread_mutex_lock(&s->lock);
 		taken_is_done(w.pool, line);
 	}
+	/* Nobody joins it: what is its own goes while it is still counted. */
+	OPENSSL_thread_stop();
 	w.pool->nr_threads--;
 	pthread_cond_broadcast(&s->idle);
 	pthread_mutex_unlock(&s->lock);
