@@ -187,18 +187,26 @@ static void put_cause(struct json_out *o, const char *reason, const char *msg,
 	json_put_end(o);
 }
 
-/* kubectl says nothing of what is invalid but its causes: "spec.x: why", and a
- * why that is of no field. */
-static void put_only_cause(struct json_out *o, const char *msg)
+/* The field that @msg begins with, "spec.x: why"; 0: none. */
+static size_t field_len(const char *msg)
 {
 	size_t n = strspn(msg, "abcdefghijklmnopqrstuvwxyz"
 			       "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.[]");
-	bool named = n && str_starts(msg + n, ": ");
-	auto_free char *field = strndup(msg, named ? n : 0);
+
+	return str_starts(msg + n, ": ") ? n : 0;
+}
+
+/* Of what is invalid kubectl says the causes alone whatever the
+ * message: one that names no field is about @whole. */
+static void put_only_cause(struct json_out *o, const char *msg,
+			   const char *whole)
+{
+	size_t n = field_len(msg);
+	auto_free char *field = n ? strndup(msg, n) : strdup(whole);
 
 	json_put_array(o, "causes");
-	put_cause(o, "FieldValueInvalid", named ? msg + n + 2 : msg,
-		  field && *field ? field : "<nil>");
+	put_cause(o, "FieldValueInvalid", n ? msg + n + 2 : msg,
+		  field ? field : "");
 	json_put_end(o);
 }
 
@@ -226,7 +234,7 @@ static void put_details(struct json_out *o, const char *name, const char *group,
 		json_put_end(o);
 		json_put_end(o);
 	} else if (why) {
-		put_only_cause(o, why);
+		put_only_cause(o, why, "object");
 	}
 	json_put_end(o);
 }
@@ -242,9 +250,18 @@ static void reply_status(struct req *r, int code, const char *reason,
 	status_begin(&o, "Failure", msg);
 	if (reason)
 		json_put_str(&o, "reason", reason);
-	if (kind)
+	if (kind && !errs && !cause && str_eq(reason, "Invalid") &&
+	    !field_len(msg)) {
+		/* The request itself, and no object's field. */
+		json_put_object(&o, "details");
+		put_only_cause(&o, msg,
+			       str_eq(r->method, "PATCH") ? "patch"
+							  : "request");
+		json_put_end(&o);
+	} else if (kind) {
 		put_details(&o, name, r->route.group, kind, errs,
 			    str_eq(reason, "Invalid") ? msg : NULL, cause);
+	}
 	json_put_i64(&o, "code", code);
 	json_put_end(&o);
 	reply_json(r, code, &b);

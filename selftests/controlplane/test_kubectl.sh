@@ -90,6 +90,8 @@ admin_path()
 		run "k patch pod p1 -p '{\"metadata\":{\"labels\":{\"s\":\"1\"}}}'"
 	says "patch merge" 'patched' run \
 		"k patch pod p1 --type=merge -p '{\"metadata\":{\"labels\":{\"s\":null}}}'"
+	says "patch json of what is not there" 'request is invalid: patch: .*missing path: "/data/none"' \
+		run "k patch cm kube-root-ca.crt --type json -p '[{\"op\":\"remove\",\"path\":\"/data/none\"}]'"
 	says "patch json" 'patched' run \
 		"k patch pod p1 --type=json -p '[{\"op\":\"add\",\"path\":\"/metadata/labels/j\",\"value\":\"1\"}]'"
 	says "pod spec is immutable" 'Forbidden: pod updates may not change' \
