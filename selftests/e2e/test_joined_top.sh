@@ -82,7 +82,7 @@ for kubectl in "${KUBECTLS[@]}"; do
 		'^vm +[0-9]+m +[1-9][0-9]+Mi' k top pod vm
 	ok "$v: --containers" wait_for 20 prints '^busy +spin +[0-9]+m +(1[89]|2[0-9])Mi' \
 		k top pod busy --containers
-	ok "$v: the idle one is idle" prints '^busy +idle +[0-9]m ' \
+	ok "$v: the idle one is idle, once its start is past" wait_for 40 prints '^busy +idle +[0-9]m ' \
 		k top pod busy --containers
 	ok "$v: -l" prints '^busy ' k top pod -l work=hard
 	none() { ! k top pod -l work=soft 2>&1 | grep busy; }

@@ -169,7 +169,11 @@ static MAYBE void pod_dirs(struct pod *p)
 	if (!getcwd(p->dir, sizeof(p->dir)))
 		p->dir[0] = '\0';
 	chmod(p->dir, 0755);
-	snprintf(p->run, sizeof(p->run), "%s/run", p->dir);
+	/* As an agent's: what is mounted below the folder of all pods is no
+	 * supervisor's, and a test's own mounts are not below it. */
+	snprintf(p->run, sizeof(p->run), "%s/pods", p->dir);
+	(void)mkdir(p->run, 0755);
+	snprintf(p->run, sizeof(p->run), "%s/pods/run", p->dir);
 	snprintf(p->state, sizeof(p->state), "%s/state", p->dir);
 	snprintf(p->log, sizeof(p->log), "%s/log", p->dir);
 	snprintf(p->layer, sizeof(p->layer), "%s/layer", p->dir);

@@ -344,7 +344,7 @@ static int count_mounts(pid_t pid, const char *path)
 TEST(mounts_of_other_pods_are_not_held)
 {
 	auto_pod struct pod p = POD_INIT;
-	char other[PATH_MAX + 8], plain[PATH_MAX + 16];
+	char other[PATH_MAX + 16], plain[PATH_MAX + 16];
 
 	ASSERT_EQ(unshare(CLONE_NEWNS), 0);
 	ASSERT_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
@@ -352,10 +352,10 @@ TEST(mounts_of_other_pods_are_not_held)
 	/* As /run is on a host of systemd's. */
 	ASSERT_EQ(mount(p.dir, p.dir, NULL, MS_BIND, NULL), 0);
 	ASSERT_EQ(mount(NULL, p.dir, NULL, MS_SHARED, NULL), 0);
-	snprintf(other, sizeof(other), "%s/o ther", p.dir);
+	snprintf(other, sizeof(other), "%s/pods/o ther", p.dir);
 	ASSERT_EQ(mkdir(other, 0755), 0);
 	ASSERT_EQ(mount("none", other, "tmpfs", 0, NULL), 0);
-	snprintf(plain, sizeof(plain), "%s/o", p.dir);
+	snprintf(plain, sizeof(plain), "%s/pods/o", p.dir);
 	EXPECT_EQ(count_mounts(getpid(), plain), 1);
 	ASSERT_EQ(pod_up(&p, NULL), 0);
 	EXPECT_EQ(count_mounts(sandbox_pid(p.sb), plain), 0);
