@@ -378,7 +378,6 @@ struct conn *peer_new_own(struct loop *l, int fd, struct user *u)
 		return NULL;
 	c->user = u;
 	c->handshaken = c->known = true;
-	atomic_fetch_add(&l->load, 1);
 	atomic_fetch_add(&l->api->nr_conns, 1);
 	return c;
 }

@@ -97,6 +97,8 @@ struct loop *loop_of_fewest(struct api *api)
 void loop_give(struct loop *l, struct conn *c)
 {
 	c->loop = l;
+	/* Counted from here on, or all that come at once go to one. */
+	atomic_fetch_add(&l->load, 1);
 	pthread_mutex_lock(&l->lock);
 	c->next = l->arrivals;
 	l->arrivals = c;

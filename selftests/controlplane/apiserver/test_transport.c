@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -330,6 +331,38 @@ TEST(handshakes_are_no_loops_work)
 	/* A loop enters each connection, and closes it. */
 	EXPECT_EQ(greeters > 3 * loops, true);
 	hang_up(open);
+	world_stop(&w);
+}
+
+/* What one loop has more, all wait for whom it serves. */
+TEST(loops_have_alike_many_connections)
+{
+	static const char get[] = "GET /version HTTP/1.1\r\n\r\n";
+	auto_buf struct buf got = BUF_INIT;
+	struct world w = { 0 };
+	SSL *open[24];
+	unsigned int least = UINT_MAX, most = 0;
+
+	ASSERT_EQ(world_start(&w), 0);
+	for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+		open[i] = dial(&w, w.h1, 0);
+		ASSERT_EQ(open[i] != NULL, true);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+		buf_reset(&got);
+		EXPECT_EQ(talk(open[i], get, sizeof(get) - 1, "v1.32.0", &got),
+			  true);
+	}
+	for (unsigned int i = 0; i < w.api->nr_loops; i++) {
+		unsigned int n = atomic_load(&w.api->loops[i].load);
+
+		least = n < least ? n : least;
+		most = n > most ? n : most;
+	}
+	EXPECT_GE(most * w.api->nr_loops, ARRAY_LEN(open));
+	EXPECT_GE(least + 1, most);
+	for (size_t i = 0; i < ARRAY_LEN(open); i++)
+		hang_up(open[i]);
 	world_stop(&w);
 }
 
