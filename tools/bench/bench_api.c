@@ -8,7 +8,7 @@
  *								all of them
  *
  *	BENCH_PODS (150000), BENCH_GETS (300000), BENCH_WATCHERS (10000),
- *	BENCH_IDLE (10000), BENCH_TENANTS (10000), BENCH_EVENTS (20),
+ *	BENCH_IDLE (10000), BENCH_TENANTS (10000), BENCH_EVENTS (100),
  *	BENCH_RUNNING (20000)
  *
  * The machine's cores are shared by both sides: X_cpu is what one request
@@ -533,7 +533,7 @@ static int by_value(const void *a, const void *b)
 
 static void bench_watch(struct bench *b)
 {
-	int nr = (int)setting("BENCH_WATCHERS", 10000), events = 20;
+	int nr = (int)setting("BENCH_WATCHERS", 10000), events = 100;
 	double before, begun, cpu, last[EVENTS], came[EVENTS];
 	struct watchers_times t;
 	SSL *ssl = load_dial(b->h1, b->port);
