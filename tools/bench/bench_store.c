@@ -215,6 +215,22 @@ static double run_watch(struct bench *b, double *ret_rate)
 	return (double)f.got / (now_s() - begin);
 }
 
+/* A store for writers of pods. */
+static int begin(struct bench *b, const struct store_opts *opts)
+{
+	struct err e = { 0 };
+	int r;
+
+	b->nr_conns = CONNECTIONS;
+	b->len = POD_BYTES;
+	b->data = malloc(POD_BYTES + 1);
+	memset(b->data, 'p', POD_BYTES);
+	r = store_open(opts, &b->s, &e);
+	if (r < 0)
+		printf("# %s\n", e.msg);
+	return r;
+}
+
 static int bench_embedded(const char *dir, double *ret)
 {
 	auto_free char *db = str_printf("%s/store", dir);
@@ -224,16 +240,9 @@ static int bench_embedded(const char *dir, double *ret)
 				   .create_key_file = true };
 	static struct bench b;
 	struct store_stats st;
-	struct err e = { 0 };
 
-	b.nr_conns = CONNECTIONS;
-	b.len = POD_BYTES;
-	b.data = malloc(POD_BYTES + 1);
-	memset(b.data, 'p', POD_BYTES);
-	if (store_open(&opts, &b.s, &e) < 0) {
-		printf("# %s\n", e.msg);
+	if (begin(&b, &opts) < 0)
 		return 1;
-	}
 	ret[0] = run_writes(&b);
 	line("store_create_64", ret[0], "1/s");
 	store_stats(b.s, &st);
@@ -268,16 +277,9 @@ static int bench_on_etcd(const char *dir, const char *url)
 				   .create_key_file = true };
 	static struct bench b;
 	struct store_stats st;
-	struct err e = { 0 };
 
-	b.nr_conns = CONNECTIONS;
-	b.len = POD_BYTES;
-	b.data = malloc(POD_BYTES + 1);
-	memset(b.data, 'p', POD_BYTES);
-	if (store_open(&opts, &b.s, &e) < 0) {
-		printf("# %s\n", e.msg);
+	if (begin(&b, &opts) < 0)
 		return 1;
-	}
 	on_etcd = run_writes(&b);
 	line("store_etcd_create_64", on_etcd, "1/s");
 	store_stats(b.s, &st);
