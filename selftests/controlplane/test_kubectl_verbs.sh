@@ -87,6 +87,7 @@ rollout_verbs()
 	t expose "a pod without labels" "couldn't retrieve selectors|the pod has no labels" 'k run bare --image=x >/dev/null; k label pod bare run- >/dev/null; k expose pod bare --port=1'
 	t set "subject" 'ServiceAccount.*bot|bot' 'k create rolebinding rb --clusterrole=view --user=joe >/dev/null; k set subject rolebinding rb --serviceaccount=default:bot >/dev/null; at rolebinding/rb {.subjects}'
 	t autoscale "a deployment" 'autoscaled' 'k autoscale deploy web --min=2 --max=5 --cpu-percent=80'
+	t autoscale "is told to be stored only" 'Warning: HorizontalPodAutoscaler is stored only' 'k autoscale deploy web --name=told --max=5 2>&1; k delete hpa told >/dev/null'
 	t autoscale "is shown" '2 +5' 'k get hpa web'
 	t autoscale "needs a maximum" 'max=MAXPODS is required|must be|"max" not set' 'k autoscale deploy web --name=x'
 	t scale "on condition" 'Expected replicas to be 9' 'k scale deploy/web --replicas=3 --current-replicas=9'

@@ -341,6 +341,14 @@ static int not_served(struct admission *a)
 		 (str_eq(type, "NodePort") || str_eq(type, "LoadBalancer")))
 		reply_warning(a->req, "node ports and load balancers are not "
 				      "served by this version");
+	else if (admission_is(a, "autoscaling", "horizontalpodautoscalers"))
+		reply_warning(a->req,
+			      "HorizontalPodAutoscaler is stored only by this "
+			      "version: nothing scales by it");
+	else if (admission_is(a, "", "persistentvolumeclaims"))
+		reply_warning(a->req,
+			      "PersistentVolumeClaim is stored only by this "
+			      "version: no node runs a pod that has one");
 	return 0;
 }
 
