@@ -11,6 +11,7 @@
 
 #include "agent/remote/server.h"
 #include "lib/auto.h"
+#include "lib/http/stream.h"
 #include "lib/http/wire.h"
 #include "lib/str.h"
 
@@ -23,6 +24,7 @@ struct dial {
 	struct wire w; /* the API server's */
 	struct buf to_pod, to_api;
 	bool pod_eof, api_eof;
+	bool pod_deaf; /* takes no more; what it says is still told */
 };
 
 static void dial_free(struct dial *d)
@@ -59,7 +61,8 @@ static bool from_api(struct dial *d)
 	n = wire_read(&d->w, d->s->chunk, SERVE_CHUNK);
 	if (n == -EAGAIN)
 		return false;
-	if (n <= 0 || buf_add(&d->to_pod, d->s->chunk, (size_t)n) < 0)
+	if (n <= 0 ||
+	    (!d->pod_deaf && buf_add(&d->to_pod, d->s->chunk, (size_t)n) < 0))
 		d->api_eof = true;
 	return true;
 }
@@ -88,9 +91,9 @@ static bool to_pod(struct dial *d)
 		 MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	if (n < 0) { /* what it has said is still told */
+	if (n < 0) {
 		buf_clear(&d->to_pod);
-		d->api_eof = true;
+		d->pod_deaf = true;
 		return true;
 	}
 	buf_consume(&d->to_pod, (size_t)n);
@@ -169,7 +172,7 @@ static void refuse(struct dial *d, struct err *e)
 
 static void begin(struct dial *d)
 {
-	static const struct h1_field upgrade = { "Upgrade", SERVE_DIAL };
+	static const struct h1_field upgrade = { "Upgrade", STREAM_TCP };
 	struct http_req *req = take_ptr(d->req);
 	auto_buf struct buf early = BUF_INIT;
 	struct err e = { 0 };
@@ -229,9 +232,9 @@ void serve_dial(struct server *s, struct http_req *req, struct serve_path *p)
 		 p->pod.name);
 	if (str_to_u64(p->container, &port) < 0 || !port || port > UINT16_MAX)
 		r = err_set(&e, -EINVAL, "'%s' is no port", p->container);
-	else if (!str_eq(req->head->upgrade, SERVE_DIAL))
+	else if (!str_eq(req->head->upgrade, STREAM_TCP))
 		r = err_set(&e, -EINVAL,
-			    "an upgrade to " SERVE_DIAL " is wanted here");
+			    "an upgrade to " STREAM_TCP " is wanted here");
 	else
 		r = d ? 0 : err_set(&e, -ENOMEM, "out of memory");
 	serve_path_clear(p);

@@ -60,8 +60,7 @@ void serve_exec(struct server *s, struct http_req *req, struct serve_path *p,
 		bool attach);
 void serve_forward(struct server *s, struct http_req *req,
 		   struct serve_path *p);
-/* The protocol of an upgrade to bytes, as they are; p->container is a port. */
-#define SERVE_DIAL "arktos-tcp"
+/* p->container is a port. */
 void serve_dial(struct server *s, struct http_req *req, struct serve_path *p);
 void serve_dials_end(struct server *s);
 

@@ -173,28 +173,8 @@ int evict_allowed(struct write *w, const struct object_bytes *cur)
 
 void evict_tell(yyjson_mut_doc *doc, yyjson_mut_val *pod)
 {
-	yyjson_mut_val *list = mut_get(pod, "status.conditions"), *c,
-		       *is = NULL;
-	char now[OBJ_TIME_SIZE];
-	size_t i, max;
-
-	if (mut_get(pod, "metadata.deletionTimestamp"))
-		return;
-	yyjson_mut_arr_foreach(list, i, max, c)
-	{
-		if (str_eq(mut_str(c, "type"), "DisruptionTarget"))
-			is = c;
-	}
-	if (!list) {
-		list = yyjson_mut_arr(doc);
-		(void)mut_set(doc, pod, "status.conditions", list);
-	}
-	if (!is)
-		is = yyjson_mut_arr_add_obj(doc, list);
-	(void)mut_set_str(doc, is, "type", "DisruptionTarget");
-	(void)mut_set_str(doc, is, "status", "True");
-	(void)mut_set_str(doc, is, "reason", "EvictionByEvictionAPI");
-	(void)mut_set_str(doc, is, "message", "Eviction API: evicting");
-	(void)mut_set_str(doc, is, "lastTransitionTime",
-			  time_format(time_now(), now));
+	if (!mut_get(pod, "metadata.deletionTimestamp"))
+		object_condition(doc, pod, "DisruptionTarget", true,
+				 "EvictionByEvictionAPI",
+				 "Eviction API: evicting");
 }

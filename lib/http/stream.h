@@ -18,8 +18,8 @@
  *	/attach/TENANT/NAMESPACE/POD/CONTAINER?input=1&output=1&error=1&tty=1
  *	/portForward/TENANT/NAMESPACE/POD[?port=80&port=443]
  *	/containerLogs/TENANT/NAMESPACE/POD/CONTAINER?follow=true&tailLines=5...
- *	/podProxy/TENANT/NAMESPACE/POD/http|https/PORT/PATH...	of the pod's
- *				network, from its node
+ *	/dial/TENANT/NAMESPACE/POD/PORT		an upgrade to STREAM_TCP: the
+ *				bytes of a connection to the pod's address
  *	anything else: a node's own (GET /healthz, /metrics, /pods, ...)
  *
  * The caller is the API server, which has asked RBAC; the node admits no one
@@ -37,6 +37,7 @@
 struct err;
 struct http_req;
 
+#define STREAM_TCP      "arktos-tcp"
 #define STREAM_LOW      ((size_t)64 * 1024)
 #define STREAM_BEGIN_MS 30000 /* for the client to open its streams */
 

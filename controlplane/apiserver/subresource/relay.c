@@ -5,6 +5,7 @@
 #include "controlplane/apiserver/conn.h"
 #include "controlplane/apiserver/subresource/relay.h"
 #include "lib/http/h1.h"
+#include "lib/http/stream.h"
 #include "lib/http/tls.h"
 #include "lib/http/wire.h"
 #include "lib/str.h"
@@ -13,8 +14,7 @@
 #define CONNECT_MS 10000
 #define ANSWER_MS  60000 /* from the request to the answer's head */
 #define PIECE      16384
-#define DIAL       "arktos-tcp" /* see agent/remote/server.h */
-#define TEXT_MAX   1500         /* bytes of an error that is told in text */
+#define TEXT_MAX   1500 /* bytes of an error that is told in text */
 
 /* EXPLAINING: collects the text of an error. */
 enum state { SENDING, WAITING, EXPLAINING, ANSWERING, TUNNEL, OVER };
@@ -104,7 +104,7 @@ static void put_dial(struct relay *y, const struct relay_to *to)
 	y->to_up = (struct buf)BUF_INIT;
 	h1_put_request(&y->to_up, "GET", to->dial, to->name);
 	h1_put_field(&y->to_up, "Connection", "Upgrade");
-	h1_put_field(&y->to_up, "Upgrade", DIAL);
+	h1_put_field(&y->to_up, "Upgrade", STREAM_TCP);
 	h1_put_end(&y->to_up);
 }
 
